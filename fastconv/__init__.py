@@ -1,0 +1,25 @@
+"""fastconv: train small convolutional networks on a CPU, with NumPy and Numba alone.
+
+from fastconv import ops, layers, losses, optim, train, data, models
+"""
+
+from fastconv import data, layers, losses, models, ops, optim, train
+from fastconv.kernels.policy import get_num_threads, set_num_threads
+from fastconv.kernels.table import algorithm
+from fastconv.streams import seed
+from fastconv.version import __version__
+
+__all__ = [
+    "__version__",
+    "algorithm",
+    "data",
+    "get_num_threads",
+    "layers",
+    "losses",
+    "models",
+    "ops",
+    "optim",
+    "seed",
+    "set_num_threads",
+    "train",
+]

@@ -1,0 +1,18 @@
+"""Shapes, windows and output sizes in plain Python integers; no Numba here."""
+
+from fastconv.geometry.binding import bind, describe
+from fastconv.geometry.windows import Geometry, average_divisors, collects, conv_geometry, pool_geometry, reads
+from fastconv.geometry.words import integer, spatial
+
+__all__ = [
+    "Geometry",
+    "average_divisors",
+    "bind",
+    "collects",
+    "conv_geometry",
+    "describe",
+    "integer",
+    "pool_geometry",
+    "reads",
+    "spatial",
+]

@@ -1,0 +1,66 @@
+"""The words of a caller (`stride=2`, `padding="same"`) turned into checked integers, one per spatial dimension.
+
+Everything is compared as Python integers before anything is allocated, so 2**63 is a ValueError and not a crash.
+"""
+
+import operator
+
+LARGEST = 2**31 - 1
+AXES = "DHW"  # the names of the spatial dimensions, innermost last
+
+
+def integer(op: str, name: str, value: object, least: int) -> int:
+    """`value` as an int in least..2**31-1. TypeError for what is not an integer (bool, float, str, None), ValueError out of range."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{op}: {name} must be an integer, got {value!r} ({type(value).__name__})")
+    number = operator.index(value)  # type: ignore[arg-type]  # __index__ was looked for above
+    if not least <= number <= LARGEST:
+        raise ValueError(f"{op}: {name} must be between {least} and {LARGEST}, got {number}")
+    return number
+
+
+def spatial(op: str, name: str, value: object, rank: int, least: int = 1) -> tuple[int, ...]:
+    """An int, or a sequence of 1 or `rank` ints, as `rank` ints."""
+    if not isinstance(value, (tuple, list)):
+        return (integer(op, name, value, least),) * rank
+    numbers = tuple(integer(op, f"{name}[{i}]", v, least) for i, v in enumerate(value))
+    return _one_per_dimension(op, name, value, numbers, rank)
+
+
+def padding_pairs(op: str, padding: object, kernel: tuple, stride: tuple, dilation: tuple, extent: tuple) -> tuple:
+    """(before, after) per spatial dimension from an int, a tuple of ints or of pairs, "same" or "valid".
+
+    "same" gives ceil(I / S) outputs with the smallest padding that reaches that; its odd cell goes to the end.
+    """
+    rank = len(extent)
+    if isinstance(padding, str):
+        if padding == "valid":
+            return ((0, 0),) * rank
+        if padding == "same":
+            return tuple(map(_same, kernel, stride, dilation, extent))
+        raise ValueError(f'{op}: padding must be "same", "valid", an integer or a tuple, got {padding!r}')
+    if not isinstance(padding, (tuple, list)):
+        amount = integer(op, "padding", padding, 0)
+        return ((amount, amount),) * rank
+    pairs = []
+    for i, entry in enumerate(padding):
+        pair = entry if isinstance(entry, (tuple, list)) else (entry, entry)
+        if len(pair) != 2:
+            raise ValueError(f"{op}: padding[{i}] must be an integer or a pair (before, after), got {entry!r}")
+        pairs.append(tuple(integer(op, f"padding[{i}]", p, 0) for p in pair))
+    return _one_per_dimension(op, "padding", padding, tuple(pairs), rank)
+
+
+def _one_per_dimension(op: str, name: str, value: object, entries: tuple, rank: int) -> tuple:
+    if len(entries) == 1:
+        return entries * rank
+    if len(entries) == rank:
+        return entries
+    hint = f"; to pad before and after differently write padding=({value},)" if name == "padding" and rank == 1 and len(entries) == 2 else ""
+    dimensions = f"{rank} spatial dimension{'s' * (rank > 1)} ({', '.join(AXES[3 - rank :])})"
+    raise ValueError(f"{op}: {name}={value} has {len(entries)} entries for {dimensions}{hint}")
+
+
+def _same(K: int, S: int, D: int, I: int) -> tuple[int, int]:
+    total = max(0, (-(-I // S) - 1) * S + D * (K - 1) + 1 - I)
+    return total // 2, total - total // 2

@@ -1,0 +1,142 @@
+"""Compiled kernels on disk. The one file that uses Numba's private interfaces; where they have changed, kernels compile afresh.
+
+Numba's own cache misses edits in other files than the kernel's, can give one signature's code to another when two processes
+fill it at once, and raises for ever on a truncated file. Here each compiled signature is one file, named by the hash of all it
+depends on: function, signature, CPU, versions, flags and the text of every kernel file. It is written whole or not at all,
+and only read if it is the user's (or root's) own and nobody else can write it, because it is unpickled.
+
+FASTCONV_CACHE names another folder; FASTCONV_CACHE=0 turns the cache off.
+"""
+
+import hashlib
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+
+MAGIC = b"fastconv kernel 1\n"
+
+on_compile: list[Callable[[str], None]] = []  # called with a kernel's name before it is compiled, which takes seconds
+
+
+@cache
+def folder() -> Path | None:
+    """Where compiled kernels are kept; None if the cache is off."""
+    chosen = os.environ.get("FASTCONV_CACHE")
+    if chosen == "0":
+        return None
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get({"win32": "LOCALAPPDATA"}.get(sys.platform, "XDG_CACHE_HOME"))
+    try:
+        home = Path(base) if base else Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    except RuntimeError:  # no home folder
+        home = Path(tempfile.gettempdir()) / f"user-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    return home / "fastconv"
+
+
+@cache
+def fingerprint() -> str:
+    """Changes with any edit of any kernel file and with any version underneath."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    digest.update(repr((sys.version, numba.__version__, llvmlite.__version__, np.__version__)).encode())
+    return digest.hexdigest()
+
+
+class KernelCache:
+    """What a Numba dispatcher asks for compiled code before it compiles (the form of `numba.core.caching._Cache`)."""
+
+    def __init__(self, function: Callable, flags: dict):
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self.flags = repr(sorted(flags.items(), key=str))
+        self.enabled = True
+
+    @property
+    def cache_path(self) -> str:
+        return str(folder())
+
+    def enable(self) -> None:
+        self.enabled = True
+
+    def disable(self) -> None:
+        self.enabled = False
+
+    def flush(self) -> None:
+        pass  # a file is never stale: its name holds the fingerprint
+
+    def load_overload(self, sig, target_context):
+        target_context.refresh()
+        found = self._load(sig, target_context) if self.enabled and folder() else None
+        if found is None:
+            for listener in on_compile:
+                listener(self.name.rpartition(".")[2])
+        return found
+
+    def _load(self, sig, target_context):
+        try:
+            key = self._key(sig, target_context.codegen())
+            payload = read_trusted(self._path(key))
+            if payload is None or not payload.startswith(key):
+                return None
+            from numba.core.compiler import CompileResult
+
+            return CompileResult._rebuild(target_context, *pickle.loads(payload[len(key) :]))
+        except Exception:  # whatever is wrong with a stored kernel, compiling it again is right
+            return None
+
+    def save_overload(self, sig, data) -> None:
+        if not self.enabled or not folder():
+            return
+        try:
+            from numba.core.serialize import dumps
+
+            if data.library.has_dynamic_globals or data.lifted:
+                return
+            key = self._key(sig, data.codegen)
+            write_whole(self._path(key), key + dumps(data._reduce()))
+        except (OSError, ImportError, AttributeError):
+            pass  # nowhere to write, or another Numba: the next process compiles again
+
+    def _key(self, sig, codegen) -> bytes:
+        return repr((self.name, str(sig), codegen.magic_tuple(), self.flags, fingerprint())).encode()
+
+    def _path(self, key: bytes) -> Path:
+        return folder() / f"{self.name.rpartition('.')[2]}-{hashlib.sha256(key).hexdigest()[:32]}.kernel"
+
+
+def read_trusted(path: Path) -> bytes | None:
+    """The payload of a file that only this user or root can have written and that is whole; None otherwise."""
+    with open(path, "rb") as file:
+        if not all(_private(os.stat(place)) for place in (file.fileno(), path.parent)):
+            return None
+        content = file.read()
+    digest, payload = content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
+    if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
+        return None
+    return payload
+
+
+def _private(status: os.stat_result) -> bool:
+    return not hasattr(os, "getuid") or (status.st_uid in (0, os.getuid()) and not status.st_mode & 0o022)
+
+
+def write_whole(path: Path, payload: bytes) -> None:
+    """Under another name first: two processes may compile the same kernel at once, and a reader must see all or nothing."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(MAGIC + hashlib.sha256(payload).digest() + payload)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

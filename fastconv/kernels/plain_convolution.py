@@ -1,0 +1,255 @@
+"""Convolution as a good Numba programmer writes it: gather a patch of inputs, multiply it with a panel of weights.
+
+    gather      copies what 32 outputs read into a small matrix, patch[pixel, term]; padding, stride, dilation, groups end there
+    multiply    sums += patch @ panel, 32 channels at a time; all arithmetic of the three passes is in this one loop
+
+A term k of an output's sum is (kd, kh, kw, ic), flattened in that order. The three passes:
+
+    forward          y[pixel, oc] = sum over k of      patch[pixel, k] * w[k, oc]      patch of x, read through `reads`
+    input gradient   dx[pixel, ic] = sum over k of     patch[pixel, k] * w[k, ic]      patch of dy, read through `collects`
+    weight gradient  dw[k, oc] = sum over pixels of    patch[pixel, k] * dy[pixel, oc]
+
+Sums run over at most 256 terms in the arrays' dtype; such partial sums are added up in order, in float64 for the weight gradient.
+"""
+
+import numpy as np
+from numba import prange
+
+from fastconv import memory
+from fastconv.geometry import Geometry, collects, reads
+from fastconv.kernels.policy import parallel, serial
+
+PIXELS = 32  # outputs per patch: 32 x 256 floats fill a 32 KB first-level cache
+TERMS = 256  # terms per patch, and the longest float32 running sum
+PANEL = 32  # channels of the innermost loop; a constant, so that LLVM makes it 4 vectors without remainder (20 -> 37 GFLOP/s)
+CHUNKS = 16  # of the weight gradient's pixels, each with partial sums of its own
+PARTIALS = 8 << 20  # bytes they may take together
+
+
+@serial
+def multiply(patch, row_step, term_step, rows, terms, panel, sums):
+    """sums[r, c] += sum over k of patch[r * row_step + k * term_step] * panel[k, c], for rows r rounded up to even"""
+    for r in range(0, rows, 2):  # two rows at once use each weight twice, four terms at once use each sum four times
+        two = sums[r * PANEL : (r + 2) * PANEL]
+        even = terms // 4 * 4
+        for k in range(0, even, 4):
+            a, b = r * row_step + k * term_step, (r + 1) * row_step + k * term_step
+            a0, a1, a2, a3 = patch[a], patch[a + term_step], patch[a + 2 * term_step], patch[a + 3 * term_step]
+            b0, b1, b2, b3 = patch[b], patch[b + term_step], patch[b + 2 * term_step], patch[b + 3 * term_step]
+            w = panel[k * PANEL : (k + 4) * PANEL]
+            for c in range(PANEL):
+                w0, w1, w2, w3 = w[c], w[c + PANEL], w[c + 2 * PANEL], w[c + 3 * PANEL]
+                two[c] = two[c] + a0 * w0 + a1 * w1 + a2 * w2 + a3 * w3
+                two[c + PANEL] = two[c + PANEL] + b0 * w0 + b1 * w1 + b2 * w2 + b3 * w3
+        for k in range(even, terms):
+            a0, b0 = patch[r * row_step + k * term_step], patch[(r + 1) * row_step + k * term_step]
+            w = panel[k * PANEL : (k + 1) * PANEL]
+            for c in range(PANEL):
+                two[c] = two[c] + a0 * w[c]
+                two[c + PANEL] = two[c + PANEL] + b0 * w[c]
+
+
+@serial
+def gather(source, depth, row, column, first, pixels, extents, c0, C, t0, t1, patch):
+    """patch[p, (t - t0) * C + c] = what pixel first + p reads through tap t in channel c0 + c; 0 in the padding"""
+    TD, TH, TW = extents
+    KH, KW = row.shape[1], column.shape[1]
+    _, SD, SH, SW, SC = source.shape
+    flat = source.ravel()
+    kd0, kh0, kw0 = t0 // (KH * KW), t0 // KW % KH, t0 % KW
+    n, td, th, tw = first // (TD * TH * TW), first // (TH * TW) % TD, first // TW % TH, first % TW
+    for p in range(pixels):
+        k = p * TERMS
+        kd, kh, kw = kd0, kh0, kw0
+        for _ in range(t0, t1):
+            sd, sh, sw = depth[td, kd], row[th, kh], column[tw, kw]
+            to = patch[k : k + C]
+            if sd >= 0 and sh >= 0 and sw >= 0:
+                at = (((n * SD + sd) * SH + sh) * SW + sw) * SC + c0
+                pixel = flat[at : at + C]
+                for c in range(C):
+                    to[c] = pixel[c]
+            else:
+                for c in range(C):
+                    to[c] = 0
+            k += C
+            kd, kh, kw = following(kd, kh, kw, KH, KW)
+        td, th, tw = following(td, th, tw, TH, TW)
+        if td == TD:
+            td, n = 0, n + 1
+
+
+@serial
+def following(d, h, w, H, W):
+    """The next (d, h, w) in row-major order; counting on is 30 times cheaper than dividing."""
+    w += 1
+    if w == W:
+        w, h = 0, h + 1
+        if h == H:
+            h, d = 0, d + 1
+    return d, h, w
+
+
+@serial
+def blocks(C, taps):
+    """Into how many blocks of at most 256 terms a sum is cut: whole taps, or parts of a wide one."""
+    return taps * -(-C // TERMS) if C > TERMS else -(-taps // (TERMS // C))
+
+
+@serial
+def block_of(block, C, taps):
+    """The taps t0..t1 and the channels c0..c0 + width of one block."""
+    if C > TERMS:
+        parts = -(-C // TERMS)
+        t0, c0 = block // parts, block % parts * TERMS
+        return t0, t0 + 1, c0, min(TERMS, C - c0)
+    each = TERMS // C
+    return block * each, min(taps, (block + 1) * each), 0, C
+
+
+@serial
+def correlate_item(item, source, panels, bias, target, depth, row, column):
+    G, P = panels.shape[:2]
+    C, T = source.shape[4] // G, target.shape[4] // G
+    taps = depth.shape[1] * row.shape[1] * column.shape[1]
+    flat = target.reshape(-1, target.shape[4])
+    first, group = item // G * PIXELS, item % G
+    pixels = min(PIXELS, flat.shape[0] - first)
+    patch = np.empty(PIXELS * TERMS, source.dtype)
+    sums = np.empty(PIXELS * PANEL, source.dtype)
+    for block in range(blocks(C, taps)):
+        t0, t1, c0, width = block_of(block, C, taps)
+        gather(source, depth, row, column, first, pixels, target.shape[1:4], group * C + c0, width, t0, t1, patch)
+        for p in range(P):
+            sums[:] = 0
+            multiply(patch, TERMS, 1, pixels, (t1 - t0) * width, panels[group, p, t0 * C + c0 :].ravel(), sums)
+            oc = group * T + p * PANEL
+            channels = min(PANEL, T - p * PANEL)
+            for i in range(pixels):
+                out, sum = flat[first + i, oc : oc + channels], sums[i * PANEL : i * PANEL + channels]
+                start = bias[oc : oc + channels] if block == 0 else out
+                for c in range(channels):
+                    out[c] = start[c] + sum[c]
+
+
+@parallel
+def correlate(source, panels, bias, target, depth, row, column):
+    """target[pixel, t] = bias[t] + sum over k of patch[pixel, k] * panels[k, t]; each item owns 32 pixels of one group"""
+    pixels = target.size // target.shape[4]
+    for item in prange(-(-pixels // PIXELS) * panels.shape[0]):  # np.int64: prange counts unsigned, which would compile all again
+        correlate_item(np.int64(item), source, panels, bias, target, depth, row, column)
+
+
+def panels_of(w: np.ndarray, groups: int) -> np.ndarray:
+    """(OC, C, KD, KH, KW) as (groups, panels, k, PANEL): per group the term-by-channel matrix, cut into panels of 32 channels."""
+    OC, C = w.shape[:2]
+    T, taps = OC // groups, w[0, 0].size
+    P = -(-T // PANEL)
+    padded = np.zeros((groups, taps * C, P * PANEL), w.dtype)
+    padded[..., :T].reshape(groups, taps, C, T)[...] = w.reshape(groups, T, C, taps).transpose(0, 3, 2, 1)
+    return np.ascontiguousarray(padded.reshape(groups, taps * C, P, PANEL).swapaxes(1, 2))
+
+
+@serial
+def weight_grad_item(item, x, dy, partials, depth, row, column):
+    chunks, G, _, OG = partials.shape
+    C, taps = x.shape[4] // G, depth.shape[1] * row.shape[1] * column.shape[1]
+    P, B = -(-OG // PANEL), blocks(C, taps)
+    item, p = item // P, item % P
+    item, block = item // B, item % B
+    chunk, group = item // G, item % G
+    t0, t1, c0, width = block_of(block, C, taps)
+    k0, terms = t0 * C + c0, (t1 - t0) * width
+    oc, channels = p * PANEL, min(PANEL, OG - p * PANEL)
+    flat = dy.reshape(-1, dy.shape[4])
+    patches = -(-flat.shape[0] // PIXELS)
+    patch = np.zeros(PIXELS * TERMS, x.dtype)
+    panel = np.zeros(PIXELS * PANEL, x.dtype)
+    sums = np.zeros((TERMS + 1) * PANEL, x.dtype)
+    total = partials[chunk, group, k0 : k0 + terms, oc : oc + channels]
+    total[...] = 0
+    low, high = patches * chunk // chunks, patches * (chunk + 1) // chunks
+    for i in range(low, high):
+        first = i * PIXELS
+        pixels = min(PIXELS, flat.shape[0] - first)
+        gather(x, depth, row, column, first, pixels, dy.shape[1:4], group * C + c0, width, t0, t1, patch)
+        for pixel in range(pixels):
+            out, at = panel[pixel * PANEL : pixel * PANEL + channels], flat[first + pixel, group * OG + oc :]
+            for c in range(channels):
+                out[c] = at[c]
+        multiply(patch, 1, TERMS, terms, pixels, panel, sums)
+        if (i - low + 1) % (TERMS // PIXELS) == 0 or i == high - 1:
+            for k in range(terms):
+                for c in range(channels):
+                    total[k, c] += np.float64(sums[k * PANEL + c])
+            sums[:] = 0
+
+
+@parallel
+def weight_grad(x, dy, partials, depth, row, column):
+    """partials[chunk, group, k, oc] = sum over the chunk's pixels of patch[pixel, k] * dy[pixel, oc]; each item owns one block of it"""
+    chunks, G, _, OG = partials.shape
+    terms = blocks(x.shape[4] // G, depth.shape[1] * row.shape[1] * column.shape[1])
+    for item in prange(chunks * G * terms * -(-OG // PANEL)):
+        weight_grad_item(np.int64(item), x, dy, partials, depth, row, column)
+
+
+@serial
+def bias_grad_item(chunk, dy, partials):
+    flat = dy.reshape(-1, dy.shape[4])
+    total = partials[chunk]
+    total[:] = 0
+    for pixel in range(flat.shape[0] * chunk // partials.shape[0], flat.shape[0] * (chunk + 1) // partials.shape[0]):
+        out = flat[pixel]
+        for c in range(total.size):
+            total[c] += np.float64(out[c])
+
+
+@parallel
+def channel_sums(dy, partials):
+    """partials[chunk, c] = sum over the chunk's pixels of dy[pixel, c]"""
+    for chunk in prange(partials.shape[0]):
+        bias_grad_item(np.int64(chunk), dy, partials)
+
+
+def _last(a: np.ndarray) -> np.ndarray:
+    """The (N, D, H, W, C) memory behind an (N, C, D, H, W) activation."""
+    return a.transpose(0, 2, 3, 4, 1)
+
+
+def conv_forward(x, w, b, y, g: Geometry) -> None:
+    correlate(g.flops, _last(x), panels_of(w, g.G), b, _last(y), *reads(g))
+
+
+def conv_input_grad(dy, w, dx, g: Geometry) -> None:
+    swapped = w.reshape(g.G, g.OC // g.G, *w.shape[1:]).swapaxes(1, 2).reshape(g.IC, g.OC // g.G, *w.shape[2:])
+    correlate(g.flops, _last(dy), panels_of(swapped, g.G), np.zeros(g.IC, dy.dtype), _last(dx), *collects(g))
+
+
+def conv_weight_grad(x, dy, dw, g: Geometry) -> None:
+    """Shape-fixed chunks of pixels, each at least 256 pixels, with float64 sums; added up in order."""
+    C, T, pixels = g.IC // g.G, g.OC // g.G, g.N * g.OD * g.OH * g.OW
+    chunks = max(1, min(CHUNKS, pixels // TERMS, PARTIALS // (dw.size * 8)))
+    partials = memory.empty((chunks, g.G, g.taps * C, T), np.float64)
+    weight_grad(g.flops, _last(x), _last(dy), partials, *reads(g))
+    dw.reshape(g.G, T, C, g.taps)[...] = partials.sum(axis=0).reshape(g.G, g.taps, C, T).transpose(0, 3, 2, 1)
+
+
+def bias_grad(dy, db) -> None:
+    pixels = dy.size // dy.shape[1]
+    partials = np.empty((max(1, min(CHUNKS, pixels // TERMS)), dy.shape[1]))
+    channel_sums(dy.size, _last(dy), partials)
+    db[...] = partials.sum(axis=0)
+
+
+def forward_roundings(g: Geometry) -> int:
+    """In units of u * sum |x * w|: the longest running sum, then the sums of the blocks, then the bias."""
+    return _roundings(g.IC // g.G, g.taps)
+
+
+def input_grad_roundings(g: Geometry) -> int:
+    return _roundings(g.OC // g.G, g.taps)
+
+
+def _roundings(C: int, taps: int) -> int:
+    return min(TERMS, C * taps) + blocks.py_func(C, taps) + 1

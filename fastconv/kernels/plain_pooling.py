@@ -1,0 +1,139 @@
+"""Pooling: an item is one row of outputs (or, backwards, of inputs); the inner loop runs over the channels of a pixel.
+
+`depth`, `row`, `column` are the index tables of `geometry`: forward `reads[output, tap]`, backward `collects[input, tap]`.
+"""
+
+import numpy as np
+from numba import prange
+
+from fastconv.geometry import Geometry, collects, reads
+from fastconv.kernels.policy import parallel, serial
+
+
+@serial
+def max_pool_row(n, od, oh, x, y, argmax, depth, row, column):
+    KD, KH, KW = depth.shape[1], row.shape[1], column.shape[1]
+    for ow in range(y.shape[3]):
+        best, arg = y[n, od, oh, ow], argmax[n, od, oh, ow]
+        empty = True
+        for tap in range(KD * KH * KW):
+            id, ih, iw = depth[od, tap // (KH * KW)], row[oh, tap // KW % KH], column[ow, tap % KW]
+            if id < 0 or ih < 0 or iw < 0:
+                continue
+            pixel = x[n, id, ih, iw]
+            if empty:
+                empty = False
+                for c in range(best.size):
+                    best[c], arg[c] = pixel[c], tap
+            else:
+                for c in range(best.size):
+                    value = pixel[c]
+                    wins = (value > best[c]) | ((value != value) & (best[c] == best[c]))  # the first tie stays, the first NaN too
+                    best[c], arg[c] = value if wins else best[c], tap if wins else arg[c]
+
+
+@parallel
+def max_pool_forward(x, y, argmax, depth, row, column):
+    """y = the largest tap of each window, argmax = its number"""
+    _, OD, OH, _, _ = y.shape
+    for i in prange(y.shape[0] * OD * OH):
+        item = np.int64(i)
+        max_pool_row(item // (OD * OH), item // OH % OD, item % OH, x, y, argmax, depth, row, column)
+
+
+@serial
+def max_pool_grad_row(n, id, ih, dy, argmax, dx, depth, row, column):
+    KD, KH, KW = depth.shape[1], row.shape[1], column.shape[1]
+    dx[n, id, ih] = 0
+    for tap in range(KD * KH * KW):
+        od, oh = depth[id, tap // (KH * KW)], row[ih, tap // KW % KH]
+        if od < 0 or oh < 0:
+            continue
+        for iw in range(dx.shape[3]):
+            ow = column[iw, tap % KW]
+            if ow >= 0:
+                out, arg, total = dy[n, od, oh, ow], argmax[n, od, oh, ow], dx[n, id, ih, iw]
+                for c in range(total.size):
+                    if arg[c] == tap:
+                        total[c] += out[c]
+
+
+@parallel
+def max_pool_backward(dy, argmax, dx, depth, row, column):
+    """Each input collects the gradients of the windows that it won; an item owns one row of dx."""
+    _, ID, IH, _, _ = dx.shape
+    for i in prange(dx.shape[0] * ID * IH):
+        item = np.int64(i)
+        max_pool_grad_row(item // (ID * IH), item // IH % ID, item % IH, dy, argmax, dx, depth, row, column)
+
+
+@serial
+def avg_pool_row(n, od, oh, x, divisors, y, depth, row, column):
+    KD, KH, KW = depth.shape[1], row.shape[1], column.shape[1]
+    total = np.empty(y.shape[4])  # float64: a window may be a whole image
+    for ow in range(y.shape[3]):
+        total[:] = 0
+        for tap in range(KD * KH * KW):
+            id, ih, iw = depth[od, tap // (KH * KW)], row[oh, tap // KW % KH], column[ow, tap % KW]
+            if id >= 0 and ih >= 0 and iw >= 0:
+                pixel = x[n, id, ih, iw]
+                for c in range(total.size):
+                    total[c] += np.float64(pixel[c])
+        out, divisor = y[n, od, oh, ow], divisors[od, oh, ow]
+        for c in range(total.size):
+            out[c] = total[c] / divisor
+
+
+@parallel
+def avg_pool_forward(x, divisors, y, depth, row, column):
+    """y = the sum of each window / its divisor"""
+    _, OD, OH, _, _ = y.shape
+    for i in prange(y.shape[0] * OD * OH):
+        item = np.int64(i)
+        avg_pool_row(item // (OD * OH), item // OH % OD, item % OH, x, divisors, y, depth, row, column)
+
+
+@serial
+def avg_pool_grad_row(n, id, ih, dy, divisors, dx, depth, row, column):
+    KD, KH, KW = depth.shape[1], row.shape[1], column.shape[1]
+    total = np.empty(dx.shape[4])
+    for iw in range(dx.shape[3]):
+        total[:] = 0
+        for tap in range(KD * KH * KW):
+            od, oh, ow = depth[id, tap // (KH * KW)], row[ih, tap // KW % KH], column[iw, tap % KW]
+            if od >= 0 and oh >= 0 and ow >= 0:
+                out, divisor = dy[n, od, oh, ow], divisors[od, oh, ow]
+                for c in range(total.size):
+                    total[c] += np.float64(out[c]) / divisor
+        pixel = dx[n, id, ih, iw]
+        for c in range(total.size):
+            pixel[c] = total[c]
+
+
+@parallel
+def avg_pool_backward(dy, divisors, dx, depth, row, column):
+    """Each input collects its even share of the windows it lies in; an item owns one row of dx."""
+    _, ID, IH, _, _ = dx.shape
+    for i in prange(dx.shape[0] * ID * IH):
+        item = np.int64(i)
+        avg_pool_grad_row(item // (ID * IH), item // IH % ID, item % IH, dy, divisors, dx, depth, row, column)
+
+
+def _last(a: np.ndarray) -> np.ndarray:
+    return a.transpose(0, 2, 3, 4, 1)
+
+
+def max_pool(x, y, argmax, g: Geometry) -> None:
+    max_pool_forward(y.size * g.taps, _last(x), _last(y), _last(argmax), *reads(g))
+
+
+def max_pool_grad(dy, argmax, dx, g: Geometry) -> None:
+    max_pool_backward(dy.size * g.taps, _last(dy), _last(argmax), _last(dx), *collects(g))
+
+
+def avg_pool(x, divisors, y, g: Geometry) -> None:
+    avg_pool_forward(y.size * g.taps, _last(x), divisors, _last(y), *reads(g))
+
+
+def avg_pool_grad(dy, divisors, dx, g: Geometry) -> None:
+    avg_pool_backward(dy.size * g.taps, _last(dy), divisors, _last(dx), *collects(g))

@@ -1,0 +1,77 @@
+"""Convolution layers: one class, three ranks."""
+
+import numpy as np
+
+from fastconv.geometry import bind, conv_geometry, integer, spatial
+from fastconv.layers.initial import weight_and_bias
+from fastconv.layers.layer import Backward, Layer, once
+from fastconv.ops import convolution
+
+DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
+class _Conv(Layer):
+    rank: int
+
+    def __init__(
+        self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, bias=True,
+        dtype=np.float32, rng: np.random.Generator | None = None,
+    ):  # fmt: skip
+        op = type(self).__name__
+        self.in_channels = integer(op, "in_channels", in_channels, 1)
+        self.out_channels = integer(op, "out_channels", out_channels, 1)
+        self.kernel_size = spatial(op, "kernel_size", kernel_size, self.rank)
+        self.words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": integer(op, "groups", groups, 1)}
+        for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+            if channels % groups:
+                raise ValueError(f"{op}: {name}={channels} is not divisible by groups={groups}")
+        # A bad stride, padding or dilation is better told here than at the first batch: try them on an input that any kernel fits.
+        conv_geometry(op, 1, self.in_channels, self.out_channels, (2**15,) * self.rank, self.kernel_size, stride, padding, dilation, groups)
+        shape = (self.out_channels, self.in_channels // groups, *self.kernel_size)
+        self.weight, self.bias = weight_and_bias(op, shape, bias, dtype, rng)
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        op, w = type(self).__name__, self.weight.value
+        y = convolution.forward(op, self.rank, x, w, None if self.bias is None else self.bias.value, **self.words)
+
+        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            dw, db = convolution.weight_grad(op, self.rank, x, dy, self.kernel_size, **self.words, out=None, accumulate=False, return_bias_grad=True)
+            self.weight.add_grad(dw)
+            if self.bias is not None:
+                self.bias.add_grad(db)
+            return convolution.input_grad(op, self.rank, dy, w, np.shape(x), **self.words) if input_grad else None
+
+        return y, once(backward, self.weight, self.bias)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        op, rank = type(self).__name__, self.rank
+        axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - rank :]))
+        bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
+        N, IC, *extent = input_shape
+        return conv_geometry(op, N, IC, self.out_channels, tuple(extent), self.kernel_size, **self.words).output_shape
+
+    def describe(self) -> str:
+        changed = "".join(f", {name}={value!r}" for name, value in self.words.items() if value != DEFAULTS[name])
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}{changed}{', bias=False' if self.bias is None else ''}"
+
+
+class Conv1d(_Conv):
+    """`ops.conv1d` with a weight (OC, IC/groups, KW) and a bias (OC,). x: (N, IC, IW) -> (N, OC, OW)."""
+
+    rank = 1
+
+
+class Conv2d(_Conv):
+    """`ops.conv2d` with a weight (OC, IC/groups, KH, KW) and a bias (OC,), initialised as PyTorch does. x: (N, IC, IH, IW) -> (N, OC, OH, OW).
+
+    kernel_size, stride, dilation: an int or one per dimension; padding: also (before, after) pairs, "same", "valid"; dtype float32 or float64;
+    rng: a NumPy generator to draw the initial values from (None: the stream that `fastconv.seed` starts).
+    """
+
+    rank = 2
+
+
+class Conv3d(_Conv):
+    """`ops.conv3d` with a weight (OC, IC/groups, KD, KH, KW) and a bias (OC,). x: (N, IC, ID, IH, IW) -> (N, OC, OD, OH, OW)."""
+
+    rank = 3

@@ -1,0 +1,135 @@
+"""What a layer is: parameters, a forward pass, and the way back that it returns."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from fastconv.layers.parameter import Buffer, Parameter
+from fastconv.streams import Stream
+
+Backward = Callable[..., np.ndarray | None]
+
+
+def once(backward: Backward, *parameters: Parameter | None) -> Backward:
+    """A backward that can be used one time, and only while the parameters are what they were: RuntimeError otherwise."""
+    kept = [(p, p.version) for p in parameters if p is not None]
+    pending = [backward]
+
+    def guarded(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+        if not pending:
+            raise RuntimeError("backward: used a second time; its saved arrays are gone, call forward again")
+        if any(p.version != version for p, version in kept):
+            raise RuntimeError("backward: a parameter has changed since forward; call forward again")
+        dx = pending[0](dy, input_grad)
+        pending.clear()
+        return dx
+
+    return guarded
+
+
+class Layer(ABC):
+    """`y = layer(x)` infers and keeps nothing; `y, backward = layer.forward(x)` also returns the way back.
+
+    `dx = backward(dy, input_grad=True)` adds to the gradients of the parameters and returns the gradient of x (None if not
+    asked for). It works once. Parameters, buffers, streams and layers that are attributes (or in lists) are found by name.
+
+    A layer with a skip connection, y = x + body(x), is written so:
+
+    >>> import numpy as np
+    >>> from fastconv import layers
+    >>> class Skip(layers.Layer):
+    ...     def __init__(self, body):
+    ...         self.body = body
+    ...
+    ...     def forward(self, x, training=True):
+    ...         y, body_backward = self.body.forward(x, training)
+    ...
+    ...         def backward(dy, input_grad=True):
+    ...             dx = body_backward(dy, input_grad)
+    ...             return dx + dy if input_grad else None
+    ...
+    ...         return x + y, layers.once(backward)
+    ...
+    ...     def output_shape(self, input_shape):
+    ...         return self.body.output_shape(input_shape)
+    >>> block = Skip(layers.Conv2d(4, 4, 3, padding=1))
+    >>> y, backward = block.forward(np.ones((2, 4, 8, 8), np.float32))
+    >>> backward(np.ones_like(y)).shape
+    (2, 4, 8, 8)
+    >>> sorted(block.state_dict())
+    ['body.bias', 'body.weight']
+    """
+
+    @abstractmethod
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        """The output and the way back. training=False: no dropout, running statistics; the way back is of that same function."""
+
+    @abstractmethod
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the output for an input of this shape, without computing it; ValueError where forward would raise."""
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self.forward(x, training=False)[0]
+
+    def children(self) -> Iterator[tuple[str, "Layer"]]:
+        """The layers inside this one, by name."""
+        return self._members(Layer)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        return self._named(Parameter)
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        return self._named(Buffer)
+
+    def named_streams(self) -> Iterator[tuple[str, Stream]]:
+        """The random streams inside, whose states belong in a checkpoint."""
+        return self._named(Stream)
+
+    def parameters(self) -> list[Parameter]:
+        """Each parameter once, in the order of their names' first appearance."""
+        return list(dict.fromkeys(p for _, p in self.named_parameters()))
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers, by name (PyTorch's names and shapes)."""
+        return {name: entry.value.copy(order="C") for name, entry in self._state()}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Take over all values, or none: what is missing, unexpected, of a wrong shape or dtype is listed in one ValueError."""
+        own = dict(self._state())
+        wrong = [f"missing {name}" for name in own if name not in state]
+        wrong += [f"unexpected {name}" for name in state if name not in own]
+        for name in own.keys() & state.keys():
+            mine, new = own[name].value, np.asarray(state[name])
+            if new.shape != mine.shape:
+                wrong.append(f"{name} has the shape {new.shape}, the model's is {mine.shape}")
+            elif new.dtype != mine.dtype:
+                wrong.append(f"{name} is {new.dtype}, the model's is {mine.dtype}")
+        if wrong:
+            raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(wrong))}")
+        for name, entry in own.items():
+            entry.value = np.array(state[name])
+
+    def _state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+        yield from self.named_parameters()
+        yield from self.named_buffers()
+
+    def _named(self, kind: type) -> Iterator:
+        yield from self._members(kind)
+        for prefix, child in self.children():
+            for name, entry in child._named(kind):
+                yield f"{prefix}.{name}", entry
+
+    def _members(self, kind: type) -> Iterator:
+        for name, value in vars(self).items():
+            if isinstance(value, kind):
+                yield name, value
+            elif isinstance(value, (list, tuple)):
+                yield from ((f"{name}.{i}", entry) for i, entry in enumerate(value) if isinstance(entry, kind))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
+    def describe(self) -> str:
+        """The words between the parentheses of the repr."""
+        return ", ".join(f"{name}={child!r}" for name, child in self.children())

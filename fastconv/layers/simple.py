@@ -1,0 +1,109 @@
+"""Linear, ReLU, Flatten, Dropout."""
+
+import math
+
+import numpy as np
+
+from fastconv import ops, streams
+from fastconv.geometry import bind, integer
+from fastconv.layers.initial import weight_and_bias
+from fastconv.layers.layer import Backward, Layer, once
+from fastconv.ops.operands import floats
+
+
+class Linear(Layer):
+    """y = x w^T + b on the convolution's kernels. weight: (out_features, in_features), bias: (out_features,). x: (N, in_features)."""
+
+    def __init__(self, in_features, out_features, *, bias=True, dtype=np.float32, rng: np.random.Generator | None = None):
+        self.in_features = integer("Linear", "in_features", in_features, 1)
+        self.out_features = integer("Linear", "out_features", out_features, 1)
+        self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), bias, dtype, rng)
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        y = ops.linear(x, self.weight.value, None if self.bias is None else self.bias.value)
+
+        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            dw, db = ops.linear_weight_grad(x, dy, return_bias_grad=True)
+            self.weight.add_grad(dw)
+            if self.bias is not None:
+                self.bias.add_grad(db)
+            return ops.linear_input_grad(dy, self.weight.value) if input_grad else None
+
+        return y, once(backward, self.weight, self.bias)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        bind("Linear", x=(input_shape, "N I"), layer=((self.in_features,), "I"))
+        return (input_shape[0], self.out_features)
+
+    def describe(self) -> str:
+        return f"{self.in_features}, {self.out_features}{', bias=False' if self.bias is None else ''}"
+
+
+class ReLU(Layer):
+    """y = max(x, 0). The gradient passes where not (y <= 0)."""
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        y = ops.relu(x)
+
+        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            return ops.relu_grad(dy, y) if input_grad else None
+
+        return y, once(backward)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(input_shape)
+
+
+class Flatten(Layer):
+    """(N, C, spatial...) -> (N, C * positions), in PyTorch's order: all positions of channel 0 first."""
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        (x,) = floats("Flatten", x=x)
+        shape = x.shape
+        y = np.ascontiguousarray(x).reshape(self.output_shape(shape))
+
+        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            if np.shape(dy) != y.shape:
+                raise ValueError(f"Flatten: dy{np.shape(dy)} does not fit the output {y.shape}")
+            return np.asarray(dy).reshape(shape) if input_grad else None
+
+        return y, once(backward)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (input_shape[0], math.prod(input_shape[1:]))
+
+
+class Dropout(Layer):
+    """In training, zero each element with probability p and scale the others by 1 / (1 - p); else nothing.
+
+    Element i of forward pass k is decided by number i of stream (seed, k): the same bits on any number of threads, and again
+    after the stream's state was restored.
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
+        if isinstance(p, bool) or not isinstance(p, (int, float, np.floating)):
+            raise TypeError(f"Dropout: p must be a number, got {p!r}")
+        if not 0 <= p < 1:
+            raise ValueError(f"Dropout: p must be in 0 <= p < 1, got {p}")
+        self.p = float(p)
+        self.stream = streams.default.fork() if rng is None else streams.Stream(int(rng.integers(2**63)))
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        if not training or self.p == 0:
+            (x,) = floats("Dropout", x=x)
+            return x, once(lambda dy, input_grad=True: dy if input_grad else None)
+        key = self.stream.key()
+        y = ops.dropout(x, self.p, key)
+
+        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            if np.shape(dy) != y.shape:
+                raise ValueError(f"Dropout: dy{np.shape(dy)} does not fit the output {y.shape}")
+            return ops.dropout(dy, self.p, key) if input_grad else None
+
+        return y, once(backward)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(input_shape)
+
+    def describe(self) -> str:
+        return f"{self.p}"

@@ -1,0 +1,198 @@
+"""Convolution and its three gradients in 1, 2 and 3 dimensions.
+
+All take the same five words after their operands: `stride`, `padding`, `dilation` (an int, or one per dimension) and `groups`.
+`padding` is cells of zeros around the input: an int, a tuple of one int or (before, after) pair per dimension, "valid" (none)
+or "same" (ceil(I / stride) outputs, by the smallest padding that gives them, the odd cell at the end). Output size:
+O = floor((I + before + after - dilation * (K - 1) - 1) / stride) + 1.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from fastconv import memory
+from fastconv.geometry import Geometry, bind, conv_geometry, describe, integer, spatial
+from fastconv.kernels import table
+from fastconv.ops.operands import channels_last_5d, dense, floats, shape_tuple, weights_5d
+
+SPATIAL = {1: "W", 2: "H W", 3: "D H W"}
+
+
+def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+    """Cross-correlate images with filters, as every framework's convolution does (no flip).
+
+    y[n,oc,oh,ow] = b[oc] + sum over ic,kh,kw of x[n, ic, oh*SH - PH + kh*DH, ow*SW - PW + kw*DW] * w[oc,ic,kh,kw]
+
+    x: (N, IC, IH, IW), w: (OC, IC/groups, KH, KW), b: (OC,) or None. Returns y: (N, OC, OH, OW). Output group i sees input
+    group i only. TypeError for dtypes other than float32 or float64 throughout, ValueError for shapes and values.
+    """
+    return forward("conv2d", 2, x, w, b, stride, padding, dilation, groups)
+
+
+def conv2d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+    """The gradient of the input: a full convolution of dy with the flipped kernel.
+
+    dx[n,ic,ih,iw] = sum over oc,kh,kw and the oh,ow with ih = oh*SH - PH + kh*DH (iw alike) of dy[n,oc,oh,ow] * w[oc,ic,kh,kw]
+
+    dy: (N, OC, OH, OW), w: (OC, IC/groups, KH, KW), input_shape: (N, IC, IH, IW). Returns dx of that shape. Errors as `conv2d`.
+    """
+    return input_grad("conv2d_input_grad", 2, dy, w, input_shape, stride, padding, dilation, groups)
+
+
+def conv2d_weight_grad(x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, out=None, accumulate=False, return_bias_grad=False):
+    """The gradient of the weights: a cross-correlation of the input with dy. A shared weight sums over all its uses.
+
+    dw[oc,ic,kh,kw] = sum over n,oh,ow of x[n, ic, oh*SH - PH + kh*DH, ow*SW - PW + kw*DW] * dy[n,oc,oh,ow]
+
+    x: (N, IC, IH, IW), dy: (N, OC, OH, OW), kernel_size: an int or (KH, KW). Returns dw: (OC, IC/groups, KH, KW), or (dw, db)
+    if return_bias_grad. `out` takes the result (added to what it holds if accumulate); it must not overlap x or dy. Errors as `conv2d`.
+    """
+    return weight_grad("conv2d_weight_grad", 2, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad)
+
+
+def conv1d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+    """As `conv2d` with x: (N, IC, IW), w: (OC, IC/groups, KW). Returns (N, OC, OW)."""
+    return forward("conv1d", 1, x, w, b, stride, padding, dilation, groups)
+
+
+def conv1d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+    """As `conv2d_input_grad` with dy: (N, OC, OW), w: (OC, IC/groups, KW), input_shape: (N, IC, IW)."""
+    return input_grad("conv1d_input_grad", 1, dy, w, input_shape, stride, padding, dilation, groups)
+
+
+def conv1d_weight_grad(x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, out=None, accumulate=False, return_bias_grad=False):
+    """As `conv2d_weight_grad` with x: (N, IC, IW), dy: (N, OC, OW). Returns (OC, IC/groups, KW)."""
+    return weight_grad("conv1d_weight_grad", 1, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad)
+
+
+def conv3d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+    """As `conv2d` with x: (N, IC, ID, IH, IW), w: (OC, IC/groups, KD, KH, KW). Returns (N, OC, OD, OH, OW)."""
+    return forward("conv3d", 3, x, w, b, stride, padding, dilation, groups)
+
+
+def conv3d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+    """As `conv2d_input_grad` with dy: (N, OC, OD, OH, OW), w: (OC, IC/groups, KD, KH, KW), input_shape: (N, IC, ID, IH, IW)."""
+    return input_grad("conv3d_input_grad", 3, dy, w, input_shape, stride, padding, dilation, groups)
+
+
+def conv3d_weight_grad(x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, out=None, accumulate=False, return_bias_grad=False):
+    """As `conv2d_weight_grad` with x: (N, IC, ID, IH, IW), dy: (N, OC, OD, OH, OW). Returns (OC, IC/groups, KD, KH, KW)."""
+    return weight_grad("conv3d_weight_grad", 3, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad)
+
+
+def bias_grad(dy) -> np.ndarray:
+    """db[oc] = sum over batch and positions of dy. dy: (N, OC, spatial...) with 0 to 3 spatial axes. Returns (OC,)."""
+    (dy,) = floats("bias_grad", dy=dy)
+    if not 2 <= dy.ndim <= 5:
+        raise ValueError(f"bias_grad: dy must have 2 to 5 axes (N, OC, spatial...), got {dy.ndim}; got dy{dy.shape}")
+    bind("bias_grad", dy=(dy.shape, " ".join(("N", "OC", "OD", "OH", "OW")[: dy.ndim])))
+    return _bias_grad(channels_last_5d(dy))
+
+
+def _axes(rank: int, letter: str) -> str:
+    return " ".join(letter + axis for axis in SPATIAL[rank].split())
+
+
+def _extent(dims: dict, rank: int, letter: str) -> tuple[int, ...]:
+    return tuple(dims[axis] for axis in _axes(rank, letter).split())
+
+
+@lru_cache(maxsize=1024)
+def _forward_plan(op, rank, x_shape, w_shape, b_shape, stride, padding, dilation, groups) -> Geometry:
+    operands = {"x": (x_shape, f"N IC {_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {_axes(rank, 'K')}")}
+    if b_shape is not None:
+        operands["b"] = (b_shape, "OC")
+    dims = bind(op, groups, **operands)
+    kernel = _extent(dims, rank, "K")
+    return conv_geometry(op, dims["N"], dims["IC"], dims["OC"], _extent(dims, rank, "I"), kernel, stride, padding, dilation, groups)
+
+
+@lru_cache(maxsize=1024)
+def _backward_plan(op, rank, x_shape, w_shape, dy_shape, stride, padding, dilation, groups) -> Geometry:
+    """As the forward plan, but dy must have the output's shape. w_shape None: only the kernel is known."""
+    g = _forward_plan(op, rank, x_shape, w_shape, None, stride, padding, dilation, groups)
+    if dy_shape != g.output_shape:
+        operands = {"x": (x_shape, f"N IC {_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {_axes(rank, 'K')}")}
+        raise ValueError(
+            f"{op}: dy{dy_shape} as (N, OC, {', '.join(_axes(rank, 'O').split())}) does not fit: the forward pass gives "
+            f"{g.output_shape}; got {describe(operands)}"
+        )
+    return g
+
+
+def _words(op, rank, stride, padding, dilation, groups) -> tuple:
+    """Checked and hashable, so that True or 1.0 cannot pass for a cached 1."""
+    return spatial(op, "stride", stride, rank), _freeze(op, padding), spatial(op, "dilation", dilation, rank), integer(op, "groups", groups, 1)
+
+
+def _freeze(op, padding):
+    """Lists as tuples; a number keeps its type, because the cache would take True for 1 and 1.0 for 1."""
+    if isinstance(padding, (tuple, list)):
+        return tuple(_freeze(op, entry) for entry in padding)
+    return padding if isinstance(padding, str) else integer(op, "padding", padding, 0)
+
+
+def forward(op, rank, x, w, b, stride, padding, dilation, groups):
+    x, w, b = floats(op, x=x, w=w, b=b)
+    words = _words(op, rank, stride, padding, dilation, groups)
+    g = _forward_plan(op, rank, x.shape, w.shape, None if b is None else b.shape, *words)
+    y = memory.channels_last(g.output_shape, x.dtype)
+    if g.N:
+        bias = np.zeros(g.OC, x.dtype) if b is None else dense(b)
+        table.pick("conv_forward", g).run(channels_last_5d(x), weights_5d(w), bias, channels_last_5d(y), g)
+    return y
+
+
+def input_grad(op, rank, dy, w, input_shape, stride, padding, dilation, groups):
+    dy, w = floats(op, dy=dy, w=w)
+    words = _words(op, rank, stride, padding, dilation, groups)
+    x_shape = shape_tuple(op, "input_shape", input_shape, f"N IC {_axes(rank, 'I')}")
+    g = _backward_plan(op, rank, x_shape, w.shape, dy.shape, *words)
+    dx = memory.channels_last(x_shape, dy.dtype)
+    if g.N:
+        table.pick("conv_input_grad", g).run(channels_last_5d(dy), weights_5d(w), channels_last_5d(dx), g)
+    return dx
+
+
+def weight_grad(op, rank, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad):
+    x, dy = floats(op, x=x, dy=dy)
+    words = _words(op, rank, stride, padding, dilation, groups)
+    kernel = spatial(op, "kernel_size", kernel_size, rank)
+    bind(op, words[-1], x=(x.shape, f"N IC {_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {_axes(rank, 'O')}"))
+    w_shape = (dy.shape[1], x.shape[1] // words[-1], *kernel)
+    g = _backward_plan(op, rank, x.shape, w_shape, dy.shape, *words)
+    _check_out(op, out, w_shape, x, dy)
+    dw = np.zeros(w_shape, x.dtype)
+    dy5 = channels_last_5d(dy)
+    if g.N:
+        table.pick("conv_weight_grad", g).run(channels_last_5d(x), dy5, weights_5d(dw), g)
+    if out is None:
+        out = dw
+    elif accumulate:
+        out += dw
+    else:
+        out[...] = dw
+    return (out, _bias_grad(dy5)) if return_bias_grad else out
+
+
+def _bias_grad(dy5: np.ndarray) -> np.ndarray:
+    N, OC, *positions = dy5.shape
+    db = np.zeros(OC, dy5.dtype)
+    if N:
+        g = Geometry(N, OC, *positions, OC, *positions, *(1,) * 6, *(0,) * 6, *(1,) * 3, 1, 3)
+        table.pick("bias_grad", g).run(dy5, db, g)
+    return db
+
+
+def _check_out(op: str, out, shape: tuple, x: np.ndarray, dy: np.ndarray) -> None:
+    if out is None:
+        return
+    if not isinstance(out, np.ndarray) or out.dtype != x.dtype:
+        raise TypeError(f"{op}: out must be a {x.dtype} array, got {getattr(out, 'dtype', type(out).__name__)}")
+    if out.shape != shape:
+        raise ValueError(f"{op}: out must have the shape {shape}, got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{op}: out is read-only")
+    for name, operand in (("x", x), ("dy", dy)):
+        if np.may_share_memory(out, operand):
+            raise ValueError(f"{op}: out overlaps {name}")

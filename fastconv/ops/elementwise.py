@@ -1,0 +1,43 @@
+"""ReLU and Dropout. Results keep the memory order of a channels-last activation."""
+
+import numpy as np
+
+from fastconv import memory
+from fastconv.kernels import elementwise
+from fastconv.ops.operands import dense, floats
+
+
+def relu(x) -> np.ndarray:
+    """y = 0 where x <= 0, else x (NaN stays). x: (N, C, spatial...) or (N, F), float32 or float64. Returns the same shape."""
+    (x,) = floats("relu", x=x)
+    return _each(x.size, lambda y, source: elementwise.relu(x.size, source, y), x)
+
+
+def relu_grad(dy, y) -> np.ndarray:
+    """dx = dy where not (y <= 0), else 0. dy, y: the same shape, y as `relu` returned it."""
+    dy, y = floats("relu_grad", dy=dy, y=y)
+    if dy.shape != y.shape:
+        raise ValueError(f"relu_grad: dy{dy.shape} and y{y.shape} must have the same shape")
+    return _each(dy.size, lambda dx, dy, y: elementwise.relu_grad(dy.size, dy, y, dx), dy, y)
+
+
+def dropout(x, p: float, key: int) -> np.ndarray:
+    """Zero each element with probability p and scale the others by 1 / (1 - p); linear in x, so it is its own gradient.
+
+    The i-th element in channels-last order is dropped if number i of the random stream `key` (64 bits) is below p * 2**64.
+    x: (N, C, spatial...) or (N, F), float32 or float64. The same key drops the same elements. ValueError unless 0 <= p < 1.
+    """
+    (x,) = floats("dropout", x=x)
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: p must be in 0 <= p < 1, got {p}")
+    words = np.uint64(key), np.uint64(int(p * 2**64)), x.dtype.type(1 / (1 - p))
+    return _each(8 * x.size, lambda y, source: elementwise.dropout(8 * x.size, source, y, *words), x)
+
+
+def _each(size: int, run, *operands: np.ndarray) -> np.ndarray:
+    """Run a kernel over the flat channels-last memory of all operands and of a new result."""
+    last = [dense(np.moveaxis(a, 1, -1) if a.ndim > 2 else a) for a in operands]
+    out = memory.empty(last[0].shape, last[0].dtype)
+    if size:
+        run(out.reshape(-1), *(a.reshape(-1) for a in last))
+    return np.moveaxis(out, -1, 1) if out.ndim > 2 else out
