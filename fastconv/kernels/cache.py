@@ -21,9 +21,12 @@ import llvmlite
 import numba
 import numpy as np
 
+from fastconv.files import write_whole
+
 MAGIC = b"fastconv kernel 1\n"
 
 on_compile: list[Callable[[str], None]] = []  # called with a kernel's name before it is compiled, which takes seconds
+in_progress: list[str] = []  # the kernels being compiled now, the one that was asked for first
 
 
 @cache
@@ -77,8 +80,10 @@ class KernelCache:
         target_context.refresh()
         found = self._load(sig, target_context) if self.enabled and folder() else None
         if found is None:
+            name = self.name.rpartition(".")[2]
+            in_progress.append(name)
             for listener in on_compile:
-                listener(self.name.rpartition(".")[2])
+                listener(name)
         return found
 
     def _load(self, sig, target_context):
@@ -94,6 +99,8 @@ class KernelCache:
             return None
 
     def save_overload(self, sig, data) -> None:
+        if in_progress:
+            in_progress.pop()
         if not self.enabled or not folder():
             return
         try:
@@ -102,7 +109,9 @@ class KernelCache:
             if data.library.has_dynamic_globals or data.lifted:
                 return
             key = self._key(sig, data.codegen)
-            write_whole(self._path(key), key + dumps(data._reduce()))
+            payload = key + dumps(data._reduce())
+            folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(self._path(key), MAGIC + hashlib.sha256(payload).digest() + payload, sync=False)
         except (OSError, ImportError, AttributeError):
             pass  # nowhere to write, or another Numba: the next process compiles again
 
@@ -127,16 +136,3 @@ def read_trusted(path: Path) -> bytes | None:
 
 def _private(status: os.stat_result) -> bool:
     return not hasattr(os, "getuid") or (status.st_uid in (0, os.getuid()) and not status.st_mode & 0o022)
-
-
-def write_whole(path: Path, payload: bytes) -> None:
-    """Under another name first: two processes may compile the same kernel at once, and a reader must see all or nothing."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(MAGIC + hashlib.sha256(payload).digest() + payload)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

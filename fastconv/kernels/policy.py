@@ -24,8 +24,9 @@ PARALLEL = {
     "numpy": False, "reduction": False, "setitem": False, "stencil": False,
 }  # fmt: skip
 
-# Below this many scalar operations a launch of threads costs more than it gains: 1 to 8 us under omp and tbb, 100 under workqueue.
-TINY = {"omp": 20_000, "tbb": 20_000, "workqueue": 500_000}
+# Below this many scalar operations a launch by the workqueue layer (100 us) costs more than threads gain. Under omp and tbb
+# (1 to 8 us) the gain would not pay for compiling the serial twin, which takes seconds.
+TINY = {"workqueue": 500_000}
 
 
 def _compiled(function: Callable, flags: dict):

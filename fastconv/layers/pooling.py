@@ -70,7 +70,10 @@ class MaxPool1d(_MaxPool):
 
 
 class MaxPool2d(_MaxPool):
-    """`ops.max_pool2d`: the largest value of each window; backward routes to it. stride None: the kernel size. x: (N, C, IH, IW) -> (N, C, OH, OW)."""
+    """`ops.max_pool2d`: the largest value of each window; backward routes to it. stride None: the kernel size.
+
+    x: (N, C, IH, IW) -> (N, C, OH, OW).
+    """
 
     rank = 2
 

@@ -24,7 +24,7 @@ class Quiet:
 
     def __init__(self, epochs: int, images: int):
         self.epochs, self.images = epochs, images
-        self.start = time.perf_counter()
+        self.start, self.before = time.perf_counter(), 0
 
     def __enter__(self):
         return self
@@ -39,9 +39,11 @@ class Quiet:
         pass
 
     def rate(self, epoch: int, seen: int) -> tuple[float, float]:
-        """Images per second since the start, and the seconds that are left at that rate."""
+        """Images per second since the first step, which may have had to compile, and the seconds that are left at that rate."""
         done = (epoch - 1) * self.images + seen
-        speed = done / max(time.perf_counter() - self.start, 1e-9)
+        if not self.before:
+            self.start, self.before = time.perf_counter(), done
+        speed = max(done - self.before, 1) / max(time.perf_counter() - self.start, 1e-3)
         return speed, (self.epochs * self.images - done) / speed
 
 
@@ -55,7 +57,9 @@ class Lines(Quiet):
         return self
 
     def step(self, epoch, seen, loss, accuracy):
-        if time.perf_counter() - self.last > self.EVERY and seen < self.images:
+        if not self.before:
+            self.rate(epoch, seen)
+        elif time.perf_counter() - self.last > self.EVERY and seen < self.images:
             self._print(epoch, seen, loss, accuracy)
 
     def epoch(self, record):

@@ -1,0 +1,8 @@
+"""`python -m fastconv train | eval | predict | info`"""
+
+import sys
+
+if __name__ == "__main__":
+    from fastconv.cli import main
+
+    sys.exit(main())

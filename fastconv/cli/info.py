@@ -1,0 +1,76 @@
+"""info: what fastconv runs on here."""
+
+import argparse
+import platform
+import sys
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+
+import fastconv as fc
+from fastconv.kernels import policy, table
+from fastconv.kernels.cache import folder
+
+LANES = (("avx512f", 16), ("avx", 8), ("sse", 4), ("neon", 4))  # float32 numbers per vector register
+
+
+def info(chosen: argparse.Namespace) -> None:
+    for name, value in facts().items():
+        print(f"{name + ':':16} {value}")
+
+
+def facts() -> dict[str, str]:
+    """Each line of `python -m fastconv info`."""
+    cpu, lanes = target()
+    quota = policy.quota()
+    return {
+        "fastconv": fc.__version__,
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "numba": f"{numba.__version__} (llvmlite {llvmlite.__version__}, numpy {np.__version__})",
+        "cpu": f"{_model()} ({cpu})",
+        "lanes": f"{lanes} float32",
+        "threads": f"{policy.get_num_threads()} (pool {numba.config.NUMBA_NUM_THREADS}, quota {'none' if quota is None else f'{quota:g} CPUs'})",
+        "threading layer": layer(),
+        "algorithms": ", ".join(table.names()),
+        "kernel cache": cache(),
+    }
+
+
+def target() -> tuple[str, int]:
+    """The CPU that Numba compiles for, and how many float32 numbers fit one of its registers."""
+    from numba.core.registry import cpu_target
+
+    _, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    present = set(features.split(","))
+    return cpu, next((lanes for name, lanes in LANES if f"+{name}" in present), 4)
+
+
+def layer() -> str:
+    """Numba's threading layer, found out by starting it."""
+    fc.ops.relu(np.zeros((1, 1 << 20), np.float32))
+    try:
+        name = numba.threading_layer()
+    except ValueError:
+        return "not started: one thread"
+    if name != "workqueue":
+        return name
+    missing = "libomp" if sys.platform == "darwin" else "libgomp.so.1" if sys.platform == "linux" else "an OpenMP or TBB runtime"
+    return f"workqueue (slower launches; {missing} was not found or NUMBA_THREADING_LAYER chose it)"
+
+
+def cache() -> str:
+    place = folder()
+    if place is None:
+        return "off (FASTCONV_CACHE=0)"
+    kept = list(place.glob("*.kernel")) if place.is_dir() else []
+    return f"{place} ({len(kept)} kernels, {sum(path.stat().st_size for path in kept) / 1e6:.1f} MB)"
+
+
+def _model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
