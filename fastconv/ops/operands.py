@@ -33,9 +33,8 @@ def _float_array(op: str, name: str, given) -> np.ndarray:
         raise TypeError(f"{op}: {name} is a masked array, and masks are not supported: write {name}.filled(value)")
     array = np.asarray(given)
     if array.dtype not in FLOATS:
-        raise TypeError(
-            f"{op}: {name} has dtype {array.dtype.str if array.dtype.kind == 'f' else array.dtype}, float32 or float64 is needed: write np.asarray({name}).astype(np.float32)"
-        )
+        found = array.dtype.str if array.dtype.kind == "f" else array.dtype
+        raise TypeError(f"{op}: {name} has dtype {found}, float32 or float64 is needed: write np.asarray({name}).astype(np.float32)")
     return array
 
 
