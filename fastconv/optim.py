@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from fastconv.geometry import integer
 from fastconv.kernels import elementwise
 from fastconv.layers.parameter import Parameter, flatten
 
@@ -111,8 +112,9 @@ class OneCycle:
     """
 
     def __init__(self, optimizer: Optimizer, max_lr: float, total_steps: int, rise: float = 0.3, start: float = 25.0, end: float = 1e4):
-        if total_steps < 2:
-            raise ValueError(f"OneCycle: total_steps must be at least 2, got {total_steps}")
+        total_steps = integer("OneCycle", "total_steps", total_steps, 2)
+        if not 0 < max_lr < math.inf:
+            raise ValueError(f"OneCycle: max_lr must be finite and > 0, got {max_lr}")
         if not 0 < rise < 1:
             raise ValueError(f"OneCycle: rise must be in 0 < rise < 1, got {rise}")
         self.optimizer, self.max_lr, self.total_steps = optimizer, max_lr, total_steps

@@ -8,6 +8,7 @@ from fastconv import ops, streams
 from fastconv.geometry import bind, integer
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
+from fastconv.ops.elementwise import probability
 from fastconv.ops.operands import floats
 
 
@@ -81,11 +82,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
-        if isinstance(p, bool) or not isinstance(p, (int, float, np.floating)):
-            raise TypeError(f"Dropout: p must be a number, got {p!r}")
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: p must be in 0 <= p < 1, got {p}")
-        self.p = float(p)
+        self.p = probability("Dropout", p)
         self.stream = streams.default.fork() if rng is None else streams.Stream(int(rng.integers(2**63)))
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:

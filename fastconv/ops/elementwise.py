@@ -28,10 +28,22 @@ def dropout(x, p: float, key: int) -> np.ndarray:
     x: (N, C, spatial...) or (N, F), float32 or float64. The same key drops the same elements. ValueError unless 0 <= p < 1.
     """
     (x,) = floats("dropout", x=x)
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout: p must be in 0 <= p < 1, got {p}")
+    p = probability("dropout", p)
+    if isinstance(key, bool) or not hasattr(key, "__index__"):
+        raise TypeError(f"dropout: key must be an integer, got {key!r}")
+    if not 0 <= key < 2**64:
+        raise ValueError(f"dropout: key must be between 0 and 2**64 - 1, got {key}")
     words = np.uint64(key), np.uint64(int(p * 2**64)), x.dtype.type(1 / (1 - p))
     return _each(8 * x.size, lambda y, source: elementwise.dropout(8 * x.size, source, y, *words), x)
+
+
+def probability(op: str, p) -> float:
+    """p as a float in 0 <= p < 1."""
+    if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{op}: p must be a number, got {p!r}")
+    if not 0 <= p < 1:
+        raise ValueError(f"{op}: p must be in 0 <= p < 1, got {p}")
+    return float(p)
 
 
 def _each(size: int, run, *operands: np.ndarray) -> np.ndarray:

@@ -66,8 +66,9 @@ def fit(
     FloatingPointError where a loss or gradient is not finite, KeyboardInterrupt on Ctrl-C: both between two steps, with the last good parameters.
     """
     epochs = integer("fit", "epochs", epochs, 1)
-    if not isinstance(examples, (tuple, list)) or len(examples) != 2:
-        raise TypeError(f"fit: examples must be a pair (x, y), got {type(examples).__name__}")
+    for name, pair in (("examples", examples), ("validation", validation or (None, None))):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"fit: {name} must be a pair (x, y), got {type(pair).__name__}")
     batches = Batches(*examples, batch_size, shift=shift)
     if optimizer is None:
         optimizer = Adam(model.parameters())

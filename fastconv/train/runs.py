@@ -42,9 +42,9 @@ def load_run(folder: Path) -> tuple[Layer, dict]:
     model = MODELS[config["model"]]()
     path = folder / "weights.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             state = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     try:
         model.load_state_dict(state)
