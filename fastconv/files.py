@@ -14,6 +14,8 @@ def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), 0o644)  # a temporary file is for its owner only; kernels in an image are for all its users
             if sync:
                 file.flush()
                 os.fsync(file.fileno())

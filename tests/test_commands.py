@@ -20,7 +20,7 @@ def trained(tmp_path_factory):
 
 
 def test_train_ends_with_the_test_accuracy_of_both_splits(tmp_path, capsys):
-    words = "train --epochs 1 --batch-size 128 --lr 0.01 --seed 3 --threads 1 --out".split()
+    words = ["train", "--epochs", "1", "--batch-size", "128", "--lr", "0.01", "--seed", "3", "--threads", "1", "--out"]
     assert main([*words, str(tmp_path / "run")]) == 0
     lines = capsys.readouterr().out.splitlines()[-2:]
     assert all(re.match(rf"test accuracy \d+\.\d %  \({split} split", line) for split, line in zip(data.SPLITS, lines))

@@ -11,7 +11,7 @@ import numpy as np
 
 import fastconv as fc
 from fastconv.kernels import policy, table
-from fastconv.kernels.cache import folder
+from fastconv.kernels.cache import folder, trusted
 
 LANES = (("avx512f", 16), ("avx", 8), ("sse", 4), ("neon", 4))  # float32 numbers per vector register
 
@@ -64,6 +64,8 @@ def cache() -> str:
     place = folder()
     if place is None:
         return "off (FASTCONV_CACHE=0)"
+    if not trusted(place):
+        return f"{place} is not used: others than you and root can write there"
     kept = list(place.glob("*.kernel")) if place.is_dir() else []
     return f"{place} ({len(kept)} kernels, {sum(path.stat().st_size for path in kept) / 1e6:.1f} MB)"
 

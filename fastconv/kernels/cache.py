@@ -36,7 +36,7 @@ def folder() -> Path | None:
     if chosen == "0":
         return None
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return Path(chosen).absolute()
     base = os.environ.get({"win32": "LOCALAPPDATA"}.get(sys.platform, "XDG_CACHE_HOME"))
     try:
         home = Path(base) if base else Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
@@ -60,7 +60,8 @@ class KernelCache:
 
     def __init__(self, function: Callable, flags: dict):
         self.name = f"{function.__module__}.{function.__qualname__}"
-        self.flags = repr(sorted(flags.items(), key=str))
+        # Sorted: the order of a set differs from process to process, and with it the name of the file.
+        self.flags = repr(sorted((name, sorted(value) if isinstance(value, set) else value) for name, value in flags.items()))
         self.enabled = True
 
     @property
@@ -110,7 +111,7 @@ class KernelCache:
                 return
             key = self._key(sig, data.codegen)
             payload = key + dumps(data._reduce())
-            folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder().mkdir(mode=0o755, parents=True, exist_ok=True)
             write_whole(self._path(key), MAGIC + hashlib.sha256(payload).digest() + payload, sync=False)
         except (OSError, ImportError, AttributeError):
             pass  # nowhere to write, or another Numba: the next process compiles again
@@ -132,6 +133,11 @@ def read_trusted(path: Path) -> bytes | None:
     if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != digest:
         return None
     return payload
+
+
+def trusted(place: Path) -> bool:
+    """Whether what stands in this folder would be read."""
+    return not place.is_dir() or _private(place.stat())
 
 
 def _private(status: os.stat_result) -> bool:

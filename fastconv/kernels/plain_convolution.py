@@ -17,6 +17,7 @@ from numba import prange
 
 from fastconv import memory
 from fastconv.geometry import Geometry, collects, reads
+from fastconv.kernels import channels_last
 from fastconv.kernels.policy import parallel, serial
 
 PIXELS = 32  # outputs per patch: 32 x 256 floats fill a 32 KB first-level cache
@@ -212,18 +213,13 @@ def channel_sums(dy, partials):
         bias_grad_item(np.int64(chunk), dy, partials)
 
 
-def _last(a: np.ndarray) -> np.ndarray:
-    """The (N, D, H, W, C) memory behind an (N, C, D, H, W) activation."""
-    return a.transpose(0, 2, 3, 4, 1)
-
-
 def conv_forward(x, w, b, y, g: Geometry) -> None:
-    correlate(g.flops, _last(x), panels_of(w, g.G), b, _last(y), *reads(g))
+    correlate(g.flops, channels_last(x), panels_of(w, g.G), b, channels_last(y), *reads(g))
 
 
 def conv_input_grad(dy, w, dx, g: Geometry) -> None:
     swapped = w.reshape(g.G, g.OC // g.G, *w.shape[1:]).swapaxes(1, 2).reshape(g.IC, g.OC // g.G, *w.shape[2:])
-    correlate(g.flops, _last(dy), panels_of(swapped, g.G), np.zeros(g.IC, dy.dtype), _last(dx), *collects(g))
+    correlate(g.flops, channels_last(dy), panels_of(swapped, g.G), np.zeros(g.IC, dy.dtype), channels_last(dx), *collects(g))
 
 
 def conv_weight_grad(x, dy, dw, g: Geometry) -> None:
@@ -231,14 +227,14 @@ def conv_weight_grad(x, dy, dw, g: Geometry) -> None:
     C, T, pixels = g.IC // g.G, g.OC // g.G, g.N * g.OD * g.OH * g.OW
     chunks = max(1, min(CHUNKS, pixels // TERMS, PARTIALS // (dw.size * 8)))
     partials = memory.empty((chunks, g.G, g.taps * C, T), np.float64)
-    weight_grad(g.flops, _last(x), _last(dy), partials, *reads(g))
+    weight_grad(g.flops, channels_last(x), channels_last(dy), partials, *reads(g))
     dw.reshape(g.G, T, C, g.taps)[...] = partials.sum(axis=0).reshape(g.G, g.taps, C, T).transpose(0, 3, 2, 1)
 
 
 def bias_grad(dy, db) -> None:
     pixels = dy.size // dy.shape[1]
     partials = np.empty((max(1, min(CHUNKS, pixels // TERMS)), dy.shape[1]))
-    channel_sums(dy.size, _last(dy), partials)
+    channel_sums(dy.size, channels_last(dy), partials)
     db[...] = partials.sum(axis=0)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numba import prange
 
 from fastconv.geometry import Geometry, collects, reads
+from fastconv.kernels import channels_last
 from fastconv.kernels.policy import parallel, serial
 
 
@@ -119,21 +120,17 @@ def avg_pool_backward(dy, divisors, dx, depth, row, column):
         avg_pool_grad_row(item // (ID * IH), item // IH % ID, item % IH, dy, divisors, dx, depth, row, column)
 
 
-def _last(a: np.ndarray) -> np.ndarray:
-    return a.transpose(0, 2, 3, 4, 1)
-
-
 def max_pool(x, y, argmax, g: Geometry) -> None:
-    max_pool_forward(y.size * g.taps, _last(x), _last(y), _last(argmax), *reads(g))
+    max_pool_forward(y.size * g.taps, channels_last(x), channels_last(y), channels_last(argmax), *reads(g))
 
 
 def max_pool_grad(dy, argmax, dx, g: Geometry) -> None:
-    max_pool_backward(dy.size * g.taps, _last(dy), _last(argmax), _last(dx), *collects(g))
+    max_pool_backward(dy.size * g.taps, channels_last(dy), channels_last(argmax), channels_last(dx), *collects(g))
 
 
 def avg_pool(x, divisors, y, g: Geometry) -> None:
-    avg_pool_forward(y.size * g.taps, _last(x), divisors, _last(y), *reads(g))
+    avg_pool_forward(y.size * g.taps, channels_last(x), divisors, channels_last(y), *reads(g))
 
 
 def avg_pool_grad(dy, divisors, dx, g: Geometry) -> None:
-    avg_pool_backward(dy.size * g.taps, _last(dy), divisors, _last(dx), *collects(g))
+    avg_pool_backward(dy.size * g.taps, channels_last(dy), divisors, channels_last(dx), *collects(g))
