@@ -56,7 +56,7 @@ def test_convolution(operation, row, layer, clock):
     x, w, dy = random(g.input_shape, g.weight_shape, g.output_shape)
     w = np.ascontiguousarray(w)
     with fc.algorithm(row.name):
-        check(lambda *arrays: CONVOLUTION[operation](*arrays, words), row.roundings(g._replace(N=1)), x[:1], w, dy[:1])
+        check(lambda *arrays: CONVOLUTION[operation](*arrays, words), row.roundings(g._replace(N=1), x.dtype), x[:1], w, dy[:1])
         clock(lambda: CONVOLUTION[operation](x, w, dy, words), g.flops / 1e9, "GFLOP/s")
 
 
@@ -72,7 +72,7 @@ def test_pooling(operation, row, images, clock):
     _, argmax = ops.max_pool2d(x, 2)
     moved = x.nbytes + dy.nbytes + (argmax.nbytes if operation.startswith("max") else 0)
     with fc.algorithm(row.name):
-        check_pooling(operation, row.roundings(g), x[:1], dy[:1])
+        check_pooling(operation, row.roundings(g, x.dtype), x[:1], dy[:1])
         clock(lambda: POOLING[operation](x, dy, argmax), moved / 1e9, "GB/s")
 
 

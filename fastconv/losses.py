@@ -15,35 +15,36 @@ def cross_entropy(outputs, targets) -> tuple[float, np.ndarray]:
     TypeError for targets that are not integers, ValueError for a wrong length, a label out of range, an empty batch.
     """
     (outputs,) = floats("cross_entropy", outputs=outputs)
-    labels = class_labels("cross_entropy", outputs, targets)
+    labels = class_labels("cross_entropy", outputs.shape, targets)
     rows = np.arange(len(labels))
     shifted = outputs.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    sums = exponentials.sum(axis=1, keepdims=True)
-    value = float(np.mean(np.log(sums[:, 0]) - shifted[rows, labels]))
-    gradient = exponentials / sums
+    with np.errstate(invalid="ignore"):  # infinite scores: the loss is NaN, and says so
+        shifted -= shifted.max(axis=1, keepdims=True)
+        exponentials = np.exp(shifted)
+        sums = exponentials.sum(axis=1, keepdims=True)
+        value = float(np.mean(np.log(sums[:, 0]) - shifted[rows, labels]))
+        gradient = exponentials / sums
     gradient[rows, labels] -= 1
     return value, (gradient / len(labels)).astype(outputs.dtype)
 
 
-def class_labels(op: str, outputs: np.ndarray, targets) -> np.ndarray:
-    """The targets as (N,) integers that index the K columns of outputs (N, K)."""
+def class_labels(op: str, shape: tuple[int, ...], targets) -> np.ndarray:
+    """The targets as (N,) integers that index the K columns of outputs of this shape (N, K)."""
     if isinstance(targets, tuple):
         raise TypeError(f"{op}: targets is a tuple; unpack it")
     labels = np.asarray(targets)
-    if outputs.ndim != 2 or 0 in outputs.shape:
-        raise ValueError(f"{op}: outputs must be (N, K) with N, K >= 1, got {outputs.shape}")
-    if labels.shape != outputs.shape[:1]:
-        raise ValueError(f"{op}: targets must be ({len(outputs)},), one label per row of outputs{outputs.shape}, got {labels.shape}")
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"{op}: outputs must be (N, K) with N, K >= 1, got {shape}")
+    if labels.shape != shape[:1]:
+        raise ValueError(f"{op}: targets must be ({shape[0]},), one label per row of outputs{shape}, got {labels.shape}")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError(f"{op}: targets hold NaN or Inf")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: targets must be integers, got {labels.dtype}: write targets.astype(np.int64)")
-    wrong = (labels < 0) | (labels >= outputs.shape[1])
+    wrong = (labels < 0) | (labels >= shape[1])
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"{op}: targets[{at}] = {labels[at]} is not a class 0..{outputs.shape[1] - 1}")
+        raise ValueError(f"{op}: targets[{at}] = {labels[at]} is not a class 0..{shape[1] - 1}")
     return labels.astype(np.int64)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -17,9 +18,10 @@ class Optimizer(ABC):
     """
 
     def __init__(self, parameters: list[Parameter], lr: float, **others: float):
-        self.parameters = list(dict.fromkeys(parameters))
-        if not self.parameters or not all(isinstance(p, Parameter) for p in self.parameters):
+        given = list(parameters) if isinstance(parameters, Iterable) else []
+        if not given or not all(isinstance(p, Parameter) for p in given):
             raise TypeError(f"{type(self).__name__}: parameters must be a non-empty list of Parameter: write model.parameters()")
+        self.parameters = list(dict.fromkeys(given))
         for name, value in {"lr": lr, **others}.items():
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
                 raise TypeError(f"{type(self).__name__}: {name} must be a number, got {value!r}")
@@ -27,6 +29,7 @@ class Optimizer(ABC):
                 raise ValueError(f"{type(self).__name__}: {name} must be finite and >= 0, got {value}")
         self.lr = lr
         self.flats = flatten(self.parameters)
+        self.steps = dict.fromkeys(self.parameters, 0)  # how often each parameter was moved
 
     def zero_grad(self) -> None:
         """Mark all gradients as zero; the next backward pass overwrites them."""
@@ -35,9 +38,12 @@ class Optimizer(ABC):
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        for p in self.parameters:
+            self.steps[p] += p.has_grad
         for flat, state in zip(self.flats, self._states()):
-            for run in flat.runs():
-                self._update(flat.values[run], flat.grads[run], *(array[run] for array in state))
+            flat.gather()
+            for count, run in flat.runs(self.steps.__getitem__):
+                self._update(count, flat.values[run], flat.grads[run], *(array[run] for array in state))
         for p in self.parameters:
             p.version += p.has_grad
 
@@ -46,8 +52,8 @@ class Optimizer(ABC):
         """Per flat buffer the arrays that the update keeps."""
 
     @abstractmethod
-    def _update(self, value: np.ndarray, grad: np.ndarray, *state: np.ndarray) -> None:
-        """Change `value` and the state in place."""
+    def _update(self, count: int, value: np.ndarray, grad: np.ndarray, *state: np.ndarray) -> None:
+        """Change `value` and the state in place, for the count-th time."""
 
     def _zeros(self) -> list[np.ndarray]:
         return [np.zeros_like(flat.values) for flat in self.flats]
@@ -72,7 +78,7 @@ class SGD(Optimizer):
     def _states(self):
         return [(velocity,) for velocity in self._velocity]
 
-    def _update(self, value, grad, velocity):
+    def _update(self, count, value, grad, velocity):
         words = float(self.lr), float(self.momentum), float(self.weight_decay), bool(self.nesterov)
         elementwise.sgd(4 * value.size, value, grad, velocity, *words)
 
@@ -85,22 +91,17 @@ class Adam(Optimizer):
 
     def __init__(self, parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0):
         super().__init__(parameters, lr, eps=eps, weight_decay=weight_decay)
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"Adam: betas must be in 0 <= beta < 1, got {betas}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"Adam: betas must be two numbers in 0 <= beta < 1, got {betas}")
         self.betas, self.eps, self.weight_decay = tuple(betas), eps, weight_decay
-        self.steps = 0
         self._mean, self._square = self._zeros(), self._zeros()
-
-    def step(self) -> None:
-        self.steps += 1
-        super().step()
 
     def _states(self):
         return list(zip(self._mean, self._square))
 
-    def _update(self, value, grad, mean, square):
+    def _update(self, count, value, grad, mean, square):
         beta1, beta2 = self.betas
-        rate, root = self.lr / (1 - beta1**self.steps), 1 / math.sqrt(1 - beta2**self.steps)
+        rate, root = self.lr / (1 - beta1**count), 1 / math.sqrt(1 - beta2**count)
         words = float(rate), float(beta1), float(beta2), root, float(self.eps), float(self.weight_decay)
         elementwise.adam(12 * value.size, value, grad, mean, square, *words)
 

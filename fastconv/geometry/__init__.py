@@ -1,8 +1,8 @@
 """Shapes, windows and output sizes in plain Python integers; no Numba here."""
 
 from fastconv.geometry.binding import bind, describe
-from fastconv.geometry.windows import Geometry, average_divisors, collects, conv_geometry, pool_geometry, reads
-from fastconv.geometry.words import integer, spatial
+from fastconv.geometry.windows import Geometry, average_divisors, collects, conv_geometry, pool_geometry, pool_words, reads
+from fastconv.geometry.words import flag, integer, padding_pairs, spatial
 
 __all__ = [
     "Geometry",
@@ -11,8 +11,11 @@ __all__ = [
     "collects",
     "conv_geometry",
     "describe",
+    "flag",
     "integer",
+    "padding_pairs",
     "pool_geometry",
+    "pool_words",
     "reads",
     "spatial",
 ]

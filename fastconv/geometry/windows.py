@@ -16,6 +16,7 @@ import numpy as np
 from fastconv.geometry.words import AXES, padding_pairs, spatial
 
 WIDEST = 8  # bytes of the widest dtype
+LARGEST_TABLE = 2**26  # entries of one axis' index table (`reads`): half a gigabyte
 
 
 class Geometry(NamedTuple):
@@ -92,9 +93,8 @@ def conv_geometry(op: str, N: int, IC: int, OC: int, extent: tuple, kernel: tupl
     return _geometry(op, N, IC, OC, extent, outputs, kernel, S, pairs, D, groups)
 
 
-def pool_geometry(op: str, N: int, C: int, extent: tuple, kernel_size, stride, padding, dilation, ceil_mode: bool) -> Geometry:
-    """The geometry of a pooling; ValueError also where a window could lie wholly in the padding."""
-    rank = len(extent)
+def pool_words(op: str, rank: int, kernel_size, stride, padding, dilation) -> tuple:
+    """Kernel, stride (None: the kernel), padding (at most half a window) and dilation, one per dimension."""
     K = spatial(op, "kernel_size", kernel_size, rank)
     S = K if stride is None else spatial(op, "stride", stride, rank)
     D = spatial(op, "dilation", dilation, rank)
@@ -102,6 +102,13 @@ def pool_geometry(op: str, N: int, C: int, extent: tuple, kernel_size, stride, p
     for name, k, d, p in zip(AXES[3 - rank :], K, D, P):
         if 2 * p > d * (k - 1) + 1:
             raise ValueError(f"{op}: padding {p} is over half the window of {d * (k - 1) + 1} cells along {name}")
+    return K, S, P, D
+
+
+def pool_geometry(op: str, N: int, C: int, extent: tuple, kernel_size, stride, padding, dilation, ceil_mode: bool) -> Geometry:
+    """The geometry of a pooling; ValueError also where a window could lie wholly in the padding."""
+    rank = len(extent)
+    K, S, P, D = pool_words(op, rank, kernel_size, stride, padding, dilation)
     pairs = tuple((p, p) for p in P)
     outputs = tuple(_positions(op, *axis, ceil_mode) for axis in zip(AXES[3 - rank :], extent, K, S, pairs, D))
     g = _geometry(op, N, C, C, extent, outputs, K, S, pairs, D, 1)
@@ -138,6 +145,9 @@ def _geometry(op, N, IC, OC, extent, outputs, kernel, stride, pairs, dilation, g
         N, IC, *three(extent, 1), OC, *three(outputs, 1), *three(kernel, 1), *three(stride, 1),
         *three(before, 0), *three(after, 0), *three(dilation, 1), groups, rank,
     )  # fmt: skip
+    for name, O, K in zip(AXES, g[6:9], g[9:12]):
+        if O * K > LARGEST_TABLE:
+            raise ValueError(f"{op}: {O} outputs of {K} taps along {name} are more than the {LARGEST_TABLE} that fastconv can index")
     for words, shape in (("input", g.input_shape), ("weight", g.weight_shape), ("output", g.output_shape)):
         if math.prod(shape) * WIDEST > sys.maxsize:
             raise ValueError(f"{op}: the {words} {shape} has more elements than this machine can address")

@@ -5,18 +5,28 @@ Everything is compared as Python integers before anything is allocated, so 2**63
 
 import operator
 
+import numpy as np
+
 LARGEST = 2**31 - 1
 AXES = "DHW"  # the names of the spatial dimensions, innermost last
 
 
 def integer(op: str, name: str, value: object, least: int) -> int:
     """`value` as an int in least..2**31-1. TypeError for what is not an integer (bool, float, str, None), ValueError out of range."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{op}: {name} must be an integer, got {value!r} ({type(value).__name__})")
-    number = operator.index(value)  # type: ignore[arg-type]  # __index__ was looked for above
+    try:
+        number = operator.index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]  # the TypeError is wanted
+    except TypeError:
+        raise TypeError(f"{op}: {name} must be an integer, got {value!r} ({type(value).__name__})") from None
     if not least <= number <= LARGEST:
         raise ValueError(f"{op}: {name} must be between {least} and {LARGEST}, got {number}")
     return number
+
+
+def flag(op: str, name: str, value: object) -> bool:
+    """`value` as a bool; TypeError for anything but True and False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{op}: {name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def spatial(op: str, name: str, value: object, rank: int, least: int = 1) -> tuple[int, ...]:

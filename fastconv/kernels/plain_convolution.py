@@ -222,30 +222,50 @@ def conv_input_grad(dy, w, dx, g: Geometry) -> None:
     correlate(g.flops, channels_last(dy), panels_of(swapped, g.G), np.zeros(g.IC, dy.dtype), channels_last(dx), *collects(g))
 
 
+def weight_grad_chunks(g: Geometry) -> int:
+    pixels, weights = g.N * g.OD * g.OH * g.OW, g.OC * g.IC // g.G * g.taps
+    return max(1, min(CHUNKS, pixels // TERMS, PARTIALS // (weights * 8)))
+
+
+def bias_grad_chunks(pixels: int) -> int:
+    return max(1, min(CHUNKS, pixels // TERMS))
+
+
 def conv_weight_grad(x, dy, dw, g: Geometry) -> None:
     """Shape-fixed chunks of pixels, each at least 256 pixels, with float64 sums; added up in order."""
-    C, T, pixels = g.IC // g.G, g.OC // g.G, g.N * g.OD * g.OH * g.OW
-    chunks = max(1, min(CHUNKS, pixels // TERMS, PARTIALS // (dw.size * 8)))
-    partials = memory.empty((chunks, g.G, g.taps * C, T), np.float64)
+    C, T = g.IC // g.G, g.OC // g.G
+    partials = memory.empty((weight_grad_chunks(g), g.G, g.taps * C, T), np.float64)
     weight_grad(g.flops, channels_last(x), channels_last(dy), partials, *reads(g))
     dw.reshape(g.G, T, C, g.taps)[...] = partials.sum(axis=0).reshape(g.G, g.taps, C, T).transpose(0, 3, 2, 1)
 
 
 def bias_grad(dy, db) -> None:
     pixels = dy.size // dy.shape[1]
-    partials = np.empty((max(1, min(CHUNKS, pixels // TERMS)), dy.shape[1]))
+    partials = np.empty((bias_grad_chunks(pixels), dy.shape[1]))
     channel_sums(dy.size, channels_last(dy), partials)
     db[...] = partials.sum(axis=0)
 
 
-def forward_roundings(g: Geometry) -> int:
+def forward_roundings(g: Geometry, dtype: np.dtype) -> int:
     """In units of u * sum |x * w|: the longest running sum, then the sums of the blocks, then the bias."""
     return _roundings(g.IC // g.G, g.taps)
 
 
-def input_grad_roundings(g: Geometry) -> int:
+def input_grad_roundings(g: Geometry, dtype: np.dtype) -> int:
     return _roundings(g.OC // g.G, g.taps)
 
 
 def _roundings(C: int, taps: int) -> int:
     return min(TERMS, C * taps) + blocks.py_func(C, taps) + 1
+
+
+def weight_grad_roundings(g: Geometry, dtype: np.dtype) -> int:
+    """The longest running sum; behind it, float64 sums cost float32 one rounding, and float64 one each."""
+    pixels = g.N * g.OD * g.OH * g.OW
+    chunks = weight_grad_chunks(g)
+    return min(TERMS, pixels) + (2 if dtype == np.float32 else -(-pixels // chunks // TERMS) + 2 + chunks)
+
+
+def bias_grad_roundings(g: Geometry, dtype: np.dtype) -> int:
+    pixels = g.N * g.OD * g.OH * g.OW
+    return 2 if dtype == np.float32 else pixels // bias_grad_chunks(pixels) + 1 + CHUNKS

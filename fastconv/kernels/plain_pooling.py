@@ -134,3 +134,8 @@ def avg_pool(x, divisors, y, g: Geometry) -> None:
 
 def avg_pool_grad(dy, divisors, dx, g: Geometry) -> None:
     avg_pool_backward(dy.size * g.taps, channels_last(dy), divisors, channels_last(dx), *collects(g))
+
+
+def mean_roundings(g: Geometry, dtype: np.dtype) -> int:
+    """Sums run in float64: one rounding at the end for float32, one per tap for float64."""
+    return 2 if dtype == np.float32 else g.taps + 2

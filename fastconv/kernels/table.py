@@ -1,13 +1,15 @@
 """Per operation its algorithms, fastest first, the textbook last. A new algorithm is one function and one row.
 
 `run` takes 5-D arrays and the geometry (see `kernels`), `fits` says for which geometries it may be chosen (by any extent but
-N), `roundings(g)` is its error bound c in  |result - exact| <= c * u * (the same sums over absolute values).
+N), `roundings(g, dtype)` is its error bound c in  |result - exact| <= c * u * (the same sums over absolute values).
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
+
+import numpy as np
 
 from fastconv.geometry import Geometry
 from fastconv.kernels import plain_convolution, plain_pooling, reference
@@ -16,7 +18,7 @@ from fastconv.kernels import plain_convolution, plain_pooling, reference
 class Algorithm(NamedTuple):
     name: str
     run: Callable[..., None]
-    roundings: Callable[[Geometry], float]
+    roundings: Callable[[Geometry, np.dtype], float]
     fits: Callable[[Geometry], bool] = lambda g: True
 
 
@@ -36,35 +38,35 @@ plain, textbook = plain_convolution, reference
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
         Algorithm("plain", plain.conv_forward, plain.forward_roundings),
-        Algorithm("reference", _textbook(textbook.conv_forward), lambda g: g.taps * g.IC // g.G + 1),
+        Algorithm("reference", _textbook(textbook.conv_forward), lambda g, dtype: g.taps * g.IC // g.G + 1),
     ),
     "conv_input_grad": (
         Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings),
-        Algorithm("reference", _textbook(textbook.conv_input_grad), lambda g: g.taps * g.OC // g.G + 1),
+        Algorithm("reference", _textbook(textbook.conv_input_grad), lambda g, dtype: g.taps * g.OC // g.G + 1),
     ),
     "conv_weight_grad": (
-        Algorithm("plain", plain.conv_weight_grad, lambda g: 260),
-        Algorithm("reference", _textbook(textbook.conv_weight_grad), lambda g: _positions(g) + 1),
+        Algorithm("plain", plain.conv_weight_grad, plain.weight_grad_roundings),
+        Algorithm("reference", _textbook(textbook.conv_weight_grad), lambda g, dtype: _positions(g) + 1),
     ),
     "bias_grad": (
-        Algorithm("plain", lambda dy, db, g: plain.bias_grad(dy, db), lambda g: 2),
-        Algorithm("reference", lambda dy, db, g: textbook.bias_grad(dy, db), _positions),
+        Algorithm("plain", lambda dy, db, g: plain.bias_grad(dy, db), plain.bias_grad_roundings),
+        Algorithm("reference", lambda dy, db, g: textbook.bias_grad(dy, db), lambda g, dtype: _positions(g)),
     ),
     "max_pool": (
-        Algorithm("plain", plain_pooling.max_pool, lambda g: 0),
-        Algorithm("reference", _textbook(textbook.max_pool), lambda g: 0),
+        Algorithm("plain", plain_pooling.max_pool, lambda g, dtype: 0),
+        Algorithm("reference", _textbook(textbook.max_pool), lambda g, dtype: 0),
     ),
     "max_pool_grad": (
-        Algorithm("plain", plain_pooling.max_pool_grad, lambda g: g.taps),
-        Algorithm("reference", _textbook(textbook.max_pool_grad), lambda g: g.taps),
+        Algorithm("plain", plain_pooling.max_pool_grad, lambda g, dtype: g.taps),
+        Algorithm("reference", _textbook(textbook.max_pool_grad), lambda g, dtype: g.taps),
     ),
     "avg_pool": (
-        Algorithm("plain", plain_pooling.avg_pool, lambda g: 2),
-        Algorithm("reference", _textbook(textbook.avg_pool), lambda g: 2),
+        Algorithm("plain", plain_pooling.avg_pool, plain_pooling.mean_roundings),
+        Algorithm("reference", _textbook(textbook.avg_pool), plain_pooling.mean_roundings),
     ),
     "avg_pool_grad": (
-        Algorithm("plain", plain_pooling.avg_pool_grad, lambda g: 2),
-        Algorithm("reference", _textbook(textbook.avg_pool_grad), lambda g: 2 * g.taps + 1),
+        Algorithm("plain", plain_pooling.avg_pool_grad, plain_pooling.mean_roundings),
+        Algorithm("reference", _textbook(textbook.avg_pool_grad), lambda g, dtype: 2 * g.taps + 1),
     ),
 }
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastconv.geometry import bind, conv_geometry, integer, spatial
+from fastconv.geometry import bind, conv_geometry, integer, padding_pairs, spatial
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.ops import convolution
@@ -25,8 +25,9 @@ class _Conv(Layer):
         for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
             if channels % groups:
                 raise ValueError(f"{op}: {name}={channels} is not divisible by groups={groups}")
-        # A bad stride, padding or dilation is better told here than at the first batch: try them on an input that any kernel fits.
-        conv_geometry(op, 1, self.in_channels, self.out_channels, (2**15,) * self.rank, self.kernel_size, stride, padding, dilation, groups)
+        # A bad stride, padding or dilation is better told here than at the first batch.
+        strides, dilations = (spatial(op, name, self.words[name], self.rank) for name in ("stride", "dilation"))
+        padding_pairs(op, padding, self.kernel_size, strides, dilations, (1,) * self.rank)
         shape = (self.out_channels, self.in_channels // groups, *self.kernel_size)
         self.weight, self.bias = weight_and_bias(op, shape, bias, dtype, rng)
 
@@ -41,7 +42,7 @@ class _Conv(Layer):
                 self.bias.add_grad(db)
             return convolution.input_grad(op, self.rank, dy, w, np.shape(x), **self.words) if input_grad else None
 
-        return y, once(backward, self.weight, self.bias)
+        return y, once(backward, y, self.weight, self.bias)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         op, rank = type(self).__name__, self.rank

@@ -6,14 +6,15 @@ import numpy as np
 
 from fastconv import streams
 from fastconv.layers.parameter import Parameter
-
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+from fastconv.ops.operands import FLOATS
 
 
 def weight_and_bias(op: str, shape: tuple[int, ...], bias: bool, dtype, rng: np.random.Generator | None) -> tuple[Parameter, Parameter | None]:
     """Both uniform in +-1 / sqrt(fan_in), where fan_in is the number of terms of one output's sum. rng None: `fastconv.seed`'s stream."""
-    if np.dtype(dtype) not in FLOATS:
-        raise TypeError(f"{op}: dtype must be float32 or float64, got {np.dtype(dtype)}")
+    if dtype is None or np.dtype(dtype) not in FLOATS:
+        raise TypeError(f"{op}: dtype must be float32 or float64, got {dtype}")
+    if not (rng is None or isinstance(rng, np.random.Generator)):
+        raise TypeError(f"{op}: rng must be a NumPy generator, got {rng!r}: write np.random.default_rng(seed)")
     rng = streams.default.generator() if rng is None else rng
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     weight = Parameter(rng.uniform(-bound, bound, shape).astype(dtype))

@@ -11,19 +11,26 @@ from fastconv.streams import Stream
 Backward = Callable[..., np.ndarray | None]
 
 
-def once(backward: Backward, *parameters: Parameter | None) -> Backward:
-    """A backward that can be used one time, and only while the parameters are what they were: RuntimeError otherwise."""
+def once(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Backward:
+    """The way back from the output y: usable one time, and only while the parameters are what they were, else RuntimeError.
+
+    dy must have the shape and dtype of y (ValueError, TypeError); nothing has changed when one of these is raised.
+    """
     kept = [(p, p.version) for p in parameters if p is not None]
     pending = [backward]
+    shape, dtype = y.shape, y.dtype
 
     def guarded(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
         if not pending:
             raise RuntimeError("backward: used a second time; its saved arrays are gone, call forward again")
         if any(p.version != version for p, version in kept):
             raise RuntimeError("backward: a parameter has changed since forward; call forward again")
-        dx = pending[0](dy, input_grad)
-        pending.clear()
-        return dx
+        dy = np.asarray(dy)
+        if dy.dtype != dtype:
+            raise TypeError(f"backward: dy has dtype {dy.dtype}, but the output was {dtype}: write dy.astype(np.{dtype})")
+        if dy.shape != shape:
+            raise ValueError(f"backward: dy{dy.shape} does not fit the output {shape}")
+        return pending.pop()(dy, input_grad)
 
     return guarded
 
@@ -49,7 +56,7 @@ class Layer(ABC):
     ...             dx = body_backward(dy, input_grad)
     ...             return dx + dy if input_grad else None
     ...
-    ...         return x + y, layers.once(backward)
+    ...         return x + y, layers.once(backward, y)
     ...
     ...     def output_shape(self, input_shape):
     ...         return self.body.output_shape(input_shape)

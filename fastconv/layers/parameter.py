@@ -1,5 +1,7 @@
 """Parameters, their gradients, and the flat buffers they live in."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 
@@ -15,6 +17,7 @@ class Parameter:
         self._grad = np.empty_like(value)
         self.has_grad = False
         self.version = 0
+        self.home: Flat | None = None
 
     @property
     def value(self) -> np.ndarray:
@@ -47,10 +50,10 @@ class Parameter:
     def zero_grad(self) -> None:
         self.has_grad = False
 
-    def move(self, value: np.ndarray, grad: np.ndarray) -> None:
-        """Live in these arrays from now on."""
+    def move(self, home: "Flat", value: np.ndarray, grad: np.ndarray) -> None:
+        """Live in these arrays of `home` from now on."""
         value[...], grad[...] = self._value, self.grad
-        self._value, self._grad = value, grad
+        self._value, self._grad, self.home = value, grad, home
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,22 +89,26 @@ class Flat:
         self.ends = [int(end) for end in np.cumsum([p.size for p in parameters])]
         self.values = np.empty(self.ends[-1], parameters[0].dtype)
         self.grads = np.zeros_like(self.values)
+        self.gather()
+
+    def gather(self) -> None:
+        """Move the parameters in; again, if another model or optimizer has taken them meanwhile."""
         for p, start, end in self._places():
-            p.move(self.values[start:end].reshape(p.shape), self.grads[start:end].reshape(p.shape))
+            if p.home is not self:
+                p.move(self, self.values[start:end].reshape(p.shape), self.grads[start:end].reshape(p.shape))
 
     def _places(self):
         return zip(self.parameters, [0, *self.ends], self.ends)
 
-    def runs(self) -> list[slice]:
-        """The stretches of neighbours that have a gradient: one, as a rule."""
-        runs: list[slice] = []
+    def runs(self, key: Callable[[Parameter], int]) -> list[tuple[int, slice]]:
+        """The stretches of neighbours that have a gradient and the same key: one, as a rule."""
+        runs: list[tuple[int, slice]] = []
         for p, start, end in self._places():
             if not p.has_grad:
                 continue
-            if runs and runs[-1].stop == start:
-                runs[-1] = slice(runs[-1].start, end)
-            else:
-                runs.append(slice(start, end))
+            if runs and runs[-1][0] == key(p) and runs[-1][1].stop == start:
+                start = runs.pop()[1].start
+            runs.append((key(p), slice(start, end)))
         return runs
 
 

@@ -2,21 +2,19 @@
 
 import numpy as np
 
-from fastconv.geometry import bind, integer, pool_geometry, spatial
+from fastconv.geometry import bind, flag, integer, pool_geometry, pool_words
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.ops import pooling
+from fastconv.ops.operands import floats
 
 
 class _Pool(Layer):
     rank: int
 
-    def _set(self, kernel_size, stride, padding, ceil_mode) -> None:
+    def __init__(self, kernel_size, stride, padding, dilation, ceil_mode):
         op = type(self).__name__
-        self.kernel_size = spatial(op, "kernel_size", kernel_size, self.rank)
-        self.stride = self.kernel_size if stride is None else spatial(op, "stride", stride, self.rank)
-        self.padding = spatial(op, "padding", padding, self.rank, least=0)
-        self.dilation = (1,) * self.rank
-        self.ceil_mode = ceil_mode
+        self.kernel_size, self.stride, self.padding, self.dilation = pool_words(op, self.rank, kernel_size, stride, padding, dilation)
+        self.ceil_mode = flag(op, "ceil_mode", ceil_mode)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         op = type(self).__name__
@@ -26,14 +24,14 @@ class _Pool(Layer):
         return pool_geometry(op, N, C, tuple(extent), *words).output_shape
 
     def describe(self) -> str:
-        padding = f", padding={self.padding}" if any(self.padding) else ""
-        return f"{self.kernel_size}, stride={self.stride}{padding}{', ceil_mode=True' if self.ceil_mode else ''}"
+        usual = {"padding": (0,) * self.rank, "dilation": (1,) * self.rank, "ceil_mode": False, "count_include_pad": True, "divisor_override": None}
+        words = {name: value for name, value in vars(self).items() if name in usual and value != usual[name]}
+        return ", ".join([f"{self.kernel_size}", f"stride={self.stride}", *(f"{name}={value}" for name, value in words.items())])
 
 
 class _MaxPool(_Pool):
     def __init__(self, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False):
-        self._set(kernel_size, stride, padding, ceil_mode)
-        self.dilation = spatial(type(self).__name__, "dilation", dilation, self.rank)
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         op, words = type(self).__name__, (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
@@ -43,24 +41,26 @@ class _MaxPool(_Pool):
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return pooling.max_pool_grad(op, self.rank, dy, argmax, shape, *words, trusted=True) if input_grad else None
 
-        return y, once(backward)
+        return y, once(backward, y)
 
 
 class _AvgPool(_Pool):
     def __init__(self, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
-        self._set(kernel_size, stride, padding, ceil_mode)
-        self.count_include_pad = count_include_pad
-        self.divisor_override = None if divisor_override is None else integer(type(self).__name__, "divisor_override", divisor_override, 1)
+        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        op = type(self).__name__
+        self.count_include_pad = flag(op, "count_include_pad", count_include_pad)
+        self.divisor_override = None if divisor_override is None else integer(op, "divisor_override", divisor_override, 1)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         op = type(self).__name__
         words = self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor_override
+        y = pooling.avg_pool(op, self.rank, x, *words)
         shape = np.shape(x)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return pooling.avg_pool_grad(op, self.rank, dy, shape, *words) if input_grad else None
 
-        return pooling.avg_pool(op, self.rank, x, *words), once(backward)
+        return y, once(backward, y)
 
 
 class MaxPool1d(_MaxPool):
@@ -106,8 +106,9 @@ class GlobalAvgPool2d(Layer):
     """The mean of each channel over the whole image. x: (N, C, IH, IW) -> (N, C, 1, 1)."""
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        bind("GlobalAvgPool2d", x=(np.shape(x), pooling.AXES[2]))
-        return AvgPool2d(np.shape(x)[2:]).forward(x, training)
+        (x,) = floats("GlobalAvgPool2d", x=x)
+        bind("GlobalAvgPool2d", x=(x.shape, pooling.AXES[2]))
+        return AvgPool2d(x.shape[2:]).forward(x, training)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         bind("GlobalAvgPool2d", x=(input_shape, pooling.AXES[2]))

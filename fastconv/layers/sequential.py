@@ -45,7 +45,7 @@ class Sequential(Layer):
                 steps.pop()  # with it go the arrays that the layer had saved
             return gradient if input_grad else None
 
-        return x, once(backward)
+        return x, once(backward, x, *self.parameters())
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         for layer in self.layers:

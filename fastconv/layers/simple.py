@@ -30,7 +30,7 @@ class Linear(Layer):
                 self.bias.add_grad(db)
             return ops.linear_input_grad(dy, self.weight.value) if input_grad else None
 
-        return y, once(backward, self.weight, self.bias)
+        return y, once(backward, y, self.weight, self.bias)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         bind("Linear", x=(input_shape, "N I"), layer=((self.in_features,), "I"))
@@ -49,7 +49,7 @@ class ReLU(Layer):
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return ops.relu_grad(dy, y) if input_grad else None
 
-        return y, once(backward)
+        return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(input_shape)
@@ -64,11 +64,9 @@ class Flatten(Layer):
         y = np.ascontiguousarray(x).reshape(self.output_shape(shape))
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            if np.shape(dy) != y.shape:
-                raise ValueError(f"Flatten: dy{np.shape(dy)} does not fit the output {y.shape}")
-            return np.asarray(dy).reshape(shape) if input_grad else None
+            return dy.reshape(shape) if input_grad else None
 
-        return y, once(backward)
+        return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return (input_shape[0], math.prod(input_shape[1:]))
@@ -88,16 +86,14 @@ class Dropout(Layer):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         if not training or self.p == 0:
             (x,) = floats("Dropout", x=x)
-            return x, once(lambda dy, input_grad=True: dy if input_grad else None)
+            return x, once(lambda dy, input_grad=True: dy if input_grad else None, x)
         key = self.stream.key()
         y = ops.dropout(x, self.p, key)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            if np.shape(dy) != y.shape:
-                raise ValueError(f"Dropout: dy{np.shape(dy)} does not fit the output {y.shape}")
             return ops.dropout(dy, self.p, key) if input_grad else None
 
-        return y, once(backward)
+        return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(input_shape)

@@ -161,7 +161,7 @@ def weight_grad(op, rank, x, dy, kernel_size, stride, padding, dilation, groups,
     bind(op, words[-1], x=(x.shape, f"N IC {_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {_axes(rank, 'O')}"))
     w_shape = (dy.shape[1], x.shape[1] // words[-1], *kernel)
     g = _backward_plan(op, rank, x.shape, w_shape, dy.shape, *words)
-    _check_out(op, out, w_shape, x, dy)
+    check_out(op, out, w_shape, x, dy)
     dw = np.zeros(w_shape, x.dtype)
     dy5 = channels_last_5d(dy)
     if g.N:
@@ -184,7 +184,8 @@ def _bias_grad(dy5: np.ndarray) -> np.ndarray:
     return db
 
 
-def _check_out(op: str, out, shape: tuple, x: np.ndarray, dy: np.ndarray) -> None:
+def check_out(op: str, out, shape: tuple, x: np.ndarray, dy: np.ndarray) -> None:
+    """`out` can take a result of this shape: TypeError or ValueError if not, also where it may share memory with x or dy."""
     if out is None:
         return
     if not isinstance(out, np.ndarray) or out.dtype != x.dtype:

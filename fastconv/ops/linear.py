@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastconv.geometry import bind
-from fastconv.ops.convolution import conv1d, conv1d_input_grad, conv1d_weight_grad
+from fastconv.ops.convolution import check_out, conv1d, conv1d_input_grad, conv1d_weight_grad
 from fastconv.ops.operands import floats
 
 
@@ -26,6 +26,7 @@ def linear_weight_grad(x, dy, *, out=None, accumulate=False, return_bias_grad=Fa
     """dw[o,i] = sum over n of x[n,i] * dy[n,o]. x: (N, I), dy: (N, O). Returns (O, I), or (dw, db); `out` as in `conv2d_weight_grad`."""
     x, dy = floats("linear_weight_grad", x=x, dy=dy)
     bind("linear_weight_grad", x=(x.shape, "N I"), dy=(dy.shape, "N O"))
+    check_out("linear_weight_grad", out, (dy.shape[1], x.shape[1]), x, dy)
     target = None if out is None else out[:, :, None]
     result = conv1d_weight_grad(x[:, :, None], dy[:, :, None], 1, out=target, accumulate=accumulate, return_bias_grad=return_bias_grad)
     dw, db = result if return_bias_grad else (result, None)

@@ -8,11 +8,11 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def floats(op: str, **arrays) -> list[np.ndarray]:
-    """The operands (None stays None) as float32 or float64 arrays, all alike; nothing is cast. TypeError names the conversion to write."""
+    """The operands as float32 or float64 arrays, all alike; nothing is cast. The bias b may be None. TypeError names the conversion to write."""
     checked: list = []
     first: tuple[str, np.dtype] | None = None
     for name, given in arrays.items():
-        if given is None:
+        if given is None and name == "b":
             checked.append(None)
             continue
         array = _float_array(op, name, given)
@@ -31,6 +31,8 @@ def _float_array(op: str, name: str, given) -> np.ndarray:
         raise TypeError(f"{op}: {name} is a tuple of {len(given)}; forward returns (y, backward): unpack it, or call the layer, `y = layer(x)`")
     if isinstance(given, np.ma.MaskedArray):
         raise TypeError(f"{op}: {name} is a masked array, and masks are not supported: write {name}.filled(value)")
+    if given is None:
+        raise TypeError(f"{op}: {name} is None; an array is needed")
     array = np.asarray(given)
     if array.dtype not in FLOATS:
         found = array.dtype.str if array.dtype.kind == "f" else array.dtype

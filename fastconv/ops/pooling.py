@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from fastconv import memory
-from fastconv.geometry import Geometry, average_divisors, bind, integer, pool_geometry, reads, spatial
+from fastconv.geometry import Geometry, average_divisors, bind, flag, integer, pool_geometry, pool_words, reads
 from fastconv.kernels import table
 from fastconv.ops.operands import channels_last_5d, floats, shape_tuple
 
@@ -105,17 +105,8 @@ def _plan(op, rank, x_shape, kernel, stride, padding, dilation, ceil_mode) -> Ge
 
 def _geometry(op, rank, x_shape, kernel_size, stride, padding, dilation, ceil_mode) -> Geometry:
     """Words checked and hashable first, so that True or 1.0 cannot pass for a cached 1."""
-    kernel = spatial(op, "kernel_size", kernel_size, rank)
-    stride = None if stride is None else spatial(op, "stride", stride, rank)
-    _flag(op, "ceil_mode", ceil_mode)
-    return _plan(
-        op, rank, x_shape, kernel, stride, spatial(op, "padding", padding, rank, 0), spatial(op, "dilation", dilation, rank), bool(ceil_mode)
-    )
-
-
-def _flag(op: str, name: str, value) -> None:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{op}: {name} must be True or False, got {value!r}")
+    ceil_mode = flag(op, "ceil_mode", ceil_mode)
+    return _plan(op, rank, x_shape, *pool_words(op, rank, kernel_size, stride, padding, dilation), ceil_mode)
 
 
 def _check_dy(op: str, dy: np.ndarray, g: Geometry) -> None:
@@ -169,9 +160,9 @@ def _check_argmax(op: str, argmax, g: Geometry) -> None:
 
 
 def _divisors(op, g: Geometry, count_include_pad, divisor_override) -> np.ndarray:
-    _flag(op, "count_include_pad", count_include_pad)
+    count_include_pad = flag(op, "count_include_pad", count_include_pad)
     override = None if divisor_override is None else integer(op, "divisor_override", divisor_override, 1)
-    return average_divisors(g, bool(count_include_pad), override)
+    return average_divisors(g, count_include_pad, override)
 
 
 def avg_pool(op, rank, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):

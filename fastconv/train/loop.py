@@ -9,7 +9,7 @@ import numpy as np
 from fastconv.data import Batches
 from fastconv.geometry import integer
 from fastconv.layers import Layer, Sequential
-from fastconv.losses import cross_entropy
+from fastconv.losses import class_labels, cross_entropy
 from fastconv.optim import Adam, OneCycle, Optimizer
 from fastconv.train.interrupt import between_steps
 from fastconv.train.progress import reporter
@@ -66,9 +66,10 @@ def fit(
     FloatingPointError where a loss or gradient is not finite, KeyboardInterrupt on Ctrl-C: both between two steps, with the last good parameters.
     """
     epochs = integer("fit", "epochs", epochs, 1)
-    for name, pair in (("examples", examples), ("validation", validation or (None, None))):
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError(f"fit: {name} must be a pair (x, y), got {type(pair).__name__}")
+    for name, pair in (("examples", examples), ("validation", validation)):
+        if pair is not None or name == "examples":
+            _check_pair(model, name, pair, loss_function)
+    callbacks = tuple(callbacks)
     batches = Batches(*examples, batch_size, shift=shift)
     if optimizer is None:
         optimizer = Adam(model.parameters())
@@ -84,7 +85,19 @@ def fit(
             report.epoch(record)
             for callback in callbacks:
                 callback(record)
+            interrupted.check()
     return history
+
+
+def _check_pair(model: Layer, name: str, pair, loss_function: Loss) -> None:
+    """Before anything is trained: (x, y) of one length, and labels that the model has outputs for."""
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise TypeError(f"fit: {name} must be a pair (x, y), got {type(pair).__name__}")
+    x, y = map(np.shape, pair)
+    if not x or not y or x[0] != y[0] or not x[0]:
+        raise ValueError(f"fit: x and y of {name} must have the same length N >= 1, got x{x}, y{y}")
+    if loss_function is cross_entropy:
+        class_labels(f"fit: {name}", model.output_shape(x), pair[1])
 
 
 def _epoch(model, batches, loss_function, optimizer, schedule, epoch, report, interrupted) -> dict:
@@ -103,7 +116,6 @@ def _epoch(model, batches, loss_function, optimizer, schedule, epoch, report, in
         total += value * len(x)
         right += int((outputs.argmax(axis=1) == y).sum()) if classes else 0
         report.step(epoch, seen, total / seen, right / seen if classes else None)
-    interrupted.check()
     seconds = time.perf_counter() - start
     accuracy = right / seen if classes else None
     return {"epoch": epoch, "loss": total / seen, "accuracy": accuracy, "lr": lr, "images_per_second": seen / seconds}

@@ -1,0 +1,181 @@
+"""Recycled memory: aligned, bounded, and never given to two arrays at once."""
+
+import gc
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from fastconv import memory
+
+LARGE = (64, 1024)  # 256 KB of float32
+
+
+def address(a):
+    return a.__array_interface__["data"][0]
+
+
+@pytest.fixture
+def shelves():
+    return memory.Shelves(limit=8 * 2**20)
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits():
+    gc.collect()
+    memory.shelves.clear()
+
+
+def test_memory_is_used_again_after_the_array_died():
+    """DESIGN 7: memory goes back when the last view dies."""
+    a = memory.empty(LARGE, np.float32)
+    where = address(a)
+    del a
+    assert address(memory.empty(LARGE, np.float32)) == where
+    b = memory.empty(LARGE, np.float32)
+    assert address(b) == where, "the array of the line before died at once"
+    assert address(memory.empty((32, 1024), np.float64)) != where, "b lives"
+    del b
+    assert address(memory.empty((32, 1024), np.float64)) == where, "the bytes count, not the shape"
+
+
+@pytest.mark.parametrize("view", [lambda a: a[3:5], lambda a: a.T, lambda a: a.reshape(-1)[::-2], lambda a: a.view(np.uint8), memoryview, np.asarray])
+def test_any_view_keeps_the_memory(view):
+    """DESIGN 7: when the last view dies."""
+    a = memory.empty(LARGE, np.float32)
+    a.fill(7)
+    where, kept = address(a), view(a)
+    before = np.array(kept)
+    del a
+    others = [memory.zeros(LARGE, np.float32) for _ in range(4)]
+    assert where not in map(address, others)
+    np.testing.assert_array_equal(np.asarray(kept), before)
+    del kept
+    assert address(memory.empty(LARGE, np.float32)) == where
+
+
+@pytest.mark.parametrize("shape", [LARGE, (16385,), (3, 5, 7, 1001), (1, 2**20)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_large_arrays_start_on_a_cache_line_and_are_plain(shape, dtype):
+    """DESIGN 7: 64-byte aligned."""
+    a = memory.empty(shape, dtype)
+    assert (a.shape, a.dtype) == (shape, dtype)
+    assert a.flags.c_contiguous
+    assert a.flags.writeable
+    assert a.flags.aligned
+    if a.nbytes >= memory.SMALLEST:
+        assert address(a) % 64 == 0
+    a.fill(1)
+    assert (a == 1).all()
+
+
+def test_small_and_empty_arrays_are_ordinary():
+    """Below 64 KB malloc keeps its own shelves."""
+    for shape in [(), (0,), (0, 2**40), (3, 4), (memory.SMALLEST // 4 - 1,)]:
+        a = memory.empty(shape, np.float32)
+        assert a.shape == shape
+        assert a.base is None
+    assert memory.empty((memory.SMALLEST // 4,), np.float32).base is not None
+
+
+def test_zeros_are_zero_in_used_memory():
+    memory.empty(LARGE, np.float32).fill(5)
+    assert not memory.zeros(LARGE, np.float32).any()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 40, 500), (2, 3, 4, 5, 600), (5, 7)])
+def test_channels_last_has_the_channels_of_a_pixel_side_by_side(shape):
+    """DESIGN 1: `y.transpose(0, 2, 3, 1)` is C-contiguous."""
+    a = memory.channels_last(shape, np.float32)
+    assert a.shape == shape
+    assert np.moveaxis(a, 1, -1).flags.c_contiguous
+
+
+def test_no_more_than_the_limit_waits(shelves):
+    """DESIGN 7: with a limit."""
+    arrays = [shelves.take((2**20,), np.dtype(np.uint8)) for _ in range(20)]
+    assert shelves.waiting == 0
+    del arrays
+    kept = shelves.take((2**21,), np.dtype(np.uint8))
+    assert 0 < shelves.waiting <= shelves.limit
+    assert kept.size == 2**21
+
+
+def test_the_sizes_unused_for_longest_are_freed_first(shelves):
+    old, new = (shelves.take((mib * 2**20,), np.dtype(np.uint8)) for mib in (5, 4))
+    del old
+    shelves.take((1,), np.dtype(np.uint8))
+    where = address(new)
+    del new
+    again = shelves.take((4 * 2**20,), np.dtype(np.uint8))
+    assert address(again) == where
+    assert shelves.waiting < 5 * 2**20
+
+
+def test_clear_frees_what_waits(shelves):
+    held = shelves.take(LARGE, np.dtype(np.float32))
+    shelves.take((2**20,), np.dtype(np.uint8))
+    shelves.clear()
+    assert shelves.waiting == 0
+    held.fill(3)
+    assert (held == 3).all()
+
+
+def test_threads_never_share_live_memory():
+    """SEMANTICS: from several Python threads at once: never another thread's numbers."""
+    wrong, start = [], threading.Barrier(6)
+
+    def work(number):
+        rng, live = np.random.default_rng(number), []
+        start.wait()
+        for turn in range(150):
+            a = memory.empty((int(rng.integers(1, 4)) * memory.SMALLEST // 4,), np.float32)
+            a.fill(number * 1000 + turn)
+            live.append((a, number * 1000 + turn))
+            if len(live) > 5:
+                a, mark = live.pop(int(rng.integers(len(live))))
+                if not (a == mark).all():
+                    wrong.append(mark)
+        wrong.extend(mark for a, mark in live if not (a == mark).all())
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_live_arrays_do_not_overlap():
+    rng = np.random.default_rng(0)
+    live = []
+    for _ in range(200):
+        live.append(memory.empty((int(rng.integers(1, 5)) * 20_000,), np.float32))
+        if len(live) > 8:
+            live.pop(int(rng.integers(len(live))))
+        spans = sorted((address(a), address(a) + a.nbytes) for a in live)
+        assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+
+
+def test_memory_in_a_reference_cycle_comes_back():
+    a = memory.empty(LARGE, np.float32)
+    where, cycle = address(a), [a]
+    cycle.append(cycle)
+    del a, cycle
+    gc.collect()
+    assert address(memory.empty(LARGE, np.float32)) == where
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_allocates_even_if_a_thread_held_the_lock():
+    """SEMANTICS: after `fork`: right answers, never a hang."""
+    mine = memory.empty(LARGE, np.float32)
+    mine.fill(1)
+    with memory.shelves._lock:
+        child = os.fork()
+        if child == 0:
+            a = memory.zeros(LARGE, np.float32)
+            os._exit(0 if not a.any() and (mine == 1).all() and address(a) != address(mine) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

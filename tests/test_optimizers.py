@@ -1,0 +1,160 @@
+"""Optimizers against the papers, the schedule of the learning rate against its formula."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fastconv import layers, optim
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def sgd(value, gradients, lr, momentum, decay, nesterov):
+    """Sutskever et al. 2013 in PyTorch's form."""
+    v = np.zeros_like(value)
+    for g in gradients:
+        g = g + decay * value
+        v = momentum * v + g
+        value = value - lr * (g + momentum * v if nesterov else v)
+    return value
+
+
+def adam(value, gradients, lr, betas, eps, decay):
+    """Kingma and Ba 2015, algorithm 1."""
+    m, s = np.zeros_like(value), np.zeros_like(value)
+    for t, g in enumerate(gradients, start=1):
+        g = g + decay * value
+        m = betas[0] * m + (1 - betas[0]) * g
+        s = betas[1] * s + (1 - betas[1]) * g**2
+        value = value - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(s / (1 - betas[1] ** t)) + eps)
+    return value
+
+
+WORDS = [
+    (sgd, optim.SGD, {"lr": 0.1, "momentum": m, "weight_decay": d, "nesterov": n})
+    for m, d, n in [(0, 0, 0), (0.9, 0, 0), (0.9, 0.01, 1), (0, 0.1, 0)]
+]
+WORDS += [(adam, optim.Adam, {"lr": 0.01, "betas": b, "eps": e, "weight_decay": d}) for b, e, d in [((0.9, 0.999), 1e-8, 0), ((0, 0.5), 1e-3, 0.1)]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("paper", "kind", "words"), WORDS)
+def test_optimizers_are_the_papers(paper, kind, words, dtype, rng):
+    value, gradients = rng.standard_normal((3, 4)), rng.standard_normal((6, 3, 4))
+    p = layers.Parameter(value.astype(dtype))
+    optimizer = kind([p], **words)
+    for g in gradients:
+        optimizer.zero_grad()
+        p.add_grad(g.astype(dtype))
+        optimizer.step()
+    lr, *rest = words.values()
+    tolerance = 100 * np.finfo(dtype).eps
+    np.testing.assert_allclose(p.value, paper(p.dtype.type(value), gradients, lr, *rest), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("paper", "kind", "words"), WORDS)
+def test_a_parameter_without_gradient_does_not_move_and_starts_afresh_later(paper, kind, words, rng):
+    """As in PyTorch: neither decay nor momentum moves it, and its own steps count from its own first gradient."""
+    early, late = (layers.Parameter(rng.standard_normal(4)) for _ in range(2))
+    start, gradients = [early.value.copy(), late.value.copy()], rng.standard_normal((7, 4))
+    optimizer = kind([early, late], **words)
+    for number, g in enumerate(gradients):
+        optimizer.zero_grad()
+        early.add_grad(g)
+        if number >= 4:
+            late.add_grad(g)
+        optimizer.step()
+        if number < 4:
+            np.testing.assert_array_equal(late.value, start[1])
+            assert late.version == 0
+    np.testing.assert_allclose(early.value, paper(start[0], gradients, *words.values()), rtol=1e-12)
+    np.testing.assert_allclose(late.value, paper(start[1], gradients[4:], *words.values()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+def test_an_optimizer_goes_on_after_its_parameters_moved(kind):
+    """DESIGN 11: a second optimizer, or a larger Sequential, moves the parameters into new buffers; the first one still trains them."""
+    for move in (lambda model: optim.SGD(model.parameters(), lr=1), lambda model: layers.Sequential(model, layers.Linear(2, 2))):
+        model = layers.Sequential(layers.Linear(3, 2))
+        first = kind(model.parameters(), lr=0.1)
+        kept = move(model)
+        before = model.state_dict()
+        for p in model.parameters():
+            p.add_grad(np.ones(p.shape, np.float32))
+        first.step()
+        for name, value in model.state_dict().items():
+            assert (value < before[name]).all(), f"{name} did not move, with {kept!r}"
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+@pytest.mark.parametrize("parameters", [[], layers.Linear(2, 2), layers.Sequential(layers.Linear(2, 2)), [np.zeros(3)], None], ids=repr)
+def test_what_is_no_list_of_parameters_is_an_error_that_says_what_to_write(kind, parameters):
+    with pytest.raises(TypeError, match=r"write model\.parameters\(\)"):
+        kind(parameters, lr=0.1)
+
+
+NUMBERS = [(optim.SGD, "lr"), (optim.SGD, "momentum"), (optim.SGD, "weight_decay"), (optim.Adam, "lr"), (optim.Adam, "eps")]
+
+
+@pytest.mark.parametrize(("kind", "name"), NUMBERS)
+def test_numbers_of_optimizers_are_checked(kind, name):
+    p = [layers.Parameter(np.zeros(2))]
+    for value in (-0.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"{name} must be finite and >= 0"):
+            kind(p, **({"lr": 0.1} | {name: value}))
+    for value in ("1", None, True, [0.1]):
+        with pytest.raises(TypeError, match=f"{name} must be a number"):
+            kind(p, **({"lr": 0.1} | {name: value}))
+
+
+def test_nesterov_and_betas_are_checked():
+    p = [layers.Parameter(np.zeros(2))]
+    with pytest.raises(ValueError, match="nesterov needs a momentum > 0"):
+        optim.SGD(p, lr=0.1, nesterov=True)
+    for betas in ((0.9, 1), (-0.1, 0.9), (np.nan, 0.9), (0.9,), (0.9, 0.9, 0.9)):
+        with pytest.raises(ValueError, match="betas must be"):
+            optim.Adam(p, betas=betas)
+
+
+def one_cycle(step, total, top, rise=0.3, div=25.0, final_div=1e4):
+    """PyTorch's OneCycleLR with cosine annealing, written out."""
+    low, end = top / div, top / div / final_div
+    turn = rise * total - 1
+    a, b, share = (low, top, step / turn) if step <= turn else (top, end, (step - turn) / (total - 1 - turn))
+    return b + (a - b) / 2 * (1 + math.cos(math.pi * share))
+
+
+@pytest.mark.parametrize("total", [10, 37, 100])
+def test_one_cycle_follows_its_formula(total):
+    optimizer = optim.SGD([layers.Parameter(np.zeros(2))], lr=1)
+    schedule = optim.OneCycle(optimizer, max_lr=0.5, total_steps=total)
+    rates = []
+    for _ in range(total):
+        rates.append(optimizer.lr)
+        schedule.step()
+    assert rates == pytest.approx([one_cycle(step, total, 0.5) for step in range(total)], rel=1e-12)
+    assert rates[0] == pytest.approx(0.5 / 25)
+    assert rates[-1] == pytest.approx(0.5 / 250_000)
+    top = int(np.argmax(rates))
+    assert abs(top - (0.3 * total - 1)) < 1
+    assert (np.diff(rates[: top + 1]) > 0).all()
+    assert (np.diff(rates[top:]) < 0).all()
+    if total % 10 == 0:
+        assert rates[top] == pytest.approx(0.5)
+    assert optimizer.lr == rates[-1], "after the last step its rate stays"
+
+
+def test_one_cycle_checks_its_numbers():
+    optimizer = optim.SGD([layers.Parameter(np.zeros(2))], lr=1)
+    with pytest.raises(ValueError, match="total_steps must be .*2.*, got 1"):
+        optim.OneCycle(optimizer, 0.1, 1)
+    for rise in (0, 1, -1, np.nan):
+        with pytest.raises(ValueError, match="rise must be in 0 < rise < 1"):
+            optim.OneCycle(optimizer, 0.1, 10, rise=rise)
+    for max_lr in (-1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="max_lr must be"):
+            optim.OneCycle(optimizer, max_lr, 10)

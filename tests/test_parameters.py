@@ -1,0 +1,141 @@
+"""Parameters: their names, the flat buffers they live in, and taking over a state."""
+
+import numpy as np
+import pytest
+
+from fastconv import layers
+
+
+def small_net(dtype=np.float32):
+    conv, linear = layers.Conv2d(1, 2, 3, dtype=dtype), layers.Linear(8, 3, dtype=dtype)
+    return layers.Sequential(conv, layers.ReLU(), layers.Flatten(), layers.Sequential(linear, layers.ReLU()))
+
+
+def memory_span(arrays):
+    starts = [a.__array_interface__["data"][0] for a in arrays]
+    return max(start + a.nbytes for start, a in zip(starts, arrays, strict=True)) - min(starts)
+
+
+def test_names_and_shapes_are_pytorchs():
+    head = layers.Sequential(layers.Flatten(), layers.Linear(5, 4, bias=False))
+    net = layers.Sequential(layers.Conv2d(3, 8, (2, 3)), layers.ReLU(), head)
+    assert {name: value.shape for name, value in net.state_dict().items()} == {"0.weight": (8, 3, 2, 3), "0.bias": (8,), "2.1.weight": (4, 5)}
+    assert [p.shape for p in net.parameters()] == [(8, 3, 2, 3), (8,), (4, 5)]
+    assert layers.Conv1d(4, 6, 5, groups=2).weight.shape == (6, 2, 5)
+    assert layers.Conv3d(4, 6, 5, groups=2).weight.shape == (6, 2, 5, 5, 5)
+
+
+def test_state_dict_is_a_copy():
+    net = small_net()
+    state = net.state_dict()
+    before = {name: value.copy() for name, value in state.items()}
+    for p in net.parameters():
+        p.value = p.value + 1
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(state[name], before[name])
+        np.testing.assert_array_equal(value, before[name] + 1)
+
+
+def test_load_state_dict_makes_two_models_equal():
+    a, b = small_net(), small_net()
+    x = np.ones((2, 1, 4, 4), np.float32)
+    b.load_state_dict(a.state_dict())
+    np.testing.assert_array_equal(a(x), b(x))
+    assert not np.shares_memory(a[0].weight.value, b[0].weight.value)
+
+
+def test_load_state_dict_is_all_or_nothing_and_lists_every_problem():
+    """SEMANTICS: missing, unexpected, wrong shape, wrong dtype are all listed in one error, and the model is untouched."""
+    net = small_net()
+    before, versions = net.state_dict(), [p.version for p in net.parameters()]
+    state = {name: value + 1 for name, value in before.items()}
+    del state["0.bias"]
+    state |= {"0.wheight": state["0.weight"], "3.0.weight": np.zeros((3, 9), np.float32), "3.0.bias": np.zeros(3)}
+    everything = "(?=.*missing 0.bias)(?=.*unexpected 0.wheight)" + r"(?=.*3.0.weight has the shape \(3, 9\), the model's is \(3, 8\))"
+    with pytest.raises(ValueError, match=everything + "(?=.*3.0.bias is float64, the model's is float32)"):
+        net.load_state_dict(state)
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert [p.version for p in net.parameters()] == versions
+
+
+def test_all_values_of_a_sequential_share_one_buffer_and_all_gradients_another():
+    """DESIGN 11: each parameter is a view, neighbours without a gap."""
+    net = small_net()
+    parameters = net.parameters()
+    for arrays in ([p.value for p in parameters], [p.grad for p in parameters]):
+        assert memory_span(arrays) == sum(a.nbytes for a in arrays)
+        assert all(np.shares_memory(a.base, arrays[0].base) for a in arrays)
+    assert not np.shares_memory(parameters[0].value.base, parameters[0].grad.base)
+
+
+def test_moving_into_a_larger_net_keeps_values_gradients_and_results():
+    net = small_net()
+    x = np.random.default_rng(0).standard_normal((2, 1, 4, 4)).astype(np.float32)
+    y, backward = net.forward(x)
+    backward(np.ones_like(y))
+    values, gradients = net.state_dict(), [p.grad.copy() for p in net.parameters()]
+    outer = layers.Sequential(net, layers.Linear(3, 2))
+    for (name, value), p, gradient in zip(values.items(), net.parameters(), gradients, strict=True):
+        np.testing.assert_array_equal(p.value, value, err_msg=name)
+        np.testing.assert_array_equal(p.grad, gradient, err_msg=name)
+    assert memory_span([p.value for p in outer.parameters()]) == sum(p.value.nbytes for p in outer.parameters())
+    np.testing.assert_array_equal(net(x), y)
+
+
+def test_assigning_value_copies_in_place():
+    """DESIGN 11."""
+    net = small_net()
+    p = net[0].weight
+    array, new = p.value, np.full((2, 1, 3, 3), 7, np.float32)
+    p.value = new
+    assert p.value is array
+    new[...] = 0
+    assert (p.value == 7).all()
+    p.value += 1
+    assert p.value is array
+    assert (array == 8).all()
+
+
+def test_assigning_a_wrong_shape_or_dtype_is_an_error_and_changes_nothing():
+    p = layers.Linear(3, 2).weight
+    before = p.value.copy()
+    with pytest.raises(ValueError, match=r"must have the shape \(2, 3\), got \(3,\)"):
+        p.value = np.zeros(3, np.float32)
+    with pytest.raises(TypeError, match=r"must be float32, got float64; write value\.astype\(np\.float32\)"):
+        p.value = np.zeros((2, 3))
+    np.testing.assert_array_equal(p.value, before)
+
+
+def test_a_shared_parameter_is_listed_once():
+    """DESIGN 11: shared parameters once; the state has it under each of its names, as in PyTorch."""
+    layer = layers.Linear(4, 4)
+    net = layers.Sequential(layer, layers.ReLU(), layer)
+    assert net.parameters() == [layer.weight, layer.bias]
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    tied = layers.Linear(4, 4)
+    tied.weight = layer.weight
+    assert layers.Sequential(layer, tied).parameters() == [layer.weight, layer.bias, tied.bias]
+
+
+def test_a_layer_of_ones_own_is_searched_for_parameters_layers_buffers_and_streams():
+    class Own(layers.Layer):
+        def __init__(self):
+            self.scale = layers.Parameter(np.ones(2, np.float32))
+            self.seen = layers.Buffer(np.zeros(3, np.float32))
+            self.branches = [layers.Linear(2, 2), layers.Dropout(0.5)]
+
+        def forward(self, x, training=True):
+            raise NotImplementedError
+
+        def output_shape(self, input_shape):
+            return input_shape
+
+    net = layers.Sequential(Own())
+    assert list(net.state_dict()) == ["0.scale", "0.branches.0.weight", "0.branches.0.bias", "0.seen"]
+    assert [name for name, _ in net.named_streams()] == ["0.branches.1.stream"]
+    state = net.state_dict()
+    state["0.seen"] = np.full(3, 5, np.float32)
+    net.load_state_dict(state)
+    assert (net[0].seen.value == 5).all()
+    assert len(net.parameters()) == 3
