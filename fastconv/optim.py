@@ -29,7 +29,7 @@ class Optimizer(ABC):
                 raise ValueError(f"{type(self).__name__}: {name} must be finite and >= 0, got {value}")
         self.lr = lr
         self.flats = flatten(self.parameters)
-        self.steps = dict.fromkeys(self.parameters, 0)  # how often each parameter was moved
+        self.counts = dict.fromkeys(self.parameters, 0)  # how often each parameter was moved
 
     def zero_grad(self) -> None:
         """Mark all gradients as zero; the next backward pass overwrites them."""
@@ -39,10 +39,10 @@ class Optimizer(ABC):
     def step(self) -> None:
         """Move every parameter that has a gradient."""
         for p in self.parameters:
-            self.steps[p] += p.has_grad
+            self.counts[p] += p.has_grad
         for flat, state in zip(self.flats, self._states()):
             flat.gather()
-            for count, run in flat.runs(self.steps.__getitem__):
+            for count, run in flat.runs(self.counts.__getitem__):
                 self._update(count, flat.values[run], flat.grads[run], *(array[run] for array in state))
         for p in self.parameters:
             p.version += p.has_grad

@@ -1,6 +1,7 @@
 """Recycled memory: aligned, bounded, and never given to two arrays at once."""
 
 import gc
+import itertools
 import os
 import threading
 
@@ -155,7 +156,7 @@ def test_live_arrays_do_not_overlap():
         if len(live) > 8:
             live.pop(int(rng.integers(len(live))))
         spans = sorted((address(a), address(a) + a.nbytes) for a in live)
-        assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
 
 
 def test_memory_in_a_reference_cycle_comes_back():

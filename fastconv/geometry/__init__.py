@@ -1,11 +1,12 @@
 """Shapes, windows and output sizes in plain Python integers; no Numba here."""
 
 from fastconv.geometry.binding import bind, describe
-from fastconv.geometry.windows import Geometry, average_divisors, collects, conv_geometry, pool_geometry, pool_words, reads
+from fastconv.geometry.windows import Geometry, Walk, average_divisors, collects, conv_geometry, pool_geometry, pool_words, reads
 from fastconv.geometry.words import flag, integer, padding_pairs, spatial
 
 __all__ = [
     "Geometry",
+    "Walk",
     "average_divisors",
     "bind",
     "collects",

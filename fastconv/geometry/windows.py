@@ -16,7 +16,6 @@ import numpy as np
 from fastconv.geometry.words import AXES, padding_pairs, spatial
 
 WIDEST = 8  # bytes of the widest dtype
-LARGEST_TABLE = 2**26  # entries of one axis' index table (`reads`): half a gigabyte
 
 
 class Geometry(NamedTuple):
@@ -112,10 +111,10 @@ def pool_geometry(op: str, N: int, C: int, extent: tuple, kernel_size, stride, p
     pairs = tuple((p, p) for p in P)
     outputs = tuple(_positions(op, *axis, ceil_mode) for axis in zip(AXES[3 - rank :], extent, K, S, pairs, D))
     g = _geometry(op, N, C, C, extent, outputs, K, S, pairs, D, 1)
-    for name, table in zip(AXES, reads(g)):
-        empty = np.flatnonzero((table < 0).all(axis=1))
-        if empty.size:
-            raise ValueError(f"{op}: window {empty[0]} along {name} holds no cell of the input; got {_window_words(g, name)}")
+    empty = empty_window(g)
+    if empty is not None:
+        name, position = empty
+        raise ValueError(f"{op}: window {position} along {name} holds no cell of the input; got {_window_words(g, name)}")
     return g
 
 
@@ -145,9 +144,6 @@ def _geometry(op, N, IC, OC, extent, outputs, kernel, stride, pairs, dilation, g
         N, IC, *three(extent, 1), OC, *three(outputs, 1), *three(kernel, 1), *three(stride, 1),
         *three(before, 0), *three(after, 0), *three(dilation, 1), groups, rank,
     )  # fmt: skip
-    for name, O, K in zip(AXES, g[6:9], g[9:12]):
-        if O * K > LARGEST_TABLE:
-            raise ValueError(f"{op}: {O} outputs of {K} taps along {name} are more than the {LARGEST_TABLE} that fastconv can index")
     for words, shape in (("input", g.input_shape), ("weight", g.weight_shape), ("output", g.output_shape)):
         if math.prod(shape) * WIDEST > sys.maxsize:
             raise ValueError(f"{op}: the {words} {shape} has more elements than this machine can address")
@@ -159,27 +155,53 @@ def _window_words(g: Geometry, name: str) -> str:
     return f"input {I}, kernel {K}, stride {S}, padding {P}, dilation {D}"
 
 
+class Walk(NamedTuple):
+    """Where taps find their cells: per axis a table over padded coordinates, and how to get to one.
+
+    Along axis a, position p finds the cell table[start + p * step + tap * reach], -1 for none, where K, start, step, reach = steps[a].
+    """
+
+    depth: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    steps: np.ndarray
+
+
 @lru_cache(maxsize=512)
-def reads(g: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per axis a table [output position, tap] of the input position read there, -1 where that is padding."""
-    return tuple(_reads(*(getattr(g, letter + name) for letter in "IOKSPD")) for name in AXES)  # type: ignore[return-value]
-
-
-def _reads(I: int, O: int, K: int, S: int, P: int, D: int) -> np.ndarray:
-    i = np.arange(O)[:, None] * S - P + np.arange(K) * D  # ih = oh * SH - PH + kh * DH
-    return np.where((i >= 0) & (i < I), i, -1)
+def reads(g: Geometry) -> Walk:
+    """[output, tap] -> the input cell that it reads: the table holds j - P, or -1 in the padding, at j = oh * SH + kh * DH."""
+    tables, steps = [], []
+    for I, O, K, S, P, D in _axes(g):
+        i = np.arange((O - 1) * S + (K - 1) * D + 1) - P  # ih = oh * SH - PH + kh * DH
+        tables.append(np.where((i >= 0) & (i < I), i, -1))
+        steps.append((K, 0, S, D))
+    return Walk(*tables, np.array(steps))
 
 
 @lru_cache(maxsize=512)
-def collects(g: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same tables solved for the output: [input position, tap] -> the output position that reads it there, or -1."""
-    return tuple(_collects(*(getattr(g, letter + name) for letter in "IOKSPD")) for name in AXES)  # type: ignore[return-value]
+def collects(g: Geometry) -> Walk:
+    """[input, tap] -> the output that reads it there. The tap counts backwards, the flip of the input gradient: j = ih + (KH - 1 - kh) * DH."""
+    tables, steps = [], []
+    for I, O, K, S, P, D in _axes(g):
+        o, rest = np.divmod(np.arange(I + (K - 1) * D) - (K - 1) * D + P, S)  # ih = oh * SH - PH + kh * DH, solved for oh
+        tables.append(np.where((rest == 0) & (o >= 0) & (o < O), o, -1))
+        steps.append((K, (K - 1) * D, 1, -D))
+    return Walk(*tables, np.array(steps))
 
 
-def _collects(I: int, O: int, K: int, S: int, P: int, D: int) -> np.ndarray:
-    steps = np.arange(I)[:, None] + P - np.arange(K) * D  # ih = oh * SH - PH + kh * DH, solved for oh * SH
-    o = steps // S
-    return np.where((steps % S == 0) & (o >= 0) & (o < O), o, -1)
+def _axes(g: Geometry):
+    return (tuple(getattr(g, letter + name) for letter in "IOKSPD") for name in AXES)
+
+
+def empty_window(g: Geometry) -> tuple[str, int] | None:
+    """The first window that holds no cell of the input, as its axis and position."""
+    for name, (I, O, K, S, P, D) in zip(AXES, _axes(g)):
+        first = np.arange(O) * S - P
+        first = np.where(first < 0, first + -(first // D) * D, first)  # the first tap at or behind cell 0
+        empty = np.flatnonzero((first >= I) | (first > np.arange(O) * S - P + (K - 1) * D))
+        if empty.size:
+            return name, int(empty[0])
+    return None
 
 
 @lru_cache(maxsize=512)

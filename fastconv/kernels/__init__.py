@@ -3,8 +3,3 @@
 Arrays are 5-D here, whatever the rank of the layer: activations (N, C, D, H, W) whose memory is (N, D, H, W, C) without gaps,
 weights (OC, IC/G, KD, KH, KW). 1-D and 2-D have extents of 1 in front.
 """
-
-
-def channels_last(a):
-    """The (N, D, H, W, C) memory behind an (N, C, D, H, W) activation."""
-    return a.transpose(0, 2, 3, 4, 1)

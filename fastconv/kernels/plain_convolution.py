@@ -17,8 +17,8 @@ from numba import prange
 
 from fastconv import memory
 from fastconv.geometry import Geometry, collects, reads
-from fastconv.kernels import channels_last
 from fastconv.kernels.policy import parallel, serial
+from fastconv.kernels.walk import channels_last, find
 
 PIXELS = 32  # outputs per patch: 32 x 256 floats fill a 32 KB first-level cache
 TERMS = 256  # terms per patch, and the longest float32 running sum
@@ -51,10 +51,10 @@ def multiply(patch, row_step, term_step, rows, terms, panel, sums):
 
 
 @serial
-def gather(source, depth, row, column, first, pixels, extents, c0, C, t0, t1, patch):
+def gather(source, depth, row, column, steps, first, pixels, extents, c0, C, t0, t1, patch):
     """patch[p, (t - t0) * C + c] = what pixel first + p reads through tap t in channel c0 + c; 0 in the padding"""
     TD, TH, TW = extents
-    KH, KW = row.shape[1], column.shape[1]
+    KH, KW = steps[1, 0], steps[2, 0]
     _, SD, SH, SW, SC = source.shape
     flat = source.ravel()
     kd0, kh0, kw0 = t0 // (KH * KW), t0 // KW % KH, t0 % KW
@@ -63,7 +63,7 @@ def gather(source, depth, row, column, first, pixels, extents, c0, C, t0, t1, pa
         k = p * TERMS
         kd, kh, kw = kd0, kh0, kw0
         for _ in range(t0, t1):
-            sd, sh, sw = depth[td, kd], row[th, kh], column[tw, kw]
+            sd, sh, sw = find(depth, steps, 0, td, kd), find(row, steps, 1, th, kh), find(column, steps, 2, tw, kw)
             to = patch[k : k + C]
             if sd >= 0 and sh >= 0 and sw >= 0:
                 at = (((n * SD + sd) * SH + sh) * SW + sw) * SC + c0
@@ -109,10 +109,10 @@ def block_of(block, C, taps):
 
 
 @serial
-def correlate_item(item, source, panels, bias, target, depth, row, column):
+def correlate_item(item, source, panels, bias, target, depth, row, column, steps):
     G, P = panels.shape[:2]
     C, T = source.shape[4] // G, target.shape[4] // G
-    taps = depth.shape[1] * row.shape[1] * column.shape[1]
+    taps = steps[0, 0] * steps[1, 0] * steps[2, 0]
     flat = target.reshape(-1, target.shape[4])
     first, group = item // G * PIXELS, item % G
     pixels = min(PIXELS, flat.shape[0] - first)
@@ -120,7 +120,7 @@ def correlate_item(item, source, panels, bias, target, depth, row, column):
     sums = np.empty(PIXELS * PANEL, source.dtype)
     for block in range(blocks(C, taps)):
         t0, t1, c0, width = block_of(block, C, taps)
-        gather(source, depth, row, column, first, pixels, target.shape[1:4], group * C + c0, width, t0, t1, patch)
+        gather(source, depth, row, column, steps, first, pixels, target.shape[1:4], group * C + c0, width, t0, t1, patch)
         for p in range(P):
             sums[:] = 0
             multiply(patch, TERMS, 1, pixels, (t1 - t0) * width, panels[group, p, t0 * C + c0 :].ravel(), sums)
@@ -134,11 +134,11 @@ def correlate_item(item, source, panels, bias, target, depth, row, column):
 
 
 @parallel
-def correlate(source, panels, bias, target, depth, row, column):
+def correlate(source, panels, bias, target, depth, row, column, steps):
     """target[pixel, t] = bias[t] + sum over k of patch[pixel, k] * panels[k, t]; each item owns 32 pixels of one group"""
     pixels = target.size // target.shape[4]
     for item in prange(-(-pixels // PIXELS) * panels.shape[0]):  # np.int64: prange counts unsigned, which would compile all again
-        correlate_item(np.int64(item), source, panels, bias, target, depth, row, column)
+        correlate_item(np.int64(item), source, panels, bias, target, depth, row, column, steps)
 
 
 def panels_of(w: np.ndarray, groups: int) -> np.ndarray:
@@ -152,9 +152,9 @@ def panels_of(w: np.ndarray, groups: int) -> np.ndarray:
 
 
 @serial
-def weight_grad_item(item, x, dy, partials, depth, row, column):
+def weight_grad_item(item, x, dy, partials, depth, row, column, steps):
     chunks, G, _, OG = partials.shape
-    C, taps = x.shape[4] // G, depth.shape[1] * row.shape[1] * column.shape[1]
+    C, taps = x.shape[4] // G, steps[0, 0] * steps[1, 0] * steps[2, 0]
     P, B = -(-OG // PANEL), blocks(C, taps)
     item, p = item // P, item % P
     item, block = item // B, item % B
@@ -173,7 +173,7 @@ def weight_grad_item(item, x, dy, partials, depth, row, column):
     for i in range(low, high):
         first = i * PIXELS
         pixels = min(PIXELS, flat.shape[0] - first)
-        gather(x, depth, row, column, first, pixels, dy.shape[1:4], group * C + c0, width, t0, t1, patch)
+        gather(x, depth, row, column, steps, first, pixels, dy.shape[1:4], group * C + c0, width, t0, t1, patch)
         for pixel in range(pixels):
             out, at = panel[pixel * PANEL : pixel * PANEL + channels], flat[first + pixel, group * OG + oc :]
             for c in range(channels):
@@ -187,12 +187,12 @@ def weight_grad_item(item, x, dy, partials, depth, row, column):
 
 
 @parallel
-def weight_grad(x, dy, partials, depth, row, column):
+def weight_grad(x, dy, partials, depth, row, column, steps):
     """partials[chunk, group, k, oc] = sum over the chunk's pixels of patch[pixel, k] * dy[pixel, oc]; each item owns one block of it"""
     chunks, G, _, OG = partials.shape
-    terms = blocks(x.shape[4] // G, depth.shape[1] * row.shape[1] * column.shape[1])
+    terms = blocks(x.shape[4] // G, steps[0, 0] * steps[1, 0] * steps[2, 0])
     for item in prange(chunks * G * terms * -(-OG // PANEL)):
-        weight_grad_item(np.int64(item), x, dy, partials, depth, row, column)
+        weight_grad_item(np.int64(item), x, dy, partials, depth, row, column, steps)
 
 
 @serial

@@ -1,24 +1,24 @@
 """Pooling: an item is one row of outputs (or, backwards, of inputs); the inner loop runs over the channels of a pixel.
 
-`depth`, `row`, `column` are the index tables of `geometry`: forward `reads[output, tap]`, backward `collects[input, tap]`.
+`depth`, `row`, `column`, `steps` are a `geometry.Walk`: forward `reads` (output and tap to input), backward `collects` (input and tap to output).
 """
 
 import numpy as np
 from numba import prange
 
 from fastconv.geometry import Geometry, collects, reads
-from fastconv.kernels import channels_last
 from fastconv.kernels.policy import parallel, serial
+from fastconv.kernels.walk import channels_last, find
 
 
 @serial
-def max_pool_row(n, od, oh, x, y, argmax, depth, row, column):
-    KD, KH, KW = depth.shape[1], row.shape[1], column.shape[1]
+def max_pool_row(n, od, oh, x, y, argmax, depth, row, column, steps):
+    KD, KH, KW = steps[0, 0], steps[1, 0], steps[2, 0]
     for ow in range(y.shape[3]):
         best, arg = y[n, od, oh, ow], argmax[n, od, oh, ow]
         empty = True
         for tap in range(KD * KH * KW):
-            id, ih, iw = depth[od, tap // (KH * KW)], row[oh, tap // KW % KH], column[ow, tap % KW]
+            id, ih, iw = find(depth, steps, 0, od, tap // (KH * KW)), find(row, steps, 1, oh, tap // KW % KH), find(column, steps, 2, ow, tap % KW)
             if id < 0 or ih < 0 or iw < 0:
                 continue
             pixel = x[n, id, ih, iw]
@@ -34,24 +34,24 @@ def max_pool_row(n, od, oh, x, y, argmax, depth, row, column):
 
 
 @parallel
-def max_pool_forward(x, y, argmax, depth, row, column):
+def max_pool_forward(x, y, argmax, depth, row, column, steps):
     """y = the largest tap of each window, argmax = its number"""
     _, OD, OH, _, _ = y.shape
     for i in prange(y.shape[0] * OD * OH):
         item = np.int64(i)
-        max_pool_row(item // (OD * OH), item // OH % OD, item % OH, x, y, argmax, depth, row, column)
+        max_pool_row(item // (OD * OH), item // OH % OD, item % OH, x, y, argmax, depth, row, column, steps)
 
 
 @serial
-def max_pool_grad_row(n, id, ih, dy, argmax, dx, depth, row, column):
-    KD, KH, KW = depth.shape[1], row.shape[1], column.shape[1]
+def max_pool_grad_row(n, id, ih, dy, argmax, dx, depth, row, column, steps):
+    KD, KH, KW = steps[0, 0], steps[1, 0], steps[2, 0]
     dx[n, id, ih] = 0
     for tap in range(KD * KH * KW):
-        od, oh = depth[id, tap // (KH * KW)], row[ih, tap // KW % KH]
+        od, oh = find(depth, steps, 0, id, tap // (KH * KW)), find(row, steps, 1, ih, tap // KW % KH)
         if od < 0 or oh < 0:
             continue
         for iw in range(dx.shape[3]):
-            ow = column[iw, tap % KW]
+            ow = find(column, steps, 2, iw, tap % KW)
             if ow >= 0:
                 out, arg, total = dy[n, od, oh, ow], argmax[n, od, oh, ow], dx[n, id, ih, iw]
                 for c in range(total.size):
@@ -60,22 +60,22 @@ def max_pool_grad_row(n, id, ih, dy, argmax, dx, depth, row, column):
 
 
 @parallel
-def max_pool_backward(dy, argmax, dx, depth, row, column):
+def max_pool_backward(dy, argmax, dx, depth, row, column, steps):
     """Each input collects the gradients of the windows that it won; an item owns one row of dx."""
     _, ID, IH, _, _ = dx.shape
     for i in prange(dx.shape[0] * ID * IH):
         item = np.int64(i)
-        max_pool_grad_row(item // (ID * IH), item // IH % ID, item % IH, dy, argmax, dx, depth, row, column)
+        max_pool_grad_row(item // (ID * IH), item // IH % ID, item % IH, dy, argmax, dx, depth, row, column, steps)
 
 
 @serial
-def avg_pool_row(n, od, oh, x, divisors, y, depth, row, column):
-    KD, KH, KW = depth.shape[1], row.shape[1], column.shape[1]
+def avg_pool_row(n, od, oh, x, divisors, y, depth, row, column, steps):
+    KD, KH, KW = steps[0, 0], steps[1, 0], steps[2, 0]
     total = np.empty(y.shape[4])  # float64: a window may be a whole image
     for ow in range(y.shape[3]):
         total[:] = 0
         for tap in range(KD * KH * KW):
-            id, ih, iw = depth[od, tap // (KH * KW)], row[oh, tap // KW % KH], column[ow, tap % KW]
+            id, ih, iw = find(depth, steps, 0, od, tap // (KH * KW)), find(row, steps, 1, oh, tap // KW % KH), find(column, steps, 2, ow, tap % KW)
             if id >= 0 and ih >= 0 and iw >= 0:
                 pixel = x[n, id, ih, iw]
                 for c in range(total.size):
@@ -86,22 +86,22 @@ def avg_pool_row(n, od, oh, x, divisors, y, depth, row, column):
 
 
 @parallel
-def avg_pool_forward(x, divisors, y, depth, row, column):
+def avg_pool_forward(x, divisors, y, depth, row, column, steps):
     """y = the sum of each window / its divisor"""
     _, OD, OH, _, _ = y.shape
     for i in prange(y.shape[0] * OD * OH):
         item = np.int64(i)
-        avg_pool_row(item // (OD * OH), item // OH % OD, item % OH, x, divisors, y, depth, row, column)
+        avg_pool_row(item // (OD * OH), item // OH % OD, item % OH, x, divisors, y, depth, row, column, steps)
 
 
 @serial
-def avg_pool_grad_row(n, id, ih, dy, divisors, dx, depth, row, column):
-    KD, KH, KW = depth.shape[1], row.shape[1], column.shape[1]
+def avg_pool_grad_row(n, id, ih, dy, divisors, dx, depth, row, column, steps):
+    KD, KH, KW = steps[0, 0], steps[1, 0], steps[2, 0]
     total = np.empty(dx.shape[4])
     for iw in range(dx.shape[3]):
         total[:] = 0
         for tap in range(KD * KH * KW):
-            od, oh, ow = depth[id, tap // (KH * KW)], row[ih, tap // KW % KH], column[iw, tap % KW]
+            od, oh, ow = find(depth, steps, 0, id, tap // (KH * KW)), find(row, steps, 1, ih, tap // KW % KH), find(column, steps, 2, iw, tap % KW)
             if od >= 0 and oh >= 0 and ow >= 0:
                 out, divisor = dy[n, od, oh, ow], divisors[od, oh, ow]
                 for c in range(total.size):
@@ -112,12 +112,12 @@ def avg_pool_grad_row(n, id, ih, dy, divisors, dx, depth, row, column):
 
 
 @parallel
-def avg_pool_backward(dy, divisors, dx, depth, row, column):
+def avg_pool_backward(dy, divisors, dx, depth, row, column, steps):
     """Each input collects its even share of the windows it lies in; an item owns one row of dx."""
     _, ID, IH, _, _ = dx.shape
     for i in prange(dx.shape[0] * ID * IH):
         item = np.int64(i)
-        avg_pool_grad_row(item // (ID * IH), item // IH % ID, item % IH, dy, divisors, dx, depth, row, column)
+        avg_pool_grad_row(item // (ID * IH), item // IH % ID, item % IH, dy, divisors, dx, depth, row, column, steps)
 
 
 def max_pool(x, y, argmax, g: Geometry) -> None:

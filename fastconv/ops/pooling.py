@@ -151,9 +151,11 @@ def _check_argmax(op: str, argmax, g: Geometry) -> None:
     taps = argmax.reshape(g.N, g.OC, g.OD, g.OH, g.OW).astype(np.int64)
     inside = taps < g.taps
     parts = np.where(inside, taps, 0)
-    for axis, (tap, positions) in enumerate(zip((parts // (g.KH * g.KW), parts // g.KW % g.KH, parts % g.KW), (g.OD, g.OH, g.OW)), start=2):
-        at = np.arange(positions).reshape([-1 if i == axis else 1 for i in range(5)])
-        inside &= reads(g)[axis - 2][at, tap] >= 0
+    walk = reads(g)
+    for axis, (tap, cells) in enumerate(zip((parts // (g.KH * g.KW), parts // g.KW % g.KH, parts % g.KW), walk)):
+        _, start, step, reach = walk.steps[axis]
+        position = np.arange(taps.shape[2 + axis]).reshape([-1 if i == 2 + axis else 1 for i in range(5)])
+        inside &= cells[start + position * step + tap * reach] >= 0
     if not inside.all():
         where = tuple(int(i) for i in np.argwhere(~inside)[0])
         raise ValueError(f"{op}: argmax names tap {taps[where]} at {where} as (N, C, OD, OH, OW), which is outside its window or in the padding")

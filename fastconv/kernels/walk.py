@@ -1,0 +1,16 @@
+"""How kernels find cells: `geometry.Walk` in nopython code."""
+
+import numpy as np
+
+from fastconv.kernels.policy import serial
+
+
+@serial
+def find(table, steps, axis, position, tap):
+    """The cell that a tap of a position meets along one axis, -1 for none."""
+    return table[steps[axis, 1] + position * steps[axis, 2] + tap * steps[axis, 3]]
+
+
+def channels_last(a: np.ndarray) -> np.ndarray:
+    """The (N, D, H, W, C) memory behind an (N, C, D, H, W) activation."""
+    return a.transpose(0, 2, 3, 4, 1)
