@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,10 @@ def _train_split(chosen: argparse.Namespace, split: str, folder: Path) -> float:
     schedule = OneCycle(optimizer, chosen.lr, max(2, chosen.epochs * -(-len(y) // chosen.batch_size)))
     threads = fc.get_num_threads()
     print(f"{split} split: {len(y)} images to train on, {len(test[1])} to test with, {threads} thread{'s' * (threads > 1)}", file=sys.stderr)
+    start = time.perf_counter()
     options = {"epochs": chosen.epochs, "batch_size": chosen.batch_size, "shift": 1}
     history = fc.train.fit(model, (x, y), **options, optimizer=optimizer, schedule=schedule, validation=test, progress=True)
+    print(f"trained in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     score = fc.train.evaluate(model, *test)
     config = {"fastconv": fc.__version__, "model": "small_cnn", "data": "digits", "split": split, "seed": chosen.seed, "lr": chosen.lr, **options}
     save_run(folder, model, config, history)
