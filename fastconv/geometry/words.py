@@ -14,7 +14,7 @@ AXES = "DHW"  # the names of the spatial dimensions, innermost last
 def integer(op: str, name: str, value: object, least: int) -> int:
     """`value` as an int in least..2**31-1. TypeError for what is not an integer (bool, float, str, None), ValueError out of range."""
     try:
-        number = operator.index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]  # the TypeError is wanted
+        number = operator.index(None if isinstance(value, (bool, np.bool_)) else value)  # type: ignore[arg-type]  # the TypeError is wanted
     except TypeError:
         raise TypeError(f"{op}: {name} must be an integer, got {value!r} ({type(value).__name__})") from None
     if not least <= number <= LARGEST:

@@ -69,7 +69,7 @@ def shape_tuple(op: str, name: str, shape, axes: str) -> tuple[int, ...]:
     except TypeError:
         raise TypeError(f"{op}: {name} must be a shape ({', '.join(axes.split())}), got {shape!r}") from None
     for number in numbers:
-        if isinstance(number, bool) or not hasattr(number, "__index__"):
+        if isinstance(number, (bool, np.bool_)) or not hasattr(number, "__index__"):
             raise TypeError(f"{op}: {name} must hold integers, got {shape!r}")
         if not 0 <= number < 2**31:
             raise ValueError(f"{op}: {name}={numbers} has an extent outside 0..{2**31 - 1}")
