@@ -126,7 +126,7 @@ def test_a_layer_of_ones_own_is_searched_for_parameters_layers_buffers_and_strea
             self.branches = [layers.Linear(2, 2), layers.Dropout(0.5)]
 
         def forward(self, x, training=True):
-            raise NotImplementedError
+            raise RuntimeError
 
         def output_shape(self, input_shape):
             return input_shape

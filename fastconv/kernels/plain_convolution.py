@@ -82,7 +82,7 @@ def gather(source, depth, row, column, steps, first, pixels, extents, c0, C, t0,
 
 @serial
 def following(d, h, w, H, W):
-    """The next (d, h, w) in row-major order; counting on is 30 times cheaper than dividing."""
+    """The next (d, h, w) in row-major order, without a division."""
     w += 1
     if w == W:
         w, h = 0, h + 1
@@ -110,6 +110,7 @@ def block_of(block, C, taps):
 
 @serial
 def correlate_item(item, source, panels, bias, target, depth, row, column, steps):
+    """The outputs of 32 pixels in one group of channels: their sums block by block, each block added to what `target` holds."""
     G, P = panels.shape[:2]
     C, T = source.shape[4] // G, target.shape[4] // G
     taps = steps[0, 0] * steps[1, 0] * steps[2, 0]
@@ -118,10 +119,10 @@ def correlate_item(item, source, panels, bias, target, depth, row, column, steps
     pixels = min(PIXELS, flat.shape[0] - first)
     patch = np.empty(PIXELS * TERMS, source.dtype)
     sums = np.empty(PIXELS * PANEL, source.dtype)
-    for block in range(blocks(C, taps)):
+    for block in range(blocks(C, taps)):  # loop 2: at most 256 terms of the sum, gathered once
         t0, t1, c0, width = block_of(block, C, taps)
         gather(source, depth, row, column, steps, first, pixels, target.shape[1:4], group * C + c0, width, t0, t1, patch)
-        for p in range(P):
+        for p in range(P):  # loop 1: panels of 32 output channels
             sums[:] = 0
             multiply(patch, TERMS, 1, pixels, (t1 - t0) * width, panels[group, p, t0 * C + c0 :].ravel(), sums)
             oc = group * T + p * PANEL
@@ -137,7 +138,7 @@ def correlate_item(item, source, panels, bias, target, depth, row, column, steps
 def correlate(source, panels, bias, target, depth, row, column, steps):
     """target[pixel, t] = bias[t] + sum over k of patch[pixel, k] * panels[k, t]; each item owns 32 pixels of one group"""
     pixels = target.size // target.shape[4]
-    for item in prange(-(-pixels // PIXELS) * panels.shape[0]):  # np.int64: prange counts unsigned, which would compile all again
+    for item in prange(-(-pixels // PIXELS) * panels.shape[0]):  # loop 3; np.int64: prange counts unsigned, which would compile all again
         correlate_item(np.int64(item), source, panels, bias, target, depth, row, column, steps)
 
 
@@ -153,6 +154,7 @@ def panels_of(w: np.ndarray, groups: int) -> np.ndarray:
 
 @serial
 def weight_grad_item(item, x, dy, partials, depth, row, column, steps):
+    """One block of dw, at most 256 terms by 32 output channels, summed over one chunk of the pixels."""
     chunks, G, _, OG = partials.shape
     C, taps = x.shape[4] // G, steps[0, 0] * steps[1, 0] * steps[2, 0]
     P, B = -(-OG // PANEL), blocks(C, taps)
@@ -166,11 +168,11 @@ def weight_grad_item(item, x, dy, partials, depth, row, column, steps):
     patches = -(-flat.shape[0] // PIXELS)
     patch = np.zeros(PIXELS * TERMS, x.dtype)
     panel = np.zeros(PIXELS * PANEL, x.dtype)
-    sums = np.zeros((TERMS + 1) * PANEL, x.dtype)
+    sums = np.zeros(TERMS * PANEL, x.dtype)
     total = partials[chunk, group, k0 : k0 + terms, oc : oc + channels]
     total[...] = 0
     low, high = patches * chunk // chunks, patches * (chunk + 1) // chunks
-    for i in range(low, high):
+    for i in range(low, high):  # loop 1: 32 pixels at a time; every 256 pixels the sums go into the float64 totals
         first = i * PIXELS
         pixels = min(PIXELS, flat.shape[0] - first)
         gather(x, depth, row, column, steps, first, pixels, dy.shape[1:4], group * C + c0, width, t0, t1, patch)
@@ -197,6 +199,7 @@ def weight_grad(x, dy, partials, depth, row, column, steps):
 
 @serial
 def bias_grad_item(chunk, dy, partials):
+    """The sums of one chunk of the pixels, in float64."""
     flat = dy.reshape(-1, dy.shape[4])
     total = partials[chunk]
     total[:] = 0
