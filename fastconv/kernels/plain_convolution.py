@@ -22,7 +22,7 @@ from fastconv.kernels.walk import channels_last, find
 
 PIXELS = 32  # outputs per patch: 32 x 256 floats fill a 32 KB first-level cache
 TERMS = 256  # terms per patch, and the longest float32 running sum
-PANEL = 32  # channels of the innermost loop; a constant, so that LLVM makes it 4 vectors without remainder (20 -> 37 GFLOP/s)
+PANEL = 32  # channels of the innermost loop; a constant, so that LLVM makes it 4 vectors without remainder (18 -> 37 GFLOP/s alone)
 CHUNKS = 16  # of the weight gradient's pixels, each with partial sums of its own
 PARTIALS = 8 << 20  # bytes they may take together
 
