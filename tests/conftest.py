@@ -6,8 +6,8 @@ import fastconv as fc
 
 
 @pytest.fixture(autouse=True)
-def threads_as_before():
-    """A test may change the number of threads; the next one starts with the usual."""
+def threads():
+    """`threads(n)` sets the number of threads; whatever a test sets, the next one starts with the usual."""
     before = fc.get_num_threads()
-    yield
+    yield fc.set_num_threads
     fc.set_num_threads(before)

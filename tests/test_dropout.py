@@ -13,13 +13,6 @@ def x():
     return np.random.default_rng(2).standard_normal((4, 8, 40, 40)).astype(np.float32)
 
 
-@pytest.fixture
-def threads():
-    before = fc.get_num_threads()
-    yield fc.set_num_threads
-    fc.set_num_threads(before)
-
-
 def test_only_training_drops(x):
     """DESIGN 6: `y = model(x)` infers: no dropout."""
     layer = layers.Dropout(0.5)

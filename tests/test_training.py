@@ -24,13 +24,6 @@ def model():
     return models.small_cnn()
 
 
-@pytest.fixture
-def threads():
-    before = fc.get_num_threads()
-    yield fc.set_num_threads
-    fc.set_num_threads(before)
-
-
 class Stop(Exception):
     pass
 

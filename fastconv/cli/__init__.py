@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastconv.cli import info, runs
 from fastconv.cli.compiling import say_what_is_compiled
+from fastconv.kernels.policy import set_num_threads
 from fastconv.version import __version__
 
 
@@ -78,10 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     chosen = parser().parse_args(arguments)
     try:
-        from fastconv.kernels import policy
-
         if chosen.threads is not None:
-            policy.set_num_threads(chosen.threads)
+            set_num_threads(chosen.threads)
         with say_what_is_compiled():
             chosen.run(chosen)
     except (ValueError, TypeError, OSError, ArithmeticError) as error:

@@ -2,7 +2,7 @@
 
 from fastconv.geometry.binding import bind, describe
 from fastconv.geometry.windows import Geometry, Walk, average_divisors, collects, conv_geometry, pool_geometry, pool_words, reads
-from fastconv.geometry.words import flag, integer, padding_pairs, spatial
+from fastconv.geometry.words import flag, integer, padding_pairs, spatial, whole
 
 __all__ = [
     "Geometry",
@@ -19,4 +19,5 @@ __all__ = [
     "pool_words",
     "reads",
     "spatial",
+    "whole",
 ]

@@ -11,12 +11,17 @@ LARGEST = 2**31 - 1
 AXES = "DHW"  # the names of the spatial dimensions, innermost last
 
 
-def integer(op: str, name: str, value: object, least: int) -> int:
-    """`value` as an int in least..2**31-1. TypeError for what is not an integer (bool, float, str, None), ValueError out of range."""
+def whole(op: str, name: str, value: object) -> int:
+    """`value` as an int of any size. TypeError for what is not an integer: bool, float, str, None."""
     try:
-        number = operator.index(None if isinstance(value, (bool, np.bool_)) else value)  # type: ignore[arg-type]  # the TypeError is wanted
+        return operator.index(None if isinstance(value, (bool, np.bool_)) else value)  # type: ignore[arg-type]  # the TypeError is wanted
     except TypeError:
         raise TypeError(f"{op}: {name} must be an integer, got {value!r} ({type(value).__name__})") from None
+
+
+def integer(op: str, name: str, value: object, least: int) -> int:
+    """`value` as an int in least..2**31-1. TypeError for what is not an integer (bool, float, str, None), ValueError out of range."""
+    number = whole(op, name, value)
     if not least <= number <= LARGEST:
         raise ValueError(f"{op}: {name} must be between {least} and {LARGEST}, got {number}")
     return number

@@ -13,6 +13,7 @@ from pathlib import Path
 import numba
 from numba import njit
 
+from fastconv.geometry import whole
 from fastconv.kernels.cache import KernelCache
 
 # No "nnan" or "ninf": max must see NaN. No "reassoc": the bits of a sum would depend on the CPU and on the layout.
@@ -144,11 +145,10 @@ def default_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Run kernels on n threads from now on. Results do not depend on n, to the bit. ValueError outside 1..the size of Numba's pool."""
     pool = numba.config.NUMBA_NUM_THREADS
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
+    n = whole("set_num_threads", "n", n)
     if not 1 <= n <= pool:
         raise ValueError(f"set_num_threads: n must be between 1 and {pool} (the size of Numba's pool, set by NUMBA_NUM_THREADS), got {n}")
-    team.size = int(n)
+    team.size = n
 
 
 def get_num_threads() -> int:

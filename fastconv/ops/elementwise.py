@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastconv import memory
+from fastconv.geometry import whole
 from fastconv.kernels import elementwise
 from fastconv.ops.operands import dense, floats
 
@@ -29,8 +30,7 @@ def dropout(x, p: float, key: int) -> np.ndarray:
     """
     (x,) = floats("dropout", x=x)
     p = probability("dropout", p)
-    if isinstance(key, bool) or not hasattr(key, "__index__"):
-        raise TypeError(f"dropout: key must be an integer, got {key!r}")
+    key = whole("dropout", "key", key)
     if not 0 <= key < 2**64:
         raise ValueError(f"dropout: key must be between 0 and 2**64 - 1, got {key}")
     words = np.uint64(key), np.uint64(int(p * 2**64)), x.dtype.type(1 / (1 - p))
