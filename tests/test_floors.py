@@ -16,6 +16,8 @@ FLOORS = (
     ("ops",),
     ("layers", "losses", "optim"),
     ("train", "data", "models"),
+    ("explain", "plot"),
+    ("lessons",),
     ("cli", "__main__", "__init__"),
 )
 LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastconv.geometry import bind, conv_geometry, integer, padding_pairs, spatial
+from fastconv.geometry import Geometry, bind, conv_geometry, integer, padding_pairs, spatial
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.ops import convolution
@@ -44,12 +44,16 @@ class _Conv(Layer):
 
         return y, once(backward, y, self.weight, self.bias)
 
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
+        """All extents of this convolution for an input of this shape; ValueError where forward would raise."""
         op, rank = type(self).__name__, self.rank
         axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - rank :]))
         bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
         N, IC, *extent = input_shape
-        return conv_geometry(op, N, IC, self.out_channels, tuple(extent), self.kernel_size, **self.words).output_shape
+        return conv_geometry(op, N, IC, self.out_channels, tuple(extent), self.kernel_size, **self.words)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.geometry(input_shape).output_shape
 
     def describe(self) -> str:
         changed = "".join(f", {name}={value!r}" for name, value in self.words.items() if value != DEFAULTS[name])

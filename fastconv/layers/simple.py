@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastconv import ops, streams
-from fastconv.geometry import bind, integer
+from fastconv.geometry import Geometry, bind, integer
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.ops.elementwise import probability
@@ -33,8 +33,13 @@ class Linear(Layer):
         return y, once(backward, y, self.weight, self.bias)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.geometry(input_shape).output_shape
+
+    def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
+        """This layer as a convolution of images without extent, rank 0: one pixel, one tap."""
         bind("Linear", x=(input_shape, "N I"), layer=((self.in_features,), "I"))
-        return (input_shape[0], self.out_features)
+        one = (1, 1, 1)
+        return Geometry(input_shape[0], self.in_features, *one, self.out_features, *one, *one, *one, *(0,) * 6, *one, 1, 0)
 
     def describe(self) -> str:
         return f"{self.in_features}, {self.out_features}{', bias=False' if self.bias is None else ''}"

@@ -1,0 +1,104 @@
+"""A layer as a matrix: a convolution is a fully connected layer with most weights forced to 0 and the others tied together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from fastconv.geometry import Geometry
+from fastconv.layers import Layer
+from fastconv.ops.operands import floats
+
+LARGEST = 2**28  # entries of a matrix: 1 GB of float32
+
+
+def derivative(layer: Layer, x) -> np.ndarray:
+    """(outputs, inputs): entry [o, i] says how much output o rises per unit of input i, near x. x: one image, (1, ...).
+
+    Row o is what the layer's backward answers to a dy that is 1 at output o and 0 elsewhere (in inference mode). The gradients of its
+    parameters stay what they were. ValueError for matrices of more than 2**28 entries.
+    """
+    (x,) = floats("derivative", x=x)
+    if len(x) != 1:
+        raise ValueError(f"derivative: x must be one image, (1, ...), got {x.shape}: write x[:1]")
+    outputs = int(np.prod(layer.output_shape(x.shape)))
+    _check_size("derivative", outputs, x.size)
+    return rows_of_derivative(layer, x, list(range(outputs)))
+
+
+def rows_of_derivative(layer: Layer, x: np.ndarray, outputs: list[int]) -> np.ndarray:
+    """The rows of these outputs, from one batch with a copy of x for each."""
+    copies = np.repeat(x, len(outputs), axis=0)
+    with _gradients_kept(layer):
+        y, backward = layer.forward(copies, training=False)
+        dy = np.zeros((len(outputs), y[0].size), y.dtype)
+        dy[np.arange(len(outputs)), outputs] = 1
+        return np.ascontiguousarray(backward(dy.reshape(y.shape))).reshape(len(outputs), -1)
+
+
+@contextmanager
+def _gradients_kept(layer: Layer) -> Iterator[None]:
+    """A backward pass within leaves the gradients of the parameters as they were."""
+    before = [(p, p.has_grad, p.grad.copy()) for p in layer.parameters()]
+    try:
+        yield
+    finally:
+        for p, has_grad, grad in before:
+            p.grad[...] = grad
+            p.has_grad = has_grad
+
+
+def as_dense_matrix(layer: Layer, input_shape) -> np.ndarray:
+    """The matrix of a linear layer for one image: y.ravel() = matrix @ x.ravel() + what the layer answers to zeros (its biases).
+
+    (outputs, inputs), for Conv, AvgPool, Linear, Flatten, chains of these, with any option; input_shape: (N, C, ...), N is not used.
+    ValueError where no one matrix will do (ReLU, MaxPool): `derivative` gives the one that holds near some x.
+    """
+    shape = (1, *tuple(input_shape)[1:])
+    dtype = next((p.dtype for p in layer.parameters()), np.dtype(np.float64))
+    matrix = derivative(layer, np.zeros(shape, dtype))
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    biases = layer(np.zeros(shape, dtype)).ravel()
+    expected, scale = matrix @ x.ravel() + biases, abs(matrix) @ abs(x.ravel()) + abs(biases)
+    if (abs(layer(x).ravel() - expected) > 1e-4 * scale).any():
+        raise ValueError(f"as_dense_matrix: {type(layer).__name__} is not linear, no one matrix gives its outputs; derivative(layer, x) holds near x")
+    return matrix
+
+
+def ties(layer: Layer, input_shape) -> np.ndarray:
+    """(outputs, inputs) integers: which entry of `weight.value.ravel()` stands there in `as_dense_matrix`, -1 for a zero that cannot change.
+
+    For Conv and Linear; input_shape: (N, IC, ...), N is not used. Entries with the same number are tied: they are one weight.
+    """
+    if not hasattr(layer, "geometry"):
+        raise ValueError(f"ties: {type(layer).__name__} has no weight of its own; pass a convolution or a Linear layer")
+    g: Geometry = layer.geometry((1, *tuple(input_shape)[1:]))
+    outputs, inputs = int(np.prod(g.output_shape)), int(np.prod(g.input_shape))
+    _check_size("ties", outputs, inputs)
+    oc, od, oh, ow, ic, kd, kh, kw = np.indices((g.OC, g.OD, g.OH, g.OW, g.IC // g.G, g.KD, g.KH, g.KW)).reshape(8, -1)
+    id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
+    real = inside(id, g.ID) & inside(ih, g.IH) & inside(iw, g.IW)
+    c = oc // (g.OC // g.G) * (g.IC // g.G) + ic
+    row = np.ravel_multi_index((oc, od, oh, ow), (g.OC, g.OD, g.OH, g.OW))
+    column = np.ravel_multi_index((c, id, ih, iw), (g.IC, g.ID, g.IH, g.IW), mode="clip")
+    weight = np.ravel_multi_index((oc, ic, kd, kh, kw), (g.OC, g.IC // g.G, g.KD, g.KH, g.KW))
+    table = np.full((outputs, inputs), -1)
+    table[row[real], column[real]] = weight[real]
+    return table
+
+
+def fold(matrix_gradient: np.ndarray, ties: np.ndarray, weight_shape: tuple[int, ...]) -> np.ndarray:
+    """The gradient of shared weights from the gradient of the matrix they fill: each sums over its places. Zeros get none."""
+    if matrix_gradient.shape != ties.shape:
+        raise ValueError(f"fold: matrix_gradient{matrix_gradient.shape} and ties{ties.shape} must have the same shape")
+    used = ties >= 0
+    return np.bincount(ties[used], matrix_gradient[used], minlength=int(np.prod(weight_shape))).reshape(weight_shape)
+
+
+def inside(i: np.ndarray, extent: int) -> np.ndarray:
+    return (i >= 0) & (i < extent)
+
+
+def _check_size(op: str, outputs: int, inputs: int) -> None:
+    if outputs * inputs > LARGEST:
+        raise ValueError(f"{op}: a matrix of {outputs} x {inputs} is too large to look at; take a smaller image")
