@@ -54,13 +54,13 @@ class Terms:
 
     def __str__(self) -> str:
         rest, left, right = _number(self.rest), self.left.values, self.right.values
-        lines = [
+        lines = [  # a sum of one product is that product
             self._sum("bias", [f"{_entry(self.left, i)} * {_entry(self.right, i)}" for i in self._shown()]),
             self._sum(rest, [f"{_number(left[i])} * {_number(right[i])}" for i in self._shown()]),
-            self._sum(rest, [_number(self.products[i]) for i in self._shown()]),
+            *([self._sum(rest, [_number(self.products[i]) for i in self._shown()])] if len(self) > 1 or self.rest else []),
             f"{self.total:.6g}",
         ]
-        return f"{self.name} = " + "\n  = ".join(dict.fromkeys(lines))  # a short sum repeats itself
+        return f"{self.name} = " + "\n  = ".join(dict.fromkeys(lines))
 
     def _shown(self) -> list[int]:
         """All terms, or the first and the last ones of many."""

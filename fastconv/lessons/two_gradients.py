@@ -1,0 +1,169 @@
+"""Two gradients leave a convolution: one for its filter, one for the layer before."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastconv import ops
+from fastconv.explain import input_terms, output_terms, weight_terms
+from fastconv.layers import Conv2d
+from fastconv.lessons.blocks import Block, Board, Lesson, Picture, Step, Text, beside, same, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+X = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
+W = np.array([[1.0, -2], [-3, 2]])
+DY = np.array([[1.0, -2], [3, 4]])
+LR = 0.001
+CELLS = [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def layer() -> Conv2d:
+    """A convolution with the one filter W and no bias."""
+    conv = Conv2d(1, 1, 2, bias=False, dtype=np.float64)
+    conv.weight.value = W[None, None]
+    return conv
+
+
+def loss(w: np.ndarray) -> float:
+    """A loss whose derivative by y is DY: L = sum of DY * y."""
+    return float((DY * ops.conv2d(X[None, None], w[None, None])[0, 0]).sum())
+
+
+def slope(cell: tuple[int, int], nudge: float = 1e-3) -> float:
+    """How fast the loss rises with one weight, found by nudging it up and down."""
+    step = np.zeros_like(W)
+    step[cell] = nudge
+    return (loss(W + step) - loss(W - step)) / (2 * nudge)
+
+
+def blocks() -> Iterator[Block]:
+    conv, x, dy = layer(), X[None, None], DY[None, None]
+    y = ops.conv2d(x, conv.weight.value)
+
+    yield Step("Forward: the filter slides over the image")
+    yield Text("""
+        Lay the 2x2 filter `w` on a 2x2 patch of the 3x3 image `x`, multiply the cells that lie on each other, and add up: one output.
+        There are four places to lay it, so the output `y` is 2x2. The same four weights are used at all four places.
+    """)
+    yield beside(x=X, w=W, y=y[0, 0])
+    yield Board(str(output_terms(conv, x, (0, 0, 0, 0))).replace("[0,0,", "["))
+
+    yield Step("What comes back: dy, a number for each output")
+    yield Text("""
+        Training measures a loss L: one number that should become small. Backpropagation works from the loss towards the input, and
+        hands each layer the derivative of L by each of that layer's outputs (in a fully connected layer it is often called the delta).
+        Here it is called `dy`, and it has the shape of `y`. Below, `dy[0,1]` = -2 says: raise `y[0,1]` by a little, and the loss falls
+        by twice as much. Where these four numbers come from does not matter here; we take them as given.
+    """)
+    yield beside(dy=DY)
+
+    yield Step("The first gradient: dw, for the filter")
+    yield Text("""
+        In a fully connected layer, a weight's gradient is a product: what went into the weight, times the delta of what came out. That
+        stays true here. But a filter's weight was used at four places, once for each output, so there are four such products, and a
+        change of the weight acts through all four at once: they add up.
+    """)
+    dw = np.zeros_like(W)
+    for kh, kw in CELLS:
+        terms = weight_terms(conv, x, dy, (0, 0, kh, kw))
+        dw[kh, kw] = terms.total
+        yield Board(str(terms).replace("[0,0,", "["))
+    yield Text("""
+        Look at which cells of `x` met which cells of `dy`: for `dw[0,0]` the upper left 2x2 patch of `x`, for `dw[0,1]` the patch one
+        column to the right, and so on. So `dw` is `dy` sliding over `x`, just as the filter did: a cross-correlation of `x` with
+        `dy`, at the places where `dy` lies wholly inside ("valid"). It has the shape of the filter, 2x2: each weight has a gradient of its own.
+    """)
+    yield beside(x=X, dy=DY, dw=dw)
+    yield same("these four sums are what ops.conv2d_weight_grad computes", dw, ops.conv2d_weight_grad(x, dy, 2)[0, 0])
+    yield Text("Do not trust the algebra: nudge each weight by 0.001 up and down and watch the loss.")
+    slopes = [slope(cell) for cell in CELLS]
+    yield table(
+        tuple(f"w[{kh},{kw}]" for kh, kw in CELLS), tuple(f"{s:.4f}" for s in slopes), tuple(f"{dw[cell]:.4f}" for cell in CELLS),
+        heads=("weight", "rise of the loss per unit, measured", "dw"),
+    )  # fmt: skip
+    yield same("dw is what nudging measures", dw.ravel(), slopes, 1e-6)
+    yield Picture("dw", "dw is dy sliding over x: the patch that dw[0,0] sees is outlined.", lambda figure: draw_dw(figure, dw), (7, 2.6))
+
+    yield Step("The second gradient: dx, for the layer before")
+    yield Text("""
+        The image `x` may be the output of another layer, and that layer waits for its own delta: the derivative of L by each cell of
+        `x`. Again a cell acts on the loss through every output that it took part in, and through each by the weight that lay on it there.
+        The corner `x[0,0]` took part in one output only, the centre `x[1,1]` in all four:
+    """)
+    dx = np.zeros_like(X)
+    for ih, iw in np.ndindex(X.shape):
+        terms = input_terms(conv, x, dy, (0, 0, ih, iw))
+        dx[ih, iw] = terms.total
+        yield Board(str(terms).replace("[0,0,", "["))
+    yield Text("""
+        Nine sums, a 3x3 grid: the shape of `x`. The centre shows the pattern: while `w` is read forwards, `dy` is read backwards. So lay
+        the filter, turned by 180 degrees, on `dy`, which has a ring of zeros around it
+        so that the corners have partners, and slide: the "full" convolution of `dy` with the filter. (Why turned? Topic input-gradient.)
+    """)
+    padded, turned = np.pad(DY, 1), W[::-1, ::-1]
+    yield beside(**{"dy in zeros": padded, "w turned": turned, "dx": dx})
+    yield same("these nine sums are what ops.conv2d_input_grad computes", dx, ops.conv2d_input_grad(dy, conv.weight.value, x.shape)[0, 0])
+    yield same("and the sliding of the turned filter gives the same", dx, ops.conv2d(padded[None, None], turned[None, None].copy())[0, 0])
+    yield Picture(
+        "dx",
+        "dx is the turned filter sliding over dy in a ring of zeros; outlined: what dx[0,0] sees.",
+        lambda f: draw_dx(f, padded, turned, dx),
+        (7, 2.6),
+    )
+
+    yield Step("Which of the two goes where")
+    yield Text(f"""
+        `dw` updates the filter: each weight moves against its own gradient, `w = w - lr * dw`. `dx` updates nothing: it is handed to the
+        layer before, as that layer's `dy`. If there is no layer before, because `x` is the image, nobody needs `dx`.
+        With a learning rate `lr` of {LR:g}:
+    """)
+    yield beside(**{"w": W, "lr * dw": LR * dw, "new w": W - LR * dw})
+
+    yield Step("And the sum of the nine numbers?")
+    wrong = dx.sum()
+    right_loss, wrong_loss = loss(W - LR * dw), loss(W - LR * wrong)
+    yield Text(f"""
+        Adding up the 3x3 grid gives {wrong:g}. Let us do it and subtract `lr` times {wrong:g} from each of the four weights. The table compares
+        the loss after one such step. The grid says how the loss depends on the image, not on the filter, so nothing speaks for this step; and it
+        moves all four weights by the same amount, so that their differences would stay what they were at the start, for ever.
+    """)
+    yield table(
+        ("before", "after w - lr * dw", "after w - lr * (sum of dx)"), tuple(f"{value:.3f}" for value in (loss(W), right_loss, wrong_loss)),
+        heads=("", "loss"),
+    )  # fmt: skip
+    yield Text(f"""
+        The loss {"fell" if right_loss < loss(W) else "rose"} with the filter's own gradient
+        and {"fell" if wrong_loss < loss(W) else "rose"} with the sum of the grid.
+    """)
+
+
+def draw_dw(figure: "Figure", dw: np.ndarray) -> None:
+    from fastconv import plot
+
+    one, two, three = figure.subplots(1, 3, width_ratios=(3, 2, 2))
+    plot.numbers(X, one, title="x", highlight=CELLS)
+    plot.numbers(DY, two, title="dy", highlight=CELLS)
+    plot.numbers(dw, three, title="dw", highlight=[(0, 0)])
+
+
+def draw_dx(figure: "Figure", padded: np.ndarray, turned: np.ndarray, dx: np.ndarray) -> None:
+    from fastconv import plot
+
+    one, two, three = figure.subplots(1, 3, width_ratios=(4, 2, 3))
+    plot.numbers(padded, one, title="dy in a ring of zeros", highlight=CELLS)
+    plot.numbers(turned, two, title="w turned by 180 degrees", highlight=CELLS)
+    plot.numbers(dx, three, title="dx", highlight=[(0, 0)])
+
+
+LESSON = Lesson(
+    "two-gradients",
+    "Two gradients: one for the filter, one for the layer before",
+    "A 2x2 delta comes back to a 2x2 filter, and the full convolution gives a 3x3 grid. Is each value of the filter updated by a gradient of "
+    "its own, or is the sum of those 9 numbers added to all of them?",
+    "Each weight by its own. Two different gradients leave a convolution: dw has the shape of the filter (2x2) and updates it; dx has the shape "
+    "of the input (3x3), is the delta of the layer before, and never touches the filter. Nobody adds up the grid.",
+    blocks,
+)
