@@ -1,12 +1,14 @@
 """The command line: every verb has a useful default. Exit codes: 0 done, 2 something to correct (said in one line), 130 Ctrl-C."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from fastconv.cli import info, runs
+from fastconv.cli import explain, info, runs
 from fastconv.cli.compiling import say_what_is_compiled
 from fastconv.kernels.policy import set_num_threads
+from fastconv.lessons import LESSONS
 from fastconv.version import __version__
 
 
@@ -43,9 +45,23 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a .npy file; unset, ten test images of the run's split, drawn")
     predict.set_defaults(run=runs.predict)
 
+    lessons = verbs.add_parser(
+        "explain", help="lessons: how backpropagation through a convolution works",
+        description="Answer a question about backpropagation through a convolution with numbers that are computed while you read.",
+    )  # fmt: skip
+    lessons.add_argument("topic", nargs="?", choices=LESSONS, metavar="TOPIC", help=f"one of {', '.join(LESSONS)}; unset, a list of them")
+    output = lessons.add_mutually_exclusive_group()
+    output.add_argument(
+        "--figures", type=Path, metavar="DIR", help="save the pictures there as well (needs matplotlib); without a TOPIC, those of all"
+    )
+    output.add_argument(
+        "--html", type=Path, metavar="FILE", help="write one web page with the pictures in it instead; without a TOPIC, of all lessons"
+    )
+    lessons.set_defaults(run=explain.explain)
+
     about = verbs.add_parser("info", help="versions, CPU, threads, kernel cache", description="What fastconv runs on here.")
     about.set_defaults(run=info.info)
-    for verb in (train, evaluate, predict, about):
+    for verb in (train, evaluate, predict, lessons, about):
         verb.add_argument("--threads", type=_at_least(1), default=None, metavar="N", help="threads for kernels; unset, all that this process may use")
     return top
 
@@ -83,7 +99,10 @@ def main(arguments: list[str] | None = None) -> int:
             set_num_threads(chosen.threads)
         with say_what_is_compiled():
             chosen.run(chosen)
-    except (ValueError, TypeError, OSError, ArithmeticError) as error:
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
         print(f"fastconv: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ def _watch(finished: threading.Event) -> None:
         if start is None:
             start = now
             kept = f", kept in {folder()}" if folder() else ""
-            print(f"compiling kernels for this machine (first run only, about half a minute{kept})", file=sys.stderr, flush=True)
+            print(f"compiling kernels for this machine (first run only, up to half a minute{kept})", file=sys.stderr, flush=True)
         if now - said > (0.2 if terminal else 1.8):
             said = now
             line = f"compiling {names[0]} ... {now - start:.0f} s"

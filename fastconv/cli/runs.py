@@ -4,12 +4,13 @@ import argparse
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 import fastconv as fc
-from fastconv import data, models
+from fastconv import data, models, plot
 from fastconv.data.digits import BRIGHTEST
 from fastconv.optim import Adam, OneCycle
 from fastconv.train.runs import load_run, save_run
@@ -42,6 +43,8 @@ def _train_split(chosen: argparse.Namespace, split: str, folder: Path) -> float:
     print(f"trained in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     config = {"fastconv": fc.__version__, "model": "small_cnn", "data": "digits", "split": split, "seed": chosen.seed, "lr": chosen.lr, **options}
     save_run(folder, model, config, history)
+    with suppress(ImportError):  # matplotlib is an extra
+        plot.save(folder / "curves.png", plot.learning_curves, history)
     return history[-1]["validation_accuracy"]
 
 

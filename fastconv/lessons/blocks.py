@@ -1,12 +1,19 @@
 """What a lesson is made of: text, boards of numbers, checks, pictures. A lesson yields them as it computes."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fastconv.explain import Terms
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+WIDEST = 84  # characters of a line of numbers
+NUMBER = re.compile(r"[-+]?[\d,.]+( %)?|nan|")
 
 
 class Step(NamedTuple):
@@ -20,11 +27,21 @@ class Text(NamedTuple):
 
     words: str
 
+    def paragraphs(self) -> list[str]:
+        return [" ".join(part.split()) for part in self.words.strip().split("\n\n")]
+
 
 class Board(NamedTuple):
     """Numbers set in columns, shown as they are."""
 
     lines: str
+
+
+class Check(NamedTuple):
+    """A claim of equality that has just held."""
+
+    claim: str
+    difference: float
 
 
 class Picture(NamedTuple):
@@ -36,7 +53,7 @@ class Picture(NamedTuple):
     size: tuple[float, float] = (8, 3)
 
 
-Block = Step | Text | Board | Picture
+Block = Step | Text | Board | Check | Picture
 
 
 class Lesson(NamedTuple):
@@ -49,9 +66,20 @@ class Lesson(NamedTuple):
     blocks: Callable[[], Iterator[Block]]
 
 
+def word(value: float, spec: str = "g") -> str:
+    """The number as written: no -0 for what rounds to 0."""
+    text = f"{value:{spec}}"
+    return text if float(text) else text.removeprefix("-")
+
+
+def signed(value: float) -> str:
+    """As a factor or summand: negative numbers in parentheses."""
+    return f"({word(value)})" if value < 0 else word(value)
+
+
 def numbers(a, spec: str = "g") -> str:
     """A vector or matrix as lines of right-aligned columns."""
-    words = [[f"{value:{spec}}" for value in row] for row in np.atleast_2d(a)]
+    words = [[word(value, spec) for value in row] for row in np.atleast_2d(a)]
     width = max(len(word) for row in words for word in row)
     return "\n".join("  ".join(f"{word:>{width}}" for word in row) for row in words)
 
@@ -65,21 +93,42 @@ def beside(spec: str = "g", gap: int = 6, **arrays) -> Board:
     return Board("\n".join(rows))
 
 
+def written_out(terms: Terms) -> Board:
+    """The sum behind a number, product by product. Of one image and one filter the leading zeros of the indices are left out."""
+    text = str(terms).replace("[0,0,", "[")
+    return Board("\n".join(folded for line in text.splitlines() for folded in _folded(line)))
+
+
+def _folded(line: str) -> list[str]:
+    """A long sum goes on in the next line, with a plus sign."""
+    first, *others = line.split(" + ")
+    lines = [first]
+    for summand in others:
+        if len(lines[-1]) + len(summand) + 3 > WIDEST:
+            lines.append(f"      + {summand}")
+        else:
+            lines[-1] += f" + {summand}"
+    return lines
+
+
 def table(*columns: tuple, heads: tuple[str, ...]) -> Board:
-    """Columns of words under their heads: the first flush left, the others flush right."""
-    cells = [[head, *map(str, column)] for head, column in zip(heads, columns)]
-    widths = [max(map(len, column)) for column in cells]
-    rows = zip(*cells)
-    return Board("\n".join(f"{row[0]:<{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:])) for row in rows))
+    """Columns under their heads: words flush left, numbers flush right."""
+    laid = []
+    for head, column in zip(heads, columns):
+        cells = [head, *map(str, column)]
+        width = max(map(len, cells))
+        side = ">" if all(NUMBER.fullmatch(cell) for cell in cells[1:]) else "<"
+        laid.append([f"{cell:{side}{width}}" for cell in cells])
+    return Board("\n".join("  ".join(row).rstrip() for row in zip(*laid)))
 
 
-def same(claim: str, one, other, tolerance: float = 1e-9) -> Board:
-    """A claim of equality, checked here and now: a line that says so, or an ArithmeticError.
+def same(claim: str, one, other, tolerance: float = 1e-9) -> Check:
+    """A claim of equality, checked here and now: ArithmeticError if it does not hold.
 
-    Two computations of one number may round differently; `tolerance` is relative to the largest of them.
+    Two computations of one number may round differently; `tolerance` is relative to the largest number in `one`.
     """
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
     difference = float(abs(one - other).max())
-    if one.shape != other.shape or not difference <= tolerance * max(1.0, float(abs(one).max())):
+    if one.shape != other.shape or not difference <= tolerance * float(abs(one).max()):
         raise ArithmeticError(f"the claim does not hold: {claim}: they differ by {difference}")
-    return Board(f"checked: {claim}  (largest difference {difference:.2g})")
+    return Check(claim, difference)

@@ -46,14 +46,15 @@ class TiedNet:
         return windows, q, q @ self.V.T + self.c
 
     def gradients(self, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, tuple[np.ndarray, ...]]:
-        """The loss, the gradient at the maps before ReLU (N, maps * size * size), and those of w, V, c."""
+        """The loss, the gradient as it leaves the pooling (N, squares, 4), and those of w, V, c."""
         windows, q, scores = self.forward(x)
         loss, d_scores = cross_entropy(scores, y)
         half = self.size // 2
-        dh = np.where(windows > 0, self.rule(windows, d_scores @ self.V), 0)
+        spread = self.rule(windows, d_scores @ self.V)
+        dh = np.where(windows > 0, spread, 0)  # the way back through ReLU
         dh = dh.reshape(-1, self.maps, half, half, 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(len(x), -1)
         dw = fold(dh.T @ x, self.ties, self.w.shape)  # a dense layer's gradient, then: tied entries add up, forced zeros get none
-        return loss, dh, (dw, d_scores.T @ q, d_scores.sum(axis=0))
+        return loss, spread, (dw, d_scores.T @ q, d_scores.sum(axis=0))
 
     def fit(self, x: np.ndarray, y: np.ndarray, *, epochs: int, lr: float = 0.05, momentum: float = 0.9, seed: int = 0) -> list[float]:
         """Train on batches of 20; the mean loss of each epoch."""

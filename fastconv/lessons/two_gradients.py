@@ -8,7 +8,7 @@ import numpy as np
 from fastconv import ops
 from fastconv.explain import input_terms, output_terms, weight_terms
 from fastconv.layers import Conv2d
-from fastconv.lessons.blocks import Block, Board, Lesson, Picture, Step, Text, beside, same, table
+from fastconv.lessons.blocks import Block, Lesson, Picture, Step, Text, beside, same, table, written_out
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def blocks() -> Iterator[Block]:
         There are four places to lay it, so the output `y` is 2x2. The same four weights are used at all four places.
     """)
     yield beside(x=X, w=W, y=y[0, 0])
-    yield Board(str(output_terms(conv, x, (0, 0, 0, 0))).replace("[0,0,", "["))
+    yield written_out(output_terms(conv, x, (0, 0, 0, 0)))
 
     yield Step("What comes back: dy, a number for each output")
     yield Text("""
@@ -70,7 +70,7 @@ def blocks() -> Iterator[Block]:
     for kh, kw in CELLS:
         terms = weight_terms(conv, x, dy, (0, 0, kh, kw))
         dw[kh, kw] = terms.total
-        yield Board(str(terms).replace("[0,0,", "["))
+        yield written_out(terms)
     yield Text("""
         Look at which cells of `x` met which cells of `dy`: for `dw[0,0]` the upper left 2x2 patch of `x`, for `dw[0,1]` the patch one
         column to the right, and so on. So `dw` is `dy` sliding over `x`, just as the filter did: a cross-correlation of `x` with
@@ -97,7 +97,7 @@ def blocks() -> Iterator[Block]:
     for ih, iw in np.ndindex(X.shape):
         terms = input_terms(conv, x, dy, (0, 0, ih, iw))
         dx[ih, iw] = terms.total
-        yield Board(str(terms).replace("[0,0,", "["))
+        yield written_out(terms)
     yield Text("""
         Nine sums, a 3x3 grid: the shape of `x`. The centre shows the pattern: while `w` is read forwards, `dy` is read backwards. So lay
         the filter, turned by 180 degrees, on `dy`, which has a ring of zeros around it

@@ -1,0 +1,165 @@
+"""How the error passes back through a convolution: borders, several maps, stride and padding."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastconv import ops
+from fastconv.explain import input_terms
+from fastconv.layers import Conv2d
+from fastconv.lessons.blocks import Block, Board, Lesson, Picture, Step, Text, beside, numbers, same, written_out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SIZE = 5
+W = np.array([[[1.0, 2, 3], [4, 5, 6], [7, 8, 9]], [[1, -2, -1], [2, 0, -2], [1, 2, -1]]])  # (OC, KH, KW): two filters
+DY = np.array([[[1.0, 2, 0], [0, -1, 1], [3, 0, 2]], [[2.0, -1, 1], [1, -1, 0], [0, 2, -2]]])  # (OC, OH, OW): two maps
+PIXEL = (0, 1)
+VARIANTS = {"plain": {}, "padding 1": {"padding": 1}, "stride 2": {"stride": 2}, "padding 1, stride 2": {"padding": 1, "stride": 2}}
+
+
+def layer(**words) -> Conv2d:
+    """From one channel to two maps, without a bias."""
+    conv = Conv2d(1, 2, 3, bias=False, dtype=np.float64, **words)
+    conv.weight.value = W[:, None]
+    return conv
+
+
+def counts(**words) -> np.ndarray:
+    """(SIZE, SIZE): in how many positions of a filter each pixel takes part."""
+    conv = layer(**words)
+    x = np.zeros((1, 1, SIZE, SIZE))
+    dy = np.ones(conv.output_shape(x.shape))
+    return np.array([[len(input_terms(conv, x, dy, (0, 0, ih, iw))) // 2 for iw in range(SIZE)] for ih in range(SIZE)])
+
+
+def scattered(dy: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Each output of one map hands its dy back to the patch that it has read, times the weights."""
+    KH, KW = w.shape
+    dx = np.zeros((SIZE, SIZE))
+    for oh, ow in np.ndindex(dy.shape):
+        dx[oh : oh + KH, ow : ow + KW] += dy[oh, ow] * w
+    return dx
+
+
+def collected(dy: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Each pixel collects from the outputs around it: the turned filter slides over dy in a border of zeros."""
+    KH, KW = w.shape
+    padded, turned = np.pad(dy, ((KH - 1, KH - 1), (KW - 1, KW - 1))), w[::-1, ::-1]
+    return np.array([[(padded[ih : ih + KH, iw : iw + KW] * turned).sum() for iw in range(SIZE)] for ih in range(SIZE)])
+
+
+def blocks() -> Iterator[Block]:
+    conv = layer()
+    x = np.zeros((1, 1, SIZE, SIZE))  # its values do not matter: the derivative of a product by one factor is the other
+    dy = DY[None]
+    true = ops.conv2d_input_grad(dy, conv.weight.value, x.shape)[0, 0]
+
+    yield Step("The setting")
+    yield Text("""
+        A 5x5 image `x` goes through two filters of 3x3, `w[0]` and `w[1]`, into two maps of 3x3. From behind comes `dy`: how much the loss
+        rises per unit of each output, so it has two maps as well. (In a fully connected layer one would call them the deltas of the outputs.)
+        Wanted is `dx`: how much the loss rises per unit of each pixel, the delta that the layer before needs.
+    """)
+    yield beside(**{"w[0]": W[0], "w[1]": W[1]})
+    yield beside(**{"dy[0]": DY[0], "dy[1]": DY[1]})
+
+    yield Step("Which outputs has a pixel influenced?")
+    yield Text("""
+        Only through them does it act on the loss. A filter visits nine positions. The pixel in the middle lies under it at all nine, a
+        corner at one only. The count for each pixel, the same for both maps:
+    """)
+    yield Board(numbers(counts()))
+    yield Text(f"""
+        Take the pixel in row {PIXEL[0]}, column {PIXEL[1]}: two positions in each of two maps, four outputs. To each belongs one product: the
+        output's delta, times the weight that lay on the pixel when that output was computed. Their sum is the pixel's gradient; a product
+        is left out where there is no such output, which is all that a border means. In `dy[0,m,r,c]`, 0 is the number of the image, m the
+        map, r the row and c the column; in `w[m,0,r,c]`, the 0 is the channel of the image that this part of filter m reads.
+    """)
+    terms = input_terms(conv, x, dy, (0, 0, *PIXEL))
+    yield written_out(terms)
+    yield same("this sum is that pixel's entry of ops.conv2d_input_grad", terms.total, true[PIXEL])
+
+    yield Step("Several maps: the sum over them")
+    one, two = scattered(DY[0], W[0]), scattered(DY[1], W[1])
+    yield Text("""
+        Each map sends back a grid of its own, with its own filter, and the grids are added cell by cell: an influence through two roads is
+        the sum of the influences. (The other direction needs no sum: with several input channels, each channel gets its own `dx`, by
+        its own slice of each filter.)
+    """)
+    yield beside(**{"from map 0": one, "from map 1": two, "dx": one + two})
+    yield same("their sum is ops.conv2d_input_grad of both maps", one + two, true)
+
+    yield Step("Scatter, or collect")
+    yield Text("""
+        There are two ways to do all these sums. Scatter: go through the outputs; each adds its delta times the whole filter to the patch of
+        `dx` that it has read. For `dy[0,0]` = 1 of map 0 that is the filter itself in the upper left corner; the next, `dy[0,1]` = 2, adds
+        twice the filter one column to the right:
+    """)
+    first, second = (np.where(np.arange(9).reshape(3, 3) == i, DY[0], 0) for i in (0, 1))
+    yield beside(**{"from dy[0,0]": scattered(first, W[0]), "from dy[0,1]": scattered(second, W[0]), "both": scattered(first + second, W[0])})
+    yield Text("""
+        Collect: go through the pixels, and let each fetch what it gets. When the filter stood furthest right over a pixel, the pixel lay
+        under the filter's left column; when it stood furthest left, under its right column. So the output to the RIGHT of a pixel belongs to the
+        LEFT column of weights, and what is above to the bottom row: seen from the pixel, the filter is turned by 180 degrees. That is all
+        the "flip" in "full convolution with the flipped filter". A border of zeros around `dy`, two wide, stands for the outputs that do not exist.
+    """)
+    yield beside(**{"dy[0] in zeros": np.pad(DY[0], 2), "w[0] turned": W[0][::-1, ::-1], "collected": collected(DY[0], W[0])})
+    yield same("collecting gives what scattering gives", collected(DY[0], W[0]), one)
+    yield Text("""
+        Both are the same sums. Collecting has each pixel written once, by one worker, so it is what a parallel program prefers; scattering
+        has several outputs adding into one pixel.
+    """)
+    yield Picture(
+        "collect", "The pixel in row 0, column 1 (right) collects from the outlined part of dy, through the turned filter.", draw_collect, (8, 2.8)
+    )
+
+    yield Step("Padding and stride")
+    yield Text("""
+        Padding 1 puts a ring of zeros around the image before the filter slides. The filter then visits 25 positions instead of nine,
+        and border pixels take part in more of them. Stride 2 lets the filter move two pixels at a time: fewer outputs, so pixels take part in
+        fewer, and not all in the same number. The rule stays: sum over the outputs in which the pixel took part, each with the weight that
+        lay on it. In how many positions each pixel takes part:
+    """)
+    grids = {name: counts(**words) for name, words in VARIANTS.items()}
+    yield beside(gap=4, **grids)
+    rng = np.random.default_rng(0)
+    for name, words in VARIANTS.items():
+        conv = layer(**words)
+        some_dy = rng.integers(-3, 4, conv.output_shape(x.shape)).astype(np.float64)
+        by_terms = [[input_terms(conv, x, some_dy, (0, 0, ih, iw)).total for iw in range(SIZE)] for ih in range(SIZE)]
+        yield same(f"{name}: the sums are ops.conv2d_input_grad", by_terms, ops.conv2d_input_grad(some_dy, W[:, None], x.shape, **words)[0, 0])
+    yield Text("""
+        Seen as collecting: with padding P the border of zeros around `dy` is P narrower; with stride S, S - 1 zeros lie between any two
+        neighbours of `dy`, for the positions that were skipped. A pixel that no position covers (a stride larger than the filter) gets 0.
+    """)
+    yield Picture("counts", "In how many positions of a 3x3 filter each pixel of a 5x5 image takes part.", draw_counts, (8, 2.5))
+
+
+def draw_collect(figure: "Figure") -> None:
+    from fastconv import plot
+
+    one, two, three = figure.subplots(1, 3, width_ratios=(7, 3.5, 5))
+    seen = [(PIXEL[0] + kh, PIXEL[1] + kw) for kh in range(3) for kw in range(3)]
+    plot.numbers(np.pad(DY[0], 2), one, title="dy[0] in zeros", highlight=seen)
+    plot.numbers(W[0][::-1, ::-1], two, title="w[0] turned")
+    plot.numbers(collected(DY[0], W[0]), three, title="dx from map 0", highlight=[PIXEL])
+
+
+def draw_counts(figure: "Figure") -> None:
+    from fastconv import plot
+
+    for ax, (name, words) in zip(figure.subplots(1, len(VARIANTS)), VARIANTS.items()):
+        plot.numbers(counts(**words), ax, title=name, limit=9)
+
+
+LESSON = Lesson(
+    "input-gradient",
+    "How the error passes back through a convolution",
+    "How do gradients go back through a convolution that has several output maps, and what happens at the borders? Why is the filter flipped?",
+    "A pixel's gradient is a sum over the outputs it took part in: the output's delta times the weight that lay on the pixel. Several maps: the sum "
+    "runs over all of them. Borders: fewer outputs, fewer summands. Seen from the pixel, the filter is turned by 180 degrees: that is the flip.",
+    blocks,
+)
