@@ -1,7 +1,6 @@
 """How the error passes back through a convolution: borders, several maps, stride and padding."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,9 +8,7 @@ from fastconv import ops
 from fastconv.explain import input_terms
 from fastconv.layers import Conv2d
 from fastconv.lessons.blocks import Block, Board, Lesson, Picture, Step, Text, beside, numbers, same, written_out
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from fastconv.lessons.pictures import matrices
 
 SIZE = 5
 W = np.array([[[1.0, 2, 3], [4, 5, 6], [7, 8, 9]], [[1, -2, -1], [2, 0, -2], [1, 2, -1]]])  # (OC, KH, KW): two filters
@@ -112,9 +109,13 @@ def blocks() -> Iterator[Block]:
         Both are the same sums. Collecting has each pixel written once, by one worker, so it is what a parallel program prefers; scattering
         has several outputs adding into one pixel.
     """)
+    seen = [(PIXEL[0] + kh, PIXEL[1] + kw) for kh in range(3) for kw in range(3)]
     yield Picture(
-        "collect", "The pixel in row 0, column 1 (right) collects from the outlined part of dy, through the turned filter.", draw_collect, (8, 2.8)
-    )
+        "collect", "The pixel in row 0, column 1 of dx collects from the outlined part of dy, through the turned filter.",
+        lambda figure: matrices(
+            figure, ("dy[0] in zeros", np.pad(DY[0], 2), seen), "slide", ("w[0] turned", W[0][::-1, ::-1]), "=", ("dx from map 0", one, [PIXEL])
+        ), (8, 3.4),
+    )  # fmt: skip
 
     yield Step("Padding and stride")
     yield Text("""
@@ -135,24 +136,10 @@ def blocks() -> Iterator[Block]:
         Seen as collecting: with padding P the border of zeros around `dy` is P narrower; with stride S, S - 1 zeros lie between any two
         neighbours of `dy`, for the positions that were skipped. A pixel that no position covers (a stride larger than the filter) gets 0.
     """)
-    yield Picture("counts", "In how many positions of a 3x3 filter each pixel of a 5x5 image takes part.", draw_counts, (8, 2.5))
-
-
-def draw_collect(figure: "Figure") -> None:
-    from fastconv import plot
-
-    one, two, three = figure.subplots(1, 3, width_ratios=(7, 3.5, 5))
-    seen = [(PIXEL[0] + kh, PIXEL[1] + kw) for kh in range(3) for kw in range(3)]
-    plot.numbers(np.pad(DY[0], 2), one, title="dy[0] in zeros", highlight=seen)
-    plot.numbers(W[0][::-1, ::-1], two, title="w[0] turned")
-    plot.numbers(collected(DY[0], W[0]), three, title="dx from map 0", highlight=[PIXEL])
-
-
-def draw_counts(figure: "Figure") -> None:
-    from fastconv import plot
-
-    for ax, (name, words) in zip(figure.subplots(1, len(VARIANTS)), VARIANTS.items()):
-        plot.numbers(counts(**words), ax, title=name, limit=9)
+    yield Picture(
+        "counts", "In how many positions of a 3x3 filter each pixel of a 5x5 image takes part.",
+        lambda figure: matrices(figure, *grids.items()), (8, 2.3),
+    )  # fmt: skip
 
 
 LESSON = Lesson(

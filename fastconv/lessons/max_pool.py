@@ -1,7 +1,6 @@
 """Max pooling: the gradient goes to the maximum, and to it alone."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,10 +8,8 @@ from fastconv import data, ops
 from fastconv.explain import ties
 from fastconv.layers import Conv2d
 from fastconv.lessons.blocks import Block, Board, Lesson, Picture, Step, Text, beside, numbers, same, table
+from fastconv.lessons.pictures import matrices
 from fastconv.lessons.tied_net import TiedNet, to_all_four, to_the_largest
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WINDOW = np.array([[2.0, 5], [8, 3]])
 CELLS = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -119,7 +116,11 @@ def blocks() -> Iterator[Block]:
         gets it all, as in most frameworks. Ties of equal non-zero values are rare in training. Where windows overlap (a stride smaller than the
         window), one cell may be the maximum of several: it then gets the sum of their `dy`.
     """)
-    yield Picture("mask", "Each dy goes to the maximum of its square, and nowhere else.", lambda figure: draw_mask(figure, mask, dx), (8, 2.6))
+    largest = [tuple(cell) for cell in np.argwhere(mask)]
+    yield Picture(
+        "mask", "Each dy goes to the maximum of its square, and nowhere else.",
+        lambda figure: matrices(figure, ("x", X, largest), "max", ("y", y), "...", ("dy", DY), "mask", ("dx", dx, largest)), (8, 2.5),
+    )  # fmt: skip
 
     yield Step("What would even shares do?")
     right, even = descend(right_rule), descend(even_rule)
@@ -162,17 +163,6 @@ def blocks() -> Iterator[Block]:
     spread = ops.avg_pool2d_grad(np.ones((1, 1, 1, 1)), (1, 1, 2, 2), 2)[0, 0]
     yield beside(**{"measured": average.round(4), "ops.avg_pool2d_grad": spread})
     yield same("average pooling's gradient is what nudging measures", spread, average, 1e-6)
-
-
-def draw_mask(figure: "Figure", mask: np.ndarray, dx: np.ndarray) -> None:
-    from fastconv import plot
-
-    largest = [tuple(cell) for cell in np.argwhere(mask)]
-    one, two, three, four = figure.subplots(1, 4, width_ratios=(4, 2, 2, 4))
-    plot.numbers(X, one, title="x", highlight=largest)
-    plot.numbers(pool(X)[0], two, title="y: the maxima")
-    plot.numbers(DY, three, title="dy")
-    plot.numbers(dx, four, title="dx", highlight=largest)
 
 
 LESSON = Lesson(

@@ -99,7 +99,7 @@ def blocks() -> Iterator[Block]:
         heads=("weight", "places", "not 0", "smallest", "largest", "sum: the gradient"),
     )  # fmt: skip
     yield same("the nine sums are what ops.conv2d_weight_grad computes", dw, ops.conv2d_weight_grad(x[:1], dy, 3)[0, 0])
-    yield Picture("contributions", "What each of the 900 places adds to the gradient of each weight; red raises it, blue lowers it.",
+    yield Picture("contributions", "What each of the 900 places adds to the gradient of each weight: blue adds, red takes away.",
                   lambda figure: draw(figure, parts), (7, 7))  # fmt: skip
     yield Text("""
         The bias is a tenth weight that is used at every place, with 1 for what it reads: its gradient is the plain sum of `dy`. And a batch
@@ -150,7 +150,7 @@ def draw(figure: "Figure", parts: np.ndarray) -> None:
     axes = figure.subplots(3, 3)
     limit = abs(parts).max()
     for (kh, kw), ax in np.ndenumerate(axes):
-        image = ax.imshow(parts[kh, kw].reshape(30, 30), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        image = ax.imshow(parts[kh, kw].reshape(30, 30), cmap="RdBu", vmin=-limit, vmax=limit)
         ax.set_title(f"w[{kh},{kw}]: sum {parts[kh, kw].sum():.1f}", fontsize=10)
         ax.set(xticks=[], yticks=[])
     figure.colorbar(image, ax=axes, shrink=0.6, label="contribution")

@@ -1,7 +1,6 @@
 """Two gradients leave a convolution: one for its filter, one for the layer before."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,9 +8,7 @@ from fastconv import ops
 from fastconv.explain import input_terms, output_terms, weight_terms
 from fastconv.layers import Conv2d
 from fastconv.lessons.blocks import Block, Lesson, Picture, Step, Text, beside, same, table, written_out
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from fastconv.lessons.pictures import matrices
 
 X = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
 W = np.array([[1.0, -2], [-3, 2]])
@@ -85,7 +82,10 @@ def blocks() -> Iterator[Block]:
         heads=("weight", "rise of the loss per unit, measured", "dw"),
     )  # fmt: skip
     yield same("dw is what nudging measures", dw.ravel(), slopes, 1e-6)
-    yield Picture("dw", "dw is dy sliding over x: the patch that dw[0,0] sees is outlined.", lambda figure: draw_dw(figure, dw), (7, 2.6))
+    yield Picture(
+        "dw", "dw is dy sliding over x: outlined, the patch of x that dw[0,0] sees.",
+        lambda figure: matrices(figure, ("x", X, CELLS), "slide", ("dy", DY, CELLS), "=", ("dw", dw, [(0, 0)])), (7, 2.5),
+    )  # fmt: skip
 
     yield Step("The second gradient: dx, for the layer before")
     yield Text("""
@@ -108,11 +108,9 @@ def blocks() -> Iterator[Block]:
     yield same("these nine sums are what ops.conv2d_input_grad computes", dx, ops.conv2d_input_grad(dy, conv.weight.value, x.shape)[0, 0])
     yield same("and the sliding of the turned filter gives the same", dx, ops.conv2d(padded[None, None], turned[None, None].copy())[0, 0])
     yield Picture(
-        "dx",
-        "dx is the turned filter sliding over dy in a ring of zeros; outlined: what dx[0,0] sees.",
-        lambda f: draw_dx(f, padded, turned, dx),
-        (7, 2.6),
-    )
+        "dx", "dx is the turned filter sliding over dy in a ring of zeros: outlined, what dx[0,0] sees.",
+        lambda figure: matrices(figure, ("dy in zeros", padded, CELLS), "slide", ("w turned", turned, CELLS), "=", ("dx", dx, [(0, 0)])), (7.5, 2.9),
+    )  # fmt: skip
 
     yield Step("Which of the two goes where")
     yield Text(f"""
@@ -138,24 +136,6 @@ def blocks() -> Iterator[Block]:
         The loss {"fell" if right_loss < loss(W) else "rose"} with the filter's own gradient
         and {"fell" if wrong_loss < loss(W) else "rose"} with the sum of the grid.
     """)
-
-
-def draw_dw(figure: "Figure", dw: np.ndarray) -> None:
-    from fastconv import plot
-
-    one, two, three = figure.subplots(1, 3, width_ratios=(3, 2, 2))
-    plot.numbers(X, one, title="x", highlight=CELLS)
-    plot.numbers(DY, two, title="dy", highlight=CELLS)
-    plot.numbers(dw, three, title="dw", highlight=[(0, 0)])
-
-
-def draw_dx(figure: "Figure", padded: np.ndarray, turned: np.ndarray, dx: np.ndarray) -> None:
-    from fastconv import plot
-
-    one, two, three = figure.subplots(1, 3, width_ratios=(4, 2, 3))
-    plot.numbers(padded, one, title="dy in a ring of zeros", highlight=CELLS)
-    plot.numbers(turned, two, title="w turned by 180 degrees", highlight=CELLS)
-    plot.numbers(dx, three, title="dx", highlight=[(0, 0)])
 
 
 LESSON = Lesson(

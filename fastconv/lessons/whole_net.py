@@ -124,7 +124,7 @@ def blocks() -> Iterator[Block]:
         gradient at the image itself is not needed for training; it says which pixels matter.
     """)
     yield Picture("stations", "One image on its way: activations above, the gradients of the loss at the same stations below.",
-                  lambda figure: draw(figure, names, activations, gradients), (9, 3.6))  # fmt: skip
+                  lambda figure: draw(figure, names, activations, gradients), (9, 2.8))  # fmt: skip
 
     yield Step("Each layer's own weights")
     yield Text("""
@@ -182,6 +182,8 @@ def draw(figure: "Figure", names: list[str], activations: list[np.ndarray], grad
         plot.feature_maps(activations[i][0], axes[0, column])
         plot.filters(gradients[i][0][:, None], axes[1, column])
         axes[0, column].set_title(("image", *names)[i], fontsize=10)
+    axes[0, 0].set_ylabel("activations")
+    axes[1, 0].set_ylabel("gradients")
 
 
 LESSON = Lesson(
