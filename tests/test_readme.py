@@ -3,6 +3,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
+import fastconv as fc
+from fastconv import layers
+from fastconv.cli import main
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
@@ -22,6 +28,24 @@ def test_the_example_runs(capsys):
     assert len(example.strip().splitlines()) <= 16
     exec(compile(example.replace("range(5)", "range(1)"), "README.md", "exec"), {})
     assert "accuracy" in capsys.readouterr().out
+
+
+def test_the_questions_about_a_layer_are_answered(capsys):
+    conv, x = layers.Conv2d(1, 2, 3, padding=1), np.ones((1, 1, 8, 8), np.float32)
+    names = {"conv": conv, "x": x, "dy": np.ones((1, 2, 8, 8), np.float32)}
+    with fc.algorithm("reference"):
+        exec(compile(block("explain-example"), "README.md", "exec"), names)
+    assert names["matrix"].shape == (128, 64)
+    assert re.search(r"dw\[0,0,1,1\] = .* = 64\n.*dx\[0,0,5,3\] = ", capsys.readouterr().out, re.DOTALL)
+
+
+def test_the_list_of_lessons_and_the_pictures_are_those_of_the_command(capsys):
+    assert main(["explain"]) == 0
+    assert capsys.readouterr().out.partition("\n\n")[0] in README
+    root = Path(__file__).parent.parent
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", README)
+    assert len(pictures) == 2
+    assert all((root / name).stat().st_size < 60_000 for name in pictures)
 
 
 def test_each_place_of_the_map_exists():

@@ -1,15 +1,18 @@
 """A layer as a matrix: a convolution is a fully connected layer with most weights forced to 0 and the others tied together."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
 from fastconv.geometry import Geometry
-from fastconv.layers import Layer
+from fastconv.layers import Conv2d, Layer, Linear
 from fastconv.ops.operands import floats
 
+CONVOLUTIONS = (Conv2d.forward, Linear.forward)  # Conv1d and Conv3d have Conv2d's
 LARGEST = 2**28  # entries of a matrix: 1 GB of float32
+BATCH = 2**24  # entries of the input, or of the output, of one pass that finds some rows
 
 
 def derivative(layer: Layer, x) -> np.ndarray:
@@ -19,11 +22,16 @@ def derivative(layer: Layer, x) -> np.ndarray:
     parameters stay what they were. ValueError for matrices of more than 2**28 entries.
     """
     (x,) = floats("derivative", x=x)
-    if len(x) != 1:
+    if x.shape[:1] != (1,) or x.ndim < 2:
         raise ValueError(f"derivative: x must be one image, (1, ...), got {x.shape}: write x[:1]")
-    outputs = int(np.prod(layer.output_shape(x.shape)))
+    outputs = math.prod(layer.output_shape(x.shape))
     _check_size("derivative", outputs, x.size)
-    return rows_of_derivative(layer, x, list(range(outputs)))
+    matrix = np.empty((outputs, x.size), x.dtype)
+    step = max(1, BATCH // max(outputs, x.size, 1))
+    for first in range(0, outputs, step):
+        some = list(range(first, min(first + step, outputs)))
+        matrix[some[0] : some[-1] + 1] = rows_of_derivative(layer, x, some)
+    return matrix
 
 
 def rows_of_derivative(layer: Layer, x: np.ndarray, outputs: list[int]) -> np.ndarray:
@@ -31,7 +39,7 @@ def rows_of_derivative(layer: Layer, x: np.ndarray, outputs: list[int]) -> np.nd
     copies = np.repeat(x, len(outputs), axis=0)
     with _gradients_kept(layer):
         y, backward = layer.forward(copies, training=False)
-        dy = np.zeros((len(outputs), y[0].size), y.dtype)
+        dy = np.zeros((len(outputs), y.size // len(outputs)), y.dtype)
         dy[np.arange(len(outputs)), outputs] = 1
         return np.ascontiguousarray(backward(dy.reshape(y.shape))).reshape(len(outputs), -1)
 
@@ -56,12 +64,16 @@ def as_dense_matrix(layer: Layer, input_shape) -> np.ndarray:
     """
     shape = (1, *tuple(input_shape)[1:])
     dtype = next((p.dtype for p in layer.parameters()), np.dtype(np.float64))
+    _check_size("as_dense_matrix", math.prod(layer.output_shape(shape)), math.prod(shape))
     matrix = derivative(layer, np.zeros(shape, dtype))
     x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     biases = layer(np.zeros(shape, dtype)).ravel()
-    expected, scale = matrix @ x.ravel() + biases, abs(matrix) @ abs(x.ravel()) + abs(biases)
-    if (abs(layer(x).ravel() - expected) > 1e-4 * scale).any():
-        raise ValueError(f"as_dense_matrix: {type(layer).__name__} is not linear, no one matrix gives its outputs; derivative(layer, x) holds near x")
+    for point in (x, -x, 1e6 * x, -1e6 * x):  # a bend is between two of these: both sides of 0, and beyond any usual bias
+        expected, scale = matrix @ point.ravel() + biases, abs(matrix) @ abs(point.ravel()) + abs(biases)
+        if (abs(layer(point).ravel() - expected) > 1e-4 * scale).any():
+            raise ValueError(
+                f"as_dense_matrix: {type(layer).__name__} is not linear, no one matrix gives its outputs; derivative(layer, x) holds near x"
+            )
     return matrix
 
 
@@ -70,18 +82,19 @@ def ties(layer: Layer, input_shape) -> np.ndarray:
 
     For Conv and Linear; input_shape: (N, IC, ...), N is not used. Entries with the same number are tied: they are one weight.
     """
-    if not hasattr(layer, "geometry"):
-        raise ValueError(f"ties: {type(layer).__name__} has no weight of its own; pass a convolution or a Linear layer")
-    g: Geometry = layer.geometry((1, *tuple(input_shape)[1:]))
-    outputs, inputs = int(np.prod(g.output_shape)), int(np.prod(g.input_shape))
+    g = geometry(layer, (1, *tuple(input_shape)[1:]))
+    if g is None:
+        raise ValueError(f"ties: {type(layer).__name__} is no convolution and no Linear layer")
+    outputs, inputs = math.prod(g.output_shape), math.prod(g.input_shape)
     _check_size("ties", outputs, inputs)
-    oc, od, oh, ow, ic, kd, kh, kw = np.indices((g.OC, g.OD, g.OH, g.OW, g.IC // g.G, g.KD, g.KH, g.KW)).reshape(8, -1)
+    oc, od, oh, ow, ic, kd, kh, kw = np.indices((g.OC, g.OD, g.OH, g.OW, g.IC // g.G, g.KD, g.KH, g.KW), sparse=True)
     id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
     real = inside(id, g.ID) & inside(ih, g.IH) & inside(iw, g.IW)
     c = oc // (g.OC // g.G) * (g.IC // g.G) + ic
     row = np.ravel_multi_index((oc, od, oh, ow), (g.OC, g.OD, g.OH, g.OW))
     column = np.ravel_multi_index((c, id, ih, iw), (g.IC, g.ID, g.IH, g.IW), mode="clip")
     weight = np.ravel_multi_index((oc, ic, kd, kh, kw), (g.OC, g.IC // g.G, g.KD, g.KH, g.KW))
+    row, column, weight, real = np.broadcast_arrays(row, column, weight, real)  # until here, none was larger than it must be
     table = np.full((outputs, inputs), -1)
     table[row[real], column[real]] = weight[real]
     return table
@@ -89,10 +102,19 @@ def ties(layer: Layer, input_shape) -> np.ndarray:
 
 def fold(matrix_gradient: np.ndarray, ties: np.ndarray, weight_shape: tuple[int, ...]) -> np.ndarray:
     """The gradient of shared weights from the gradient of the matrix they fill: each sums over its places. Zeros get none."""
+    matrix_gradient, ties = np.asarray(matrix_gradient), np.asarray(ties)
     if matrix_gradient.shape != ties.shape:
         raise ValueError(f"fold: matrix_gradient{matrix_gradient.shape} and ties{ties.shape} must have the same shape")
+    weights = math.prod(weight_shape)
+    if ties.max(initial=-1) >= weights:
+        raise ValueError(f"fold: ties name weight {ties.max()}, but weight_shape={weight_shape} has {weights}")
     used = ties >= 0
-    return np.bincount(ties[used], matrix_gradient[used], minlength=int(np.prod(weight_shape))).reshape(weight_shape)
+    return np.bincount(ties[used], matrix_gradient[used], minlength=weights).reshape(weight_shape)
+
+
+def geometry(layer: Layer, input_shape: tuple[int, ...]) -> Geometry | None:
+    """Of a convolution (a Linear layer is one, on a single pixel); None for any other layer, also a subclass that computes something else."""
+    return layer.geometry(input_shape) if type(layer).forward in CONVOLUTIONS else None
 
 
 def inside(i: np.ndarray, extent: int) -> np.ndarray:

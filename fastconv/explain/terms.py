@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.explain.dense import derivative, inside, rows_of_derivative
+from fastconv.explain.dense import CONVOLUTIONS, derivative, geometry, inside, rows_of_derivative
 from fastconv.geometry import whole
 from fastconv.layers import Layer
 from fastconv.ops.operands import floats
@@ -31,7 +31,7 @@ class Factor(NamedTuple):
     values: np.ndarray  # (terms,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Terms:
     """name = rest + sum over i of left.values[i] * right.values[i]; `rest` is an output's bias. Its str writes all out."""
 
@@ -78,16 +78,16 @@ def _entry(factor: Factor, i: int) -> str:
 
 
 def _number(value: float) -> str:
-    return f"({value:.4g})" if value < 0 else f"{value:.4g}"
+    return f"({value:.4g})" if value < 0 else f"{value + 0.0:.4g}"  # + 0.0: -0 is 0
 
 
 def output_terms(layer: Layer, x, index) -> Terms:
     """y[index] = bias + sum of x * w: what one output is made of. index: (n, oc, oh, ow), as many as the output has axes."""
-    (x,) = floats("output_terms", x=x)
+    (x,) = _batches("output_terms", layer, x=x)
     index = _index("output_terms", "y", index, layer.output_shape(x.shape))
-    if not hasattr(layer, "geometry"):
+    g = geometry(layer, x.shape)
+    if g is None:
         return _output_slopes(layer, x, index)
-    g = layer.geometry(x.shape)
     n, oc, od, oh, ow = _five(index, g.rank)
     ic, kd, kh, kw = np.indices((g.IC // g.G, g.KD, g.KH, g.KW)).reshape(4, -1)
     id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
@@ -103,10 +103,10 @@ def weight_terms(layer: Layer, x, dy, index) -> Terms:
 
     dy: the gradient of the layer's output, as its backward takes it. ValueError for a layer without a weight of its own.
     """
-    x, dy = floats("weight_terms", x=x, dy=dy)
-    if not hasattr(layer, "geometry"):
+    x, dy = _batches("weight_terms", layer, x=x, dy=dy)
+    g = geometry(layer, x.shape)
+    if g is None:
         raise ValueError(f"weight_terms: {type(layer).__name__} has no weight of its own; pass the layer that has it, and the x that reaches it")
-    g = layer.geometry(x.shape)
     _check_dy("weight_terms", dy, g.output_shape)
     index = _index("weight_terms", "w", index, g.weight_shape)
     oc, ic, kd, kh, kw = _five(index, g.rank)
@@ -123,13 +123,13 @@ def input_terms(layer: Layer, x, dy, index) -> Terms:
 
     dy: the gradient of the layer's output, as its backward takes it. A layer that is no convolution has slopes for weights, at x.
     """
-    x, dy = floats("input_terms", x=x, dy=dy)
+    x, dy = _batches("input_terms", layer, x=x, dy=dy)
     output_shape = layer.output_shape(x.shape)
     _check_dy("input_terms", dy, output_shape)
     index = _index("input_terms", "x", index, x.shape)
-    if not hasattr(layer, "geometry"):
+    g = geometry(layer, x.shape)
+    if g is None:
         return _input_slopes(layer, x, dy, index)
-    g = layer.geometry(x.shape)
     n, c, id, ih, iw = _five(index, g.rank)
     group, ic = divmod(c, g.IC // g.G)
     oc, kd, kh, kw = np.indices((g.OC // g.G, g.KD, g.KH, g.KW)).reshape(4, -1)
@@ -164,7 +164,7 @@ def _output_slopes(layer: Layer, x: np.ndarray, index: tuple[int, ...]) -> Terms
     flat = np.flatnonzero(slopes)
     terms = Terms(_name("y", index), _places("x", n, flat, x), Factor("slope", np.stack((np.full(len(flat), o), flat), axis=1), slopes[flat]))
     rest = float(layer(image)[(0, *index[1:])]) - terms.total
-    return replace(terms, rest=rest) if abs(rest) > 1e-5 * abs(terms.products).sum() else terms  # less than that is rounding
+    return replace(terms, rest=rest) if abs(rest) > 64 * np.finfo(x.dtype).eps * abs(terms.products).sum() else terms  # less than that is rounding
 
 
 def _input_slopes(layer: Layer, x: np.ndarray, dy: np.ndarray, index: tuple[int, ...]) -> Terms:
@@ -193,6 +193,15 @@ def _index(op: str, name: str, index, shape: tuple[int, ...]) -> tuple[int, ...]
     if len(numbers) != len(shape) or not all(0 <= i < extent for i, extent in zip(numbers, shape)):
         raise ValueError(f"{op}: index {numbers} is outside {name}{shape}")
     return numbers
+
+
+def _batches(op: str, layer: Layer, **arrays) -> list[np.ndarray]:
+    """The arrays as batches (N, ...) of the layer's dtype."""
+    batches = floats(op, **arrays, **({"w": layer.weight.value} if type(layer).forward in CONVOLUTIONS else {}))[: len(arrays)]
+    for name, array in zip(arrays, batches):
+        if array.ndim < 2:
+            raise ValueError(f"{op}: {name} must be a batch, (N, ...), got {array.shape}; for a single example write {name}[None]")
+    return batches
 
 
 def _check_dy(op: str, dy: np.ndarray, shape: tuple[int, ...]) -> None:

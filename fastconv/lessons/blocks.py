@@ -94,8 +94,12 @@ def beside(spec: str = "g", gap: int = 6, **arrays) -> Board:
 
 
 def written_out(terms: Terms) -> Board:
-    """The sum behind a number, product by product. Of one image and one filter the leading zeros of the indices are left out."""
-    text = str(terms).replace("[0,0,", "[")
+    """The sum behind a number, product by product, for one image of one channel: `dy[m][r,c]` is map m; with one map only, `dy[r,c]`."""
+    text = re.sub(r"\b(y|dy)\[0,(\d+),", r"\1[\2][", str(terms))  # (n, oc, oh, ow), n is 0
+    text = re.sub(r"\bw\[(\d+),0,", r"w[\1][", text)  # (oc, ic, kh, kw), ic is 0
+    text = re.sub(r"\b(x|dx|dw)\[0,0,", r"\1[", text)
+    if not re.search(r"\w\[[1-9]\d*\]\[", text):
+        text = text.replace("[0][", "[")
     return Board("\n".join(folded for line in text.splitlines() for folded in _folded(line)))
 
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IMAGES, SEED, LR = 32, 0, 0.1
-BACK = {  # what each kind of layer does to the gradient on its way back
-    "Conv2d": "the turned filters slide over it",
+BACK = {  # what each kind of layer makes of the gradient on its way back
+    "Conv2d": "each input: sum of dy * the weight on it",
     "ReLU": "kept where the output was > 0",
     "MaxPool2d": "all to the largest of each square",
     "Flatten": "the same numbers, as maps again",
-    "Linear": "times the weights: dx = dy @ w",
+    "Linear": "dx = dy @ w",
 }
 
 
@@ -81,9 +81,11 @@ def blocks() -> Iterator[Block]:
 
     yield Step("Forward")
     yield Text(f"""
-        A small net for handwritten digits: two convolutions, ReLU (negative values become 0), max pooling (the largest of each 2x2 square), and a
-        fully connected layer to ten scores, one per digit. {IMAGES} images go through together. At each station: the shape of what
-        comes out for one image (channels x rows x columns), and its size as one number, the root of the sum of squares over all images (the norm).
+        A small net for handwritten digits. A convolution (Conv2d) lays a filter, 3x3 weights for each input map, on every place of the image,
+        which has a ring of zeros around it so that there are as many places as pixels; it adds up the products and a bias: one number per
+        place, one map per filter. ReLU turns negative values into 0. Max pooling keeps the largest of each 2x2 square. Flatten writes
+        all maps in one line, and a fully connected layer (Linear) makes ten scores, one per digit. {IMAGES} images go through together. The
+        table has the shape for one image (maps x rows x columns), and the norm for all {IMAGES}: the root of the sum of all squares.
     """)
     activations, ways_back = forward(layers, x)
     yield table(("image", *names), tuple(per_image(a) for a in activations), tuple(norm(a) for a in activations), heads=("station", "shape", "norm"))
@@ -91,15 +93,15 @@ def blocks() -> Iterator[Block]:
     before, d_scores = cross_entropy(scores, y)
     yield Text(f"""
         The loss compares the scores with the right digits. Softmax turns ten scores s into ten probabilities, p[k] = exp(s[k]) / (sum of all
-        exp); the loss is -log of the probability of the right digit, averaged over the images: {before:.4f}. (Guessing blindly costs
-        log 10 = {np.log(10):.4f}.)
+        exp); the loss is -log of the probability of the right digit, averaged over the images: {before:.4f}. (Giving each digit 1/10
+        would cost log 10 = {np.log(10):.4f}: the net has learned nothing yet.)
     """)
 
     yield Step("The first gradient: at the scores")
-    yield Text("""
-        Going back begins with the derivative of the loss by each score. For softmax and -log it is simple: the probability, minus 1 for the
-        right digit, divided by the number of images. For the first image, ten numbers: scores that should fall are positive, the one that should
-        rise is negative.
+    yield Text(f"""
+        Going back begins with the derivative of the loss with respect to each score. The loss of one image is log(sum of all exp) - s[right
+        digit]. Its derivative by s[k] is p[k], minus 1 if k is the right digit; the average over the images divides it by {IMAGES}. The ten numbers
+        of the first image: scores that should fall are positive, the one that should rise is negative.
     """)
     exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
     by_hand = (exponentials / exponentials.sum(axis=1, keepdims=True) - np.eye(10)[y]) / IMAGES
@@ -108,29 +110,38 @@ def blocks() -> Iterator[Block]:
 
     yield Step("Back, station by station")
     yield Text("""
-        Each layer takes the gradient at its output and returns the gradient at its input, which is the output of the layer before. So
-        the error walks from the scores to the image. Shapes are those of the forward pass: a gradient is one number for each
-        activation. Read this table upwards, from the last line to the first:
+        Each layer takes `dy`, the gradient at its output, and returns `dx`, the gradient at its input, which is the output of the layer
+        before. So the error walks from the scores to the image, each time in the shape of the activations: a gradient is one
+        number for each of them. `zeros` is the share of exact zeros.
     """)
     gradients = backward(ways_back, d_scores)
+    rows = list(
+        zip(
+            reversed(gradients), reversed(("image", *names)), reversed(("not needed for training", *(BACK[type(layer).__name__] for layer in layers)))
+        )
+    )
     yield table(
-        ("image", *names), tuple(per_image(g) for g in gradients), tuple(norm(g) for g in gradients),
-        tuple(f"{100 * np.mean(g == 0):.0f} %" for g in gradients), ("", *(BACK[type(layer).__name__] for layer in layers)),
-        heads=("gradient at", "shape", "norm", "zeros", "what this layer then does to it, going back"),
+        tuple(name for _, name, _ in rows), tuple(per_image(g) for g, _, _ in rows), tuple(norm(g) for g, _, _ in rows),
+        tuple(f"{100 * np.mean(g == 0):.0f} %" for g, _, _ in rows), tuple(back for _, _, back in rows),
+        heads=("gradient at the output of", "shape", "norm", "zeros", "on its way to the layer's input"),
     )  # fmt: skip
     yield Text("""
-        Between the fully connected part and the filters lies nothing but Flatten: the 128 gradients at the inputs of the last layer are put back
-        into 8 maps of 4x4, in the order in which they were taken out. From there on it is as if these maps had been the end of the net. The
-        gradient at the image itself is not needed for training; it says which pixels matter.
+        Between the fully connected layer and the last filters lie only Flatten and a ReLU. Flatten puts the 128 gradients back into
+        8 maps of 4x4, in the order in which they were taken out; ReLU lets those pass where its output was positive. In a convolution each input
+        gets, from every output that used it, that output's gradient times the weight that lay on it (topic input-gradient). Max pooling
+        gives each gradient to the cell that was the largest, and 0 to the other three (topic max-pool).
     """)
     yield Picture("stations", "One image on its way: activations above, the gradients of the loss at the same stations below.",
                   lambda figure: draw(figure, names, activations, gradients), (9, 2.8))  # fmt: skip
 
     yield Step("Each layer's own weights")
-    yield Text("""
-        On its way the gradient passes the layers that have weights. Each of them combines it with what had come in at the front: a fully
-        connected layer multiplies, `dw = dy^T @ x`; a convolution slides, `dw` = the sum over all images and places of `x * dy` (topic
-        shared-weights); a bias sums `dy`. Every weight of every filter gets one number:
+    yield Text(f"""
+        Layers with weights do one thing more: each combines `dy` with its own input `x` from the forward pass. With one row per image, a fully
+        connected layer computes `dw = dy^T @ x`, here (10x{IMAGES}) @ ({IMAGES}x128) = 10x128. A convolution: `dw[m,k,i,j]`, the gradient of
+        the weight in row i, column j of filter m's part for input map k, is the sum over all images and all places (r,c) of
+        `dy[m,r,c] * x[k,r+i,c+j]`: what came back, times the input that lay under this weight (counted with the ring of zeros;
+        topic shared-weights). A bias sums `dy`. So every weight of every filter gets one number. Filters have the shape (filters,
+        input maps, rows, columns):
     """)
     weighted = [(name, layer) for name, layer in zip(names, layers) if layer.parameters()]
     parameters = [(f"{name} {part}", p) for name, layer in weighted for part, p in layer.named_parameters()]
@@ -142,7 +153,9 @@ def blocks() -> Iterator[Block]:
 
     filters = layers[0].weight
     kept = {p: (p.value.copy(), p.grad.copy()) for _, p in parameters}
-    yield Text("One weight of the very first filter, nudged by 0.000001 up and down: does the loss at the far end move as its gradient says?")
+    yield Text(
+        "The centre of the very first filter, `w[0,0,1,1]`, nudged by 0.000001 up and down: does the loss at the far end move as its gradient says?"
+    )
     nudge, ends = 1e-6, []  # small enough that no maximum changes its place in between
     for sign in (1, -1):
         nudged = kept[filters][0].copy()
@@ -155,20 +168,20 @@ def blocks() -> Iterator[Block]:
     yield same("the gradient of the first filter's centre is what nudging measures", filters.grad[0, 0, 1, 1], measured, 1e-4)
 
     yield Step("The update")
-    yield Text(f"""
-        Now each number of each layer takes a step against its gradient, all at once: `w = w - lr * dw`, with the learning rate {LR:g}. The first
-        filter, before and after:
-    """)
     for p, (value, grad) in kept.items():
         p.value = value - LR * grad
     old, new = (array[0, 0] for array in (kept[filters][0], filters.value))
-    yield Board("\n".join("  ".join(f"{v:7.4f}" for v in a) + "   ->   " + "  ".join(f"{v:7.4f}" for v in b) for a, b in zip(old, new)))
+    yield Text(f"""
+        Now each number of each layer takes a step against its gradient, all at once: `w = w - lr * dw`, with the learning rate {LR:g}. The first
+        filter, before and after (its centre: {old[1, 1]:.6f} - {LR:g} * {kept[filters][1][0, 0, 1, 1]:.6f} = {new[1, 1]:.6f}):
+    """)
+    yield Board("\n".join("  ".join(f"{v:9.6f}" for v in a) + "   ->   " + "  ".join(f"{v:9.6f}" for v in b) for a, b in zip(old, new)))
     after = loss_of(layers, x, y)
     predicted = LR * sum(float((grad**2).sum()) for _, grad in kept.values())
     yield Text(f"""
-        The loss was {before:.4f} and is {after:.4f} now. To first order it should have fallen by lr times the squared norm of all
-        gradients, {predicted:.4f}; it fell by {before - after:.4f}, since the step is not infinitely small. That was one step of training. All
-        others are the same, with other images.
+        On the same {IMAGES} images the loss was {before:.4f} and is {after:.4f} now. Were the loss a straight line along this step, it would have
+        fallen by lr times the sum of all squared gradients, {predicted:.4f}; it fell by {before - after:.4f}, because it is curved. That was one
+        step of training. All others are the same, with other images.
     """)
     yield Text("A whole net in pure Python, without NumPy, with every loop written out: `examples/cnn_from_scratch.py`.")
 
