@@ -44,27 +44,28 @@ def contributions(x: np.ndarray, dy: np.ndarray) -> np.ndarray:
 def place(terms: Terms, i: int) -> str:
     """One of the products, with the cells that it comes from."""
     (_, _, ih, iw), (_, _, oh, ow) = terms.left.index[i], terms.right.index[i]
-    return f"  x[{ih},{iw}] * dy[{oh},{ow}] = {terms.left.values[i]:.3f} * ({terms.right.values[i]:.3f}) = {terms.products[i]:.3f}"
+    return f"  x[{ih},{iw}] * dy[{oh},{ow}] = {terms.left.values[i]:.4f} * ({terms.right.values[i]:.4f}) = {terms.products[i]:.4f}"
 
 
 def blocks() -> Iterator[Block]:
     yield Step("How many parameters?")
     conv, dense, colour = Conv2d(1, 1, 3), Linear(32 * 32, 30 * 30), Conv2d(3, 1, 3)
     yield Text("""
-        A 3x3 filter fits into a 32x32 image at 30 x 30 = 900 places, so its map is 30x30. At each place the same nine weights are used,
-        and the same bias is added. A fully connected layer to a map of the same size has a weight for each pair of an input and an output.
-        In colour a filter reads all three channels at once: it has a 3x3 slice for each of them, and still gives one map.
+        A 3x3 filter fits into a 32x32 image at 32 - 3 + 1 = 30 positions in each direction: 900 places. Their outputs are the filter's map.
+        At each place the same nine weights are used, and the same bias is added. A fully connected layer to as many outputs has a weight for
+        each pair of an input and an output, and a bias for each output. A colour image has three grids (channels), and the filter a 3x3 slice
+        for each; the three results and the bias are added, which gives one map. Shapes are channels x height x width:
     """)
     yield table(
         ("convolution, one 3x3 filter", "fully connected", "convolution on colour images"),
         ("1x32x32 -> 1x30x30", "1024 -> 900", "3x32x32 -> 1x30x30"),
         tuple(str(layer.weight.shape) for layer in (conv, dense, colour)),
         tuple(f"{count(layer):,}" for layer in (conv, dense, colour)),
-        heads=("layer", "from -> to", "weight", "parameters"),
+        heads=("layer", "from -> to", "shape of the weights", "parameters"),
     )  # fmt: skip
     yield Text("""
-        So there are not 900 filters that must be kept equal. There is one array of nine numbers in memory, and 900 places read it. Nothing
-        can drift apart, because there is only one of each. What has to be found is one gradient for each of the nine.
+        So there are not 900 filters that must be kept equal: there is one array of nine numbers, and 900 places read it. What has to be found is
+        one gradient for each of the nine, and one for the bias.
     """)
 
     x = images()
@@ -72,37 +73,38 @@ def blocks() -> Iterator[Block]:
     start, dy = loss(x[:1], w)
     yield Step("A gradient is a sum over all places")
     yield Text("""
-        An example to look at: the image is a handwritten digit, 32x32. The filter starts with nine zeros, and its map should become the
-        map that Sobel's edge filter gives. The loss is half the sum of the squared differences over all 900 places; its derivative by the
-        map, `dy`, is then simply the difference at each place.
+        An example to look at, without a bias. The image `x` is a handwritten digit of 8x8 pixels, each enlarged to 4x4; 0 is paper, 1 is full
+        ink. The filter starts with nine zeros, and its map should become that of Sobel's filter, which answers at vertical edges. The loss
+        is half the sum of the squared differences over all 900 places. Its derivative by each cell of the map is called `dy`: the map minus
+        Sobel's map there. At the start the map is 0, so `dy` is minus Sobel's map.
     """)
     yield beside(**{"w at the start": w[0, 0], "Sobel's filter, to be found": SOBEL})
     yield Text("""
-        Raise one weight by a little, and all 900 outputs change, each by what it has read through that weight. The loss feels all these
-        changes together. So the gradient of a weight is the sum of 900 products: what was read through it, times `dy` there. Many are 0:
-        there is no ink, or nothing wrong with the map. For the upper right weight, the sum and its three largest products:
+        Raise one weight by a little, and each of the 900 outputs changes by what it has read through that weight, times the rise. The loss
+        feels all these changes together. So the gradient of a weight is the sum of 900 products: what was read through it, times `dy` there.
+        Many are 0, where there is no ink, or no edge. Weight `w[0,2]`, in the upper right, reads at place `oh, ow` of the map the pixel 0 rows
+        below and 2 columns to the right; three of its products that are furthest from 0:
     """)
     terms = weight_terms(Conv2d(1, 1, 3, bias=False, dtype=np.float64), x[:1], dy, (0, 0, 0, 2))
     largest = np.argsort(-abs(terms.products), kind="stable")[:3]
     yield Board("dw[0,2] = sum over all oh, ow of x[oh + 0, ow + 2] * dy[oh, ow]\n" + "\n".join(place(terms, i) for i in largest))
-    yield Text("The nine gradients, and what they consist of:")
+    yield Text("All nine, each from 900 products:")
     parts = contributions(x[:1], dy)
     dw = parts.sum(axis=2)
     cells = [(kh, kw) for kh in range(3) for kw in range(3)]
     yield table(
         tuple(f"w[{kh},{kw}]" for kh, kw in cells),
-        tuple(parts[cell].size for cell in cells),
         tuple(int((parts[cell] != 0).sum()) for cell in cells),
         tuple(f"{parts[cell].min():.2f}" for cell in cells),
         tuple(f"{parts[cell].max():.2f}" for cell in cells),
         tuple(f"{dw[cell]:.2f}" for cell in cells),
-        heads=("weight", "places", "not 0", "smallest", "largest", "sum: the gradient"),
+        heads=("weight", "products not 0", "most negative", "most positive", "sum: the gradient"),
     )  # fmt: skip
-    yield same("the nine sums are what ops.conv2d_weight_grad computes", dw, ops.conv2d_weight_grad(x[:1], dy, 3)[0, 0])
+    yield same("the library's own function ops.conv2d_weight_grad gives these nine sums", dw, ops.conv2d_weight_grad(x[:1], dy, 3)[0, 0])
     yield Picture("contributions", "What each of the 900 places adds to the gradient of each weight: blue adds, red takes away.",
                   lambda figure: draw(figure, parts), (7, 7))  # fmt: skip
     yield Text("""
-        The bias is a tenth weight that is used at every place, with 1 for what it reads: its gradient is the plain sum of `dy`. And a batch
+        A bias would be a tenth weight, used at every place, with 1 for what it reads: its gradient is the plain sum of `dy`. And a batch
         only makes the sum longer: with two images each weight has been used at 1,800 places.
     """)
     _, dy2 = loss(x, w)
@@ -119,8 +121,8 @@ def blocks() -> Iterator[Block]:
     yield beside("8.4f", **{"w - lr * sum": by_sum, "w - (900 lr) * average": by_average})
     yield same("the two updates are one", by_sum, by_average)
     yield Text("""
-        (Averages over a batch are common: then the loss itself is a mean over the images, and `dy` has been divided by their number before
-        it comes here. Over the places of one image, nothing is divided.)
+        (A loss is often a mean, over the images or over all cells. Whatever it divides by is already in `dy`; the convolution itself divides by
+        nothing.)
     """)
 
     yield Step("And if each place had its own copy?")
@@ -128,9 +130,9 @@ def blocks() -> Iterator[Block]:
     yield Text(f"""
         Imagine 900 copies of the upper right weight, one per place, each updated by its own contribution alone, with the larger learning
         rate {900 * LR:g}. After one update they lie between {copies.min():.2f} and {copies.max():.2f}: they have drifted apart, and the layer is
-        no longer a convolution. Force them to be equal again by taking their mean, {copies.mean():.4f}, and you have the number that the
-        table above calls w - lr * sum, {by_sum[0, 2]:.4f}. That is the grain of truth in "some kind of average": sharing a weight and summing
-        its gradients is the same as keeping copies and averaging them after each update.
+        no longer a convolution. Force them to be equal again by taking their mean, and you have {copies.mean():.4f}, the number above. That is the
+        grain of truth in "some kind of average": sharing a weight and summing its gradients is the same as keeping equal copies, updating each
+        with a 900 times larger learning rate, and averaging them after each update.
     """)
     yield same("the mean of the 900 updated copies is the one shared weight, updated once", copies.mean(), by_sum[0, 2])
 
@@ -139,7 +141,7 @@ def blocks() -> Iterator[Block]:
         w = w - LR * ops.conv2d_weight_grad(x[:1], loss(x[:1], w)[1], 3)
     end, _ = loss(x[:1], w)
     yield Text(f"""
-        {UPDATES} updates `w = w - lr * dw` with the sum as gradient. The loss falls from {start:.1f} to {end:.2g}, and the filter has
+        {UPDATES} updates `w = w - lr * dw` on this one image, with lr = {LR:g}. The loss falls from {start:.1f} to {end:.2g}, and the filter has
         become Sobel's:
     """)
     yield Board(numbers(w[0, 0], ".3f"))
@@ -162,6 +164,7 @@ LESSON = Lesson(
     "One 3x3 filter on a 32x32 image gives a 30x30 map. How many parameters is that? And when backpropagation runs at 900 positions, will the "
     "shared weights not drift apart? Is it some kind of average?",
     "Ten parameters: nine weights and a bias. They cannot drift apart, because each exists only once. Its gradient is the sum of what all 900 "
-    "places (and all images of the batch) contribute, and it is updated once, with that sum. An average would point the same way, 900 times shorter.",
+    "places (and all images of the batch) contribute, and it is updated once, with that sum. An average over the 900 places would point the "
+    "same way, 900 times shorter.",
     blocks,
 )
