@@ -69,7 +69,7 @@ class Lesson(NamedTuple):
 def word(value: float, spec: str = "g") -> str:
     """The number as written: no -0 for what rounds to 0."""
     text = f"{value:{spec}}"
-    return text if float(text) else text.removeprefix("-")
+    return text if float(text) else f"{0.0:{spec}}"
 
 
 def signed(value: float) -> str:

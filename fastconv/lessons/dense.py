@@ -156,8 +156,8 @@ def blocks() -> Iterator[Block]:
     )  # fmt: skip
     yield Text(f"""
         With the neighbours in place, {measured[1].weights} shared weights come close to {measured[0].weights:,} free ones. With the
-        neighbours gone, both beliefs of the convolution are wrong, and it loses much more than the spread; for the fully connected layer nothing has changed but
-        the names of its columns.
+        neighbours gone, both beliefs of the convolution are wrong, and it loses much more than the spread; for the fully connected layer
+        nothing has changed but the names of its columns.
     """)
 
     yield Step("The same wherever it is: shift the image")
