@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +36,19 @@ def test_a_run_is_a_folder_of_three_files(trained):
     assert row["epoch"] == "1"
     assert float(row["loss"]) > 0
     assert json.loads((trained / "writers" / "config.json").read_text())["split"] == "writers"
+
+
+def test_a_run_holds_its_learning_curves_where_matplotlib_is(trained):
+    pytest.importorskip("matplotlib")
+    for folder in (trained, trained / "writers"):
+        assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_works_without_matplotlib(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["train", "--epochs", "1", "--batch-size", "512", "--out", str(tmp_path / "run")]) == 0
+    assert "matplotlib" not in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "weights.npz", "history.csv", "writers"}
 
 
 def test_the_same_seed_gives_the_same_weights(trained, tmp_path):

@@ -99,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
             set_num_threads(chosen.threads)
         with say_what_is_compiled():
             chosen.run(chosen)
+        sys.stdout.flush()  # not at exit, where a closed pipe could not be caught
     except BrokenPipeError:  # `... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

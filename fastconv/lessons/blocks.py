@@ -132,7 +132,9 @@ def same(claim: str, one, other, tolerance: float = 1e-9) -> Check:
     Two computations of one number may round differently; `tolerance` is relative to the largest number in `one`.
     """
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    if one.shape != other.shape:
+        raise ArithmeticError(f"the claim does not hold: {claim}: the shapes are {one.shape} and {other.shape}")
     difference = float(abs(one - other).max())
-    if one.shape != other.shape or not difference <= tolerance * float(abs(one).max()):
+    if not difference <= tolerance * float(abs(one).max()) < np.inf:
         raise ArithmeticError(f"the claim does not hold: {claim}: they differ by {difference}")
     return Check(claim, difference)
