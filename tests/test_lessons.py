@@ -57,7 +57,6 @@ def test_a_lesson_is_checked_and_its_words_are_ascii_in_lines_that_fit(told, top
     assert [line for board in of_kind(Board, blocks) for line in board.lines.splitlines() if len(line) > 100] == []
 
 
-
 def test_a_claim_that_does_not_hold_is_an_error():
     assert same("close", [1, 4], [1, 4.5], 0.2) == Check("close", 0.5)
     for one, other in (([1], [2]), ([1], [np.nan]), ([np.nan],) * 2, ([1, 1], [1, 1, 1]), ([1], 1), ([[1]], [[1], [1]]), ([np.inf], [3])):
@@ -91,8 +90,7 @@ def test_padding_narrows_the_border_and_stride_spreads_dy(stride, padding):
 
 
 def test_one_filter_moves_with_the_image_and_sums_over_its_places(told):
-    parameters = of_kind(Board, told["shared-weights"])[0].lines.splitlines()[1:]
-    assert [line.split()[-1] for line in parameters] == ["10", "922,500", "28"]
+    assert [line.split()[-1] for line in of_kind(Board, told["shared-weights"])[0].lines.splitlines()[1:]] == ["10", "922,500", "28"]
     x, w = (np.random.default_rng(3).standard_normal((1, 1, side, side)) for side in (32, 3))
     equal(ops.conv2d(np.roll(x, 1, axis=3), w)[..., 1:], ops.conv2d(x, w)[..., :-1])
     dw = shared_weights.contributions(x, shared_weights.loss(x, w)[1]).sum(axis=2)

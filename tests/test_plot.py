@@ -97,7 +97,7 @@ def test_without_axes_there_is_one_new_figure(draw, arguments):
 @pytest.mark.parametrize(("draw", "arguments"), DRAWINGS.values(), ids=DRAWINGS)
 def test_without_matplotlib_it_is_named(monkeypatch, tmp_path, draw, arguments):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    message = re.escape('plot needs matplotlib: pip install "fastconv[plot]"')
+    message = re.escape('pictures need matplotlib: pip install "fastconv[plot]"')
     with pytest.raises(ImportError, match=message):
         draw(*arguments)
     with pytest.raises(ImportError, match=message):

@@ -9,6 +9,7 @@ from fastconv.files import write_whole
 from fastconv.lessons import LESSONS, Lesson, pictures, terminal
 from fastconv.lessons.blocks import Picture
 from fastconv.lessons.page import page
+from fastconv.plot import need_matplotlib
 
 WIDEST = 92  # characters of a line of text
 
@@ -16,7 +17,7 @@ WIDEST = 92  # characters of a line of text
 def explain(chosen: argparse.Namespace) -> None:
     lessons = list(LESSONS.values()) if chosen.topic is None else [LESSONS[chosen.topic]]
     if chosen.html or chosen.figures:
-        pictures.require()
+        need_matplotlib()
     with fc.algorithm("reference"):  # the textbook loops: they are what the lessons talk about, and compile in a second each
         if chosen.html:
             _page(chosen, lessons)

@@ -1,23 +1,17 @@
 """The pictures of the lessons, by matplotlib (an extra), without a window."""
 
-import importlib.util
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv import plot
 from fastconv.files import write_whole
 from fastconv.lessons.blocks import Picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-def require() -> None:
-    """ImportError that says how to get matplotlib, if it is not there."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ImportError('pictures need matplotlib: pip install "fastconv[plot]"')
 
 
 def render(picture: Picture, kind: str) -> bytes:
@@ -35,8 +29,6 @@ def render(picture: Picture, kind: str) -> bytes:
 
 def matrices(figure: "Figure", *parts: tuple | str) -> None:
     """Matrices in a row, all cells of one size: (title, array) or (title, array, highlighted cells), and words between them."""
-    from fastconv import plot
-
     tallest = max(len(part[1]) for part in parts if not isinstance(part, str))
     widths = [0.35 + 0.22 * len(part) if isinstance(part, str) else np.shape(part[1])[1] for part in parts]
     axes = figure.subplots(1, len(parts), width_ratios=widths, squeeze=False)[0]
