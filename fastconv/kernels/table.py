@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.geometry import Geometry
-from fastconv.kernels import plain_convolution, plain_pooling, reference
+from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution
 
 
 class Algorithm(NamedTuple):
@@ -34,13 +34,15 @@ def _positions(g: Geometry) -> int:
     return g.N * g.OD * g.OH * g.OW
 
 
-plain, textbook = plain_convolution, reference
+tiled, plain, textbook = tiled_convolution, plain_convolution, reference
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
+        Algorithm("direct", tiled.conv_forward, tiled.forward_roundings),
         Algorithm("plain", plain.conv_forward, plain.forward_roundings),
         Algorithm("reference", _textbook(textbook.conv_forward), lambda g, dtype: g.taps * g.IC // g.G + 1),
     ),
     "conv_input_grad": (
+        Algorithm("direct", tiled.conv_input_grad, tiled.input_grad_roundings),
         Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings),
         Algorithm("reference", _textbook(textbook.conv_input_grad), lambda g, dtype: g.taps * g.OC // g.G + 1),
     ),

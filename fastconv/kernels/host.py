@@ -1,0 +1,56 @@
+"""The numbers of the host: what its registers hold, which tiles that allows, and how much of a working set its caches keep."""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numba.core.registry import cpu_target
+
+from fastconv.kernels.vectors import Tile
+
+TERMS = 256  # longest running sum; 256 terms x 32 channels of float32 fill a first-level cache of 32 KB
+BOX = 160 << 10  # bytes of packed inputs that a work item reads again and again: a part of a second-level cache of 512 KB
+PIXELS = 512  # of a work item, if the box allows: enough to reuse each panel, few enough to share an image among threads
+
+
+class Registers(NamedTuple):
+    """Of the CPU that Numba compiles for."""
+
+    feature: str
+    bytes: int
+    count: int
+
+
+KINDS = (  # widest first
+    Registers("avx512f", 64, 32),
+    Registers("avx", 32, 16),
+    Registers("neon", 16, 32),
+    Registers("sse", 16, 16),
+)
+
+
+@cache
+def registers() -> Registers:
+    """From Numba's own target, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may change; 16 bytes where nothing is known."""
+    features = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+    return next((kind for kind in KINDS if f"+{kind.feature}" in features), Registers("", 16, 16))
+
+
+# MR for NV = 1, 2, ...: MR * NV sums, NV weights and one pixel must fit the registers. Speeds in GFLOP/s of one core at 3x3 and 32
+# channels, 2-core Cascade Lake, 16 lanes: 12x1 85, 14x2 113, 8x3 114, 6x4 111; 14x1 81 and 28x1 64 are slower than 12x1.
+MENU = {32: (12, 14, 8, 6), 16: (12, 6, 4)}
+WORTH = (0.7, 1.0, 1.0, 1.0)  # a single vector needs a load for each of its multiplications
+
+
+@cache
+def tile_for(channels: int, dtype: np.dtype) -> Tile:
+    """The tile that spends least on `channels` output channels: the fewest vectors, padding counted, each by its worth."""
+    kind = registers()
+    lanes = kind.bytes // dtype.itemsize
+    vectors = -(-channels // lanes)
+
+    def cost(NV: int) -> tuple[float, int]:
+        return -(-vectors // NV) * NV / WORTH[NV - 1], -NV
+
+    NV = min(range(1, len(MENU[kind.count]) + 1), key=cost)
+    return Tile(MENU[kind.count][NV - 1], NV, lanes, dtype)

@@ -1,0 +1,115 @@
+"""Direct convolution at the machine's peak: register tiles of MR pixels x NR channels, run across rows and images by tables of places.
+
+    multiply        loops 1 to 4 around the micro-kernel's one word, `fma`
+    correlate       loop 5: work items, each packs its box of inputs and owns its outputs
+
+Forward pass and input gradient are the same loops; tables (`tiled_plan`) say what they walk over. Sums run over at most 256 terms in the
+arrays' dtype, then over such blocks, in the order kd, kh, kw, ic: whatever the tile, the cut and the batch, a sum has the same bits.
+"""
+
+import numba
+import numpy as np
+from numba import get_thread_id, prange
+
+from fastconv import memory
+from fastconv.geometry import Geometry
+from fastconv.kernels.host import TERMS, tile_for
+from fastconv.kernels.packing import pack_box, pack_panels
+from fastconv.kernels.policy import parallel, serial
+from fastconv.kernels.tiled_plan import Plan, backward_plans, forward_plans
+from fastconv.kernels.vectors import add_row, add_rows, fma, places, store_rows, zeros
+from fastconv.kernels.walk import channels_last
+
+
+@serial
+def multiply(tile, MR, source, from_pixels, panels, bias, target, to_pixels, pixels, channel, channels, runs, blocks):
+    """target[to_pixels[i] + c] = bias[channel + c] + sum over the runs of source[from_pixels[i] + ...] * panels[..., c]"""
+    NR = panels.shape[2]
+    flat = panels.ravel()
+    last = pixels - 1
+    for p in range(panels.shape[0]):  # loop 4: panels of NR output channels
+        c = p * NR
+        for block in range(len(blocks) - 1):  # loop 3: at most 256 terms; this part of the panel stays in the first-level cache
+            for t in range(0, pixels, MR):  # loop 2: tiles of MR pixels
+                reads, writes = places(tile, from_pixels, t, last), places(tile, to_pixels, t, last)
+                sums = zeros(tile)
+                w = (p * panels.shape[1] + block * TERMS) * NR
+                for run in range(blocks[block], blocks[block + 1]):  # loop 1: the sum, a run of neighbours at a time
+                    first = runs[run, 0]
+                    for k in range(first, first + runs[run, 1]):
+                        sums = fma(tile, sums, source, reads, k, flat, w)
+                        w += NR
+                if block == 0:
+                    sums = add_row(tile, sums, bias, channel + c, channels - c)
+                else:
+                    sums = add_rows(tile, sums, target, writes, c, channels - c)
+                store_rows(tile, sums, target, writes, c, channels - c)
+
+
+@serial
+def correlate_item(tile, MR, item, source, panels, bias, target, plan, from_pixels, to_pixels, runs, blocks, box):
+    """The outputs of some images, or of a rectangle of one, in one group of channels."""
+    g = plan[0]
+    item, jw = item // g.across, item % g.across * g.columns
+    item, jh = item // g.down, item % g.down * g.rows
+    item, jd = item // g.JD, item % g.JD
+    n, group = item // g.G * g.BN, item % g.G
+    columns = min(g.columns, g.JW - jw)
+    pixels = min(g.BN, g.N - n) * min(g.rows, g.JH - jh) * columns
+    d, h, w = jd * g.SD + g.low_d, jh * g.SH + g.low_h, jw * g.SW + g.low_w
+    if g.packed:
+        pack_box(source, n, d, h, w, group, plan, box)
+        inputs = box
+    else:
+        inputs = source[(((n * g.ID + d) * g.IH + h) * g.IW + w) * g.IC + group * g.C :]
+    od, oh, ow = jd * g.step_d + g.first_d, jh * g.step_h + g.first_h, jw * g.step_w + g.first_w
+    outputs = target[(((n * g.OD + od) * g.OH + oh) * g.OW + ow) * g.OC + group * g.T :]
+    narrow = 1 if columns < g.columns else 0
+    multiply(
+        tile, MR, inputs, from_pixels[narrow], panels[group], bias, outputs, to_pixels[narrow], pixels, group * g.T, g.T, runs, blocks
+    )  # fmt: skip
+
+
+@parallel
+def correlate(tile, MR, items, source, panels, bias, target, plan, from_pixels, to_pixels, runs, blocks, boxes):
+    """Every pixel and channel of one pass; each item owns its outputs and packs into its thread's box."""
+    for item in prange(items):  # loop 5; np.int64: prange counts unsigned, which would compile all again
+        correlate_item(
+            tile, MR, np.int64(item), source, panels, bias, target, plan, from_pixels, to_pixels, runs, blocks, boxes[get_thread_id()]
+        )  # fmt: skip
+
+
+def run(plans: tuple[Plan, ...], flops: float, source: np.ndarray, w: np.ndarray, bias: np.ndarray, target: np.ndarray) -> None:
+    """All passes. source, target: channels-last, flat; w: (G, T, C, taps)."""
+    G, T, C, _ = w.shape
+    tile = tile_for(T, source.dtype)
+    boxes = memory.empty((numba.config.NUMBA_NUM_THREADS, max(plan.box for plan in plans)), source.dtype)
+    for plan in plans:
+        panels = memory.empty((G, -(-T // tile.NR), len(plan.taps) * C, tile.NR), source.dtype)
+        pack_panels(w, plan.taps, panels)
+        tables = plan.record, plan.from_pixels, plan.to_pixels, plan.runs, plan.blocks
+        correlate(flops / len(plans), tile, tile.MR, plan.items, source, panels, bias, target, *tables, boxes)
+
+
+def conv_forward(x, w, b, y, g: Geometry) -> None:
+    weights = w.reshape(g.G, g.OC // g.G, g.IC // g.G, g.taps)
+    run(forward_plans(g, x.itemsize), g.flops, channels_last(x).reshape(-1), weights, b, channels_last(y).reshape(-1))
+
+
+def conv_input_grad(dy, w, dx, g: Geometry) -> None:
+    weights = np.ascontiguousarray(w.reshape(g.G, g.OC // g.G, g.IC // g.G, g.taps).swapaxes(1, 2))
+    plans = backward_plans(g, dy.itemsize)
+    run(plans, g.flops, channels_last(dy).reshape(-1), weights, np.zeros(g.IC, dy.dtype), channels_last(dx).reshape(-1))
+
+
+def forward_roundings(g: Geometry, dtype: np.dtype) -> int:
+    """In units of u * sum |x * w|: the longest running sum, then the sums of the blocks, then the bias."""
+    return _roundings(g.IC // g.G * g.taps)
+
+
+def input_grad_roundings(g: Geometry, dtype: np.dtype) -> int:
+    return _roundings(g.OC // g.G * g.taps)
+
+
+def _roundings(terms: int) -> int:
+    return min(TERMS, terms) + -(-terms // TERMS) + 1

@@ -1,0 +1,225 @@
+"""The vector vocabulary: the words that micro-kernels are written in, and the only file that speaks LLVM.
+
+A `Tile` is a Python object whose Numba *type* carries MR pixels, NV vectors of LANES channels, and the dtype: a kernel that takes one is
+compiled once for each tile, by its signature. Its accumulators (`Sums`) stay in MR * NV registers. Each word's docstring says what it means
+in NumPy. Code generation unrolls over registers only, never over data. No word checks bounds.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import NativeValue, intrinsic, models, register_model, typeof_impl, unbox
+
+BIT, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+ELEMENTS = {types.float32: (ir.FloatType(), "f32", 4), types.float64: (ir.DoubleType(), "f64", 8)}  # in LLVM: type, suffix, bytes
+
+
+class Tile:
+    """MR pixels x NV vectors of LANES channels; NR = NV * LANES."""
+
+    def __init__(self, MR: int, NV: int, LANES: int, dtype):
+        self.MR, self.NV, self.LANES, self.dtype = MR, NV, LANES, np.dtype(dtype)
+        self.NR = NV * LANES
+
+    def __repr__(self) -> str:
+        return f"Tile({self.MR}, {self.NV}, {self.LANES}, {self.dtype})"
+
+
+class TileType(types.Type):
+    def __init__(self, MR, NV, LANES, element):
+        self.MR, self.NV, self.LANES = MR, NV, LANES
+        scalar, self.suffix, self.bytes = ELEMENTS[element]
+        self.vector = ir.VectorType(scalar, LANES)
+        super().__init__(name=f"Tile({MR}, {NV}, {LANES}, {element})")
+
+
+class Sums(types.Type):
+    """The accumulators of a tile: (MR, NR) numbers."""
+
+    def __init__(self, tile):
+        self.registers = ir.ArrayType(tile.vector, tile.MR * tile.NV)
+        super().__init__(name=f"Sums<{tile.name}>")
+
+
+class Places(types.Type):
+    """Where the MR pixels of a tile are: (MR,) element numbers."""
+
+    def __init__(self, tile):
+        self.registers = ir.ArrayType(I64, tile.MR)
+        super().__init__(name=f"Places<{tile.name}>")
+
+
+register_model(TileType)(models.OpaqueModel)
+
+
+@register_model(Sums)
+@register_model(Places)
+class _InRegisters(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, kind.registers)
+
+
+@typeof_impl.register(Tile)
+def _typeof(tile, context):
+    return TileType(tile.MR, tile.NV, tile.LANES, types.float32 if tile.dtype == np.float32 else types.float64)
+
+
+@unbox(TileType)
+def _unbox(kind, tile, c):
+    return NativeValue(c.context.get_dummy_value())
+
+
+def _address(context, builder, array_type, array, offset):
+    """Of array.ravel()[offset]."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
+
+
+def _behind(builder, pointer, offset: int):
+    return builder.gep(pointer, [ir.Constant(I64, offset)])
+
+
+def _splat(builder, scalar, vector):
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, vector.count), None))
+
+
+def _load(builder, tile, pointer):
+    value = builder.load(builder.bitcast(pointer, tile.vector.as_pointer()))
+    value.align = tile.bytes
+    return value
+
+
+def _store(builder, tile, value, pointer):
+    builder.store(value, builder.bitcast(pointer, tile.vector.as_pointer())).align = tile.bytes
+
+
+def _real_lanes(builder, tile, channels, v):
+    """Which lanes of vector v belong to the first `channels` channels."""
+    numbers = ir.Constant(ir.VectorType(I64, tile.LANES), [v * tile.LANES + i for i in range(tile.LANES)])
+    return builder.icmp_signed("<", numbers, _splat(builder, channels, numbers.type))
+
+
+def _load_real(builder, tile, pointer, channels, v):
+    name = f"llvm.masked.load.v{tile.LANES}{tile.suffix}.p0"
+    arguments = [tile.vector.as_pointer(), I32, ir.VectorType(BIT, tile.LANES), tile.vector]
+    masked = cgutils.get_or_insert_function(builder.module, ir.FunctionType(tile.vector, arguments), name)
+    lanes = _real_lanes(builder, tile, channels, v)
+    return builder.call(masked, [builder.bitcast(pointer, arguments[0]), I32(tile.bytes), lanes, ir.Constant(tile.vector, None)])
+
+
+def _store_real(builder, tile, value, pointer, channels, v):
+    name = f"llvm.masked.store.v{tile.LANES}{tile.suffix}.p0"
+    arguments = [tile.vector, tile.vector.as_pointer(), I32, ir.VectorType(BIT, tile.LANES)]
+    masked = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), arguments), name)
+    lanes = _real_lanes(builder, tile, channels, v)
+    builder.call(masked, [value, builder.bitcast(pointer, arguments[1]), I32(tile.bytes), lanes])
+
+
+def _registers(tile):
+    """m, v and the number of the register that holds them."""
+    return [(m, v, m * tile.NV + v) for m in range(tile.MR) for v in range(tile.NV)]
+
+
+def _whole(builder, tile, channels):
+    return builder.icmp_signed(">=", channels, ir.Constant(I64, tile.NV * tile.LANES))
+
+
+@intrinsic
+def zeros(typing, tile):
+    """np.zeros((MR, NR))"""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(signature.return_type.registers, None)
+
+    return Sums(tile)(tile), generate
+
+
+@intrinsic
+def places(typing, tile, table, first, last):
+    """table[np.minimum(first + np.arange(MR), last)]: where a tile is ragged, the last pixel again"""
+
+    def generate(context, builder, signature, arguments):
+        _, table, first, last = arguments
+        result = ir.Constant(signature.return_type.registers, ir.Undefined)
+        for m in range(tile.MR):
+            i = builder.add(first, ir.Constant(I64, m))
+            i = builder.select(builder.icmp_signed("<", i, last), i, last)
+            result = builder.insert_value(result, builder.load(_address(context, builder, signature.args[1], table, i)), m)
+        return result
+
+    return Places(tile)(tile, table, types.intp, types.intp), generate
+
+
+@intrinsic
+def fma(typing, tile, sums, x, pixels, k, w, at):
+    """sums + x[pixels + k][:, None] * w[at : at + NR]"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, x, pixels, k, w, at = arguments
+        x, w = _address(context, builder, signature.args[2], x, k), _address(context, builder, signature.args[5], w, at)
+        # fmuladd, not fma: where the CPU has no such instruction, llvm.fma would call the C library
+        shape = ir.FunctionType(tile.vector, [tile.vector] * 3)
+        multiply_add = cgutils.get_or_insert_function(builder.module, shape, f"llvm.fmuladd.v{tile.LANES}{tile.suffix}")
+        weights = [_load(builder, tile, _behind(builder, w, v * tile.LANES)) for v in range(tile.NV)]
+        for m, v, i in _registers(tile):
+            if v == 0:
+                pixel = _splat(builder, builder.load(builder.gep(x, [builder.extract_value(pixels, m)])), tile.vector)
+            sums = builder.insert_value(sums, builder.call(multiply_add, [pixel, weights[v], builder.extract_value(sums, i)]), i)
+        return sums
+
+    return sums(tile, sums, x, pixels, types.intp, w, types.intp), generate
+
+
+@intrinsic
+def add_row(typing, tile, sums, b, at, channels):
+    """sums + b[at : at + NR], only in the first `channels` channels"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, b, at, channels = arguments
+        b = _address(context, builder, signature.args[2], b, at)
+        row = [_load_real(builder, tile, _behind(builder, b, v * tile.LANES), channels, v) for v in range(tile.NV)]
+        for _, v, i in _registers(tile):
+            sums = builder.insert_value(sums, builder.fadd(builder.extract_value(sums, i), row[v]), i)
+        return sums
+
+    return sums(tile, sums, b, types.intp, types.intp), generate
+
+
+@intrinsic
+def add_rows(typing, tile, sums, y, pixels, at, channels):
+    """sums + y[pixels[:, None] + at + np.arange(NR)], only in the first `channels` channels"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, y, pixels, at, channels = arguments
+        y = _address(context, builder, signature.args[2], y, at)
+        for m, v, i in _registers(tile):
+            pointer = _behind(builder, builder.gep(y, [builder.extract_value(pixels, m)]), v * tile.LANES)
+            row = _load_real(builder, tile, pointer, channels, v)
+            sums = builder.insert_value(sums, builder.fadd(builder.extract_value(sums, i), row), i)
+        return sums
+
+    return sums(tile, sums, y, pixels, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_rows(typing, tile, sums, y, pixels, at, channels):
+    """y[pixels[:, None] + at + np.arange(channels)] = sums[:, :channels]"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, y, pixels, at, channels = arguments
+        y = _address(context, builder, signature.args[2], y, at)
+        with builder.if_else(_whole(builder, tile, channels)) as (whole, ragged):
+            for case in (whole, ragged):
+                with case:
+                    for m, v, i in _registers(tile):
+                        value = builder.extract_value(sums, i)
+                        pointer = _behind(builder, builder.gep(y, [builder.extract_value(pixels, m)]), v * tile.LANES)
+                        if case is whole:
+                            _store(builder, tile, value, pointer)
+                        else:
+                            _store_real(builder, tile, value, pointer, channels, v)
+        return context.get_dummy_value()
+
+    return types.void(tile, sums, y, pixels, types.intp, types.intp), generate
