@@ -18,6 +18,7 @@ def explain(chosen: argparse.Namespace) -> None:
     lessons = list(LESSONS.values()) if chosen.topic is None else [LESSONS[chosen.topic]]
     if chosen.html or chosen.figures:
         need_matplotlib()
+        _check_target(chosen)
     with fc.algorithm("reference"):  # the textbook loops: they are what the lessons talk about, and compile in a second each
         if chosen.html:
             _page(chosen, lessons)
@@ -27,6 +28,16 @@ def explain(chosen: argparse.Namespace) -> None:
             _figures(chosen, lessons)
         else:
             _list()
+
+
+def _check_target(chosen: argparse.Namespace) -> None:
+    """Before anything is computed: can the pictures or the page be written there?"""
+    if chosen.figures:
+        chosen.figures.mkdir(parents=True, exist_ok=True)
+    elif chosen.html.is_dir():
+        raise IsADirectoryError(f"--html needs the name of a file, but {chosen.html} is a folder")
+    elif not chosen.html.parent.is_dir():
+        raise FileNotFoundError(f"--html {chosen.html}: there is no folder {chosen.html.parent}")
 
 
 def _list() -> None:

@@ -47,6 +47,7 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
         Algorithm("reference", _textbook(textbook.conv_input_grad), lambda g, dtype: g.taps * g.OC // g.G + 1),
     ),
     "conv_weight_grad": (
+        Algorithm("direct", tiled.conv_weight_grad, tiled.weight_grad_roundings),
         Algorithm("plain", plain.conv_weight_grad, plain.weight_grad_roundings),
         Algorithm("reference", _textbook(textbook.conv_weight_grad), lambda g, dtype: _positions(g) + 1),
     ),

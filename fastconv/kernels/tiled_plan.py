@@ -68,6 +68,7 @@ class Plan(NamedTuple):
     from_pixels: np.ndarray  # (2, pixels): where in the box a pixel's first input is; for items of all columns, and for the last, narrower ones
     to_pixels: np.ndarray  # (2, pixels): where in the target it is, seen from the item's first
     runs: np.ndarray  # (runs, 3): first number, count, row of the panel
+    terms: np.ndarray  # the first number of each term of the sum, all runs in one
     blocks: np.ndarray  # the runs of block i, at most 256 terms, are runs[blocks[i] : blocks[i + 1]]
 
 
@@ -127,7 +128,8 @@ def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, i
     )  # fmt: skip
     items = -(-g.N // images) * g.G * d.count * down * across
     size = BN * BD * BH * BW * C if packed else 0
-    return Plan(np.array([tuple(extents)], _RECORD), items, size, np.array(taps, np.int64), from_pixels, to_pixels, runs, blocks)
+    terms = np.concatenate([np.arange(first, first + count) for first, count, _ in runs] or [np.zeros(0, np.int64)])
+    return Plan(np.array([tuple(extents)], _RECORD), items, size, np.array(taps, np.int64), from_pixels, to_pixels, runs, terms, blocks)
 
 
 def _pixels(images: int, rows: int, columns: int, *steps: tuple[int, int, int]) -> list[np.ndarray]:

@@ -223,3 +223,24 @@ def store_rows(typing, tile, sums, y, pixels, at, channels):
         return context.get_dummy_value()
 
     return types.void(tile, sums, y, pixels, types.intp, types.intp), generate
+
+
+@intrinsic
+def add_wide(typing, tile, sums, totals, at, fresh):
+    """totals[at : at + MR * NR] = (0 if fresh else the same) + sums.astype(np.float64).ravel()"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, totals, at, fresh = arguments
+        totals = _address(context, builder, signature.args[2], totals, at)
+        wide = ir.VectorType(ir.DoubleType(), tile.LANES)
+        for _, _, i in _registers(tile):
+            pointer = builder.bitcast(_behind(builder, totals, i * tile.LANES), wide.as_pointer())
+            value = builder.extract_value(sums, i)
+            value = value if tile.vector == wide else builder.fpext(value, wide)
+            before = builder.load(pointer)
+            before.align = 8
+            before = builder.select(builder.icmp_signed("!=", fresh, ir.Constant(I64, 0)), ir.Constant(wide, None), before)
+            builder.store(builder.fadd(before, value), pointer).align = 8
+        return context.get_dummy_value()
+
+    return types.void(tile, sums, totals, types.intp, types.intp), generate

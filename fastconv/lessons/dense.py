@@ -84,7 +84,8 @@ def blocks() -> Iterator[Block]:
         Forced zeros and shared weights: those are the two differences. Now with numbers:
     """)
     matrix = as_dense_matrix(conv, x.shape)
-    yield beside(x=X, w=W, M=matrix)
+    yield beside(x=X, w=W)
+    yield beside(M=matrix)
     y = ops.conv2d(x, conv.weight.value)
     first = " + ".join(f"{value:g} * {signed(weight)}" for value, weight in zip(X[:3, :3].ravel(), W.ravel()) if value)
     yield Text(f"""

@@ -12,6 +12,7 @@ from fastconv.version import __version__
 STYLE = """
 :root { color-scheme: light; }
 body { margin: 0 auto; padding: 1rem; max-width: 46rem; font: 1.05rem/1.55 system-ui, sans-serif; color: #1c2733; background: #fff; }
+h1, h2, h3 { text-wrap: balance; }
 h1 { font-size: 1.9rem; line-height: 1.2; }
 h2 { font-size: 1.5rem; line-height: 1.25; margin-top: 4rem; padding-top: 1rem; border-top: 3px solid #1c2733; }
 h3 { font-size: 1.15rem; margin-top: 2.2rem; }
@@ -19,13 +20,19 @@ a { color: #1f5fa8; }
 nav li { margin: 0.5rem 0; }
 code, pre { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 code { font-size: 0.92em; background: #eef2f6; padding: 0.05em 0.25em; border-radius: 3px; }
-pre { font-size: 0.85rem; line-height: 1.4; background: #f5f7f9; padding: 0.8rem 1rem; border-radius: 6px; overflow-x: auto; }
+/* shadows at the edge behind which a board goes on */
+pre { font-size: 0.8rem; line-height: 1.4; padding: 0.8rem 1rem; border-radius: 6px; overflow-x: auto; background:
+  linear-gradient(to right, #f5f7f9 40%, transparent) left/3rem 100% no-repeat local,
+  linear-gradient(to left, #f5f7f9 40%, transparent) right/3rem 100% no-repeat local,
+  linear-gradient(to right, #0003, transparent) left/0.8rem 100% no-repeat scroll,
+  linear-gradient(to left, #0003, transparent) right/0.8rem 100% no-repeat scroll, #f5f7f9; }
 .question { font-style: italic; }
 .answer { background: #fdf3d8; padding: 0.7rem 1rem; border-radius: 6px; }
 .check { font-size: 0.9rem; color: #1d6b3a; border-left: 4px solid #5aab78; padding-left: 0.8rem; }
 figure { margin: 1.5rem 0; overflow-x: auto; }
 figure img { display: block; width: 100%; min-width: 32rem; }
-figcaption { font-size: 0.9rem; color: #4b5a68; }
+figcaption { font-size: 0.9rem; color: #4b5a68; position: sticky; left: 0; }
+@media (max-width: 34rem) { pre { font-size: 0.74rem; padding: 0.7rem; } figure img { min-width: 26rem; } }
 footer { margin-top: 4rem; font-size: 0.85rem; color: #4b5a68; }
 """
 

@@ -45,8 +45,7 @@ def matrices(figure: "Figure", *parts: tuple | str) -> None:
 
 
 def save(picture: Picture, folder: Path, topic: str) -> Path:
-    """Write `folder/topic-name.png`; returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `folder/topic-name.png` into an existing folder; returns its path."""
     path = folder / f"{topic}-{picture.name}.png"
     write_whole(path, render(picture, "png"))
     return path

@@ -149,10 +149,13 @@ def blocks() -> Iterator[Block]:
 
 
 def draw(figure: "Figure", parts: np.ndarray) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
     axes = figure.subplots(3, 3)
     limit = abs(parts).max()
+    colours = LinearSegmentedColormap.from_list("signed", ["#b2182b", "#ffffff", "#2166ac"])
     for (kh, kw), ax in np.ndenumerate(axes):
-        image = ax.imshow(parts[kh, kw].reshape(30, 30), cmap="RdBu", vmin=-limit, vmax=limit)
+        image = ax.imshow(parts[kh, kw].reshape(30, 30), cmap=colours, vmin=-limit, vmax=limit)
         ax.set_title(f"w[{kh},{kw}]: sum {parts[kh, kw].sum():.1f}", fontsize=10)
         ax.set(xticks=[], yticks=[])
     figure.colorbar(image, ax=axes, shrink=0.6, label="contribution")
