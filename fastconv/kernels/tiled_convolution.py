@@ -15,8 +15,8 @@ from fastconv.geometry import Geometry
 from fastconv.kernels.host import TERMS, tile_for
 from fastconv.kernels.packing import clear, copy, pack_box, pack_panels
 from fastconv.kernels.policy import get_num_threads, parallel, serial
-from fastconv.kernels.tiled_plan import Plan, backward_plans, forward_plans
-from fastconv.kernels.vectors import add_row, add_rows, add_wide, fma, places, store_rows, zeros
+from fastconv.kernels.tiled_plan import Plan, backward_plans, forward_plans, term_plan
+from fastconv.kernels.vectors import add_row, add_rows, add_wide, fma, fma_run, places, store_rows, zeros
 from fastconv.kernels.walk import channels_last
 
 CHUNKS, ITEMS = 16, 16  # of the weight gradient's pixels; work items, if there is enough to cut
@@ -115,21 +115,17 @@ def run(plans: tuple[Plan, ...], flops: float, source: np.ndarray, w: np.ndarray
 
 
 @serial
-def weight_grad_item(tile, MR, item, source, dy, partials, items, plan, from_pixels, to_pixels, terms, box, panel, panel_rows):
-    """A range of the terms in one group, over one chunk of the pixels: partials[..., k, c] = sum over pixels of x[pixel, k] * dy[pixel, c]
-
-    partials: (chunks, parts, G, P, rows, NR) float64. panel: dy in TERMS rows of NR channels, where the last channels do not fill a panel.
-    """
+def weight_grad_item(tile, MR, part, parts, chunk, group, source, dy, partials, plan, from_pixels, to_pixels, firsts, box, panel, panel_rows):
+    """Some of the terms in one group, over one chunk of the pixels: totals[p, tile, m, c] = sum over pixels of x[pixel, m] * dy[pixel, c]"""
     g = plan[0]
-    chunks, parts, G, P, rows, NR = partials.shape
-    item, part = item // parts, item % parts
-    chunk, group = item // G, item % G
-    low, high = items * chunk // chunks, items * (chunk + 1) // chunks
-    totals = partials[chunk, part, group].ravel()
-    for band in range(low, high):  # loop 5: the chunk's items, as the forward pass has them
-        _, n, jd, jh, jw, pixels, narrow = corner(
-            band // (g.JD * g.down * g.across) * G * g.JD * g.down * g.across + band % (g.JD * g.down * g.across), plan
-        )
+    chunks, G, P, rows, NR = partials.shape
+    bands = -(-g.N // g.BN) * g.JD * g.down * g.across  # work items of the forward pass, in one group
+    low, high = bands * chunk // chunks, bands * (chunk + 1) // chunks
+    first_tile, last_tile = len(firsts) * part // parts, len(firsts) * (part + 1) // parts
+    totals = partials[chunk, group].ravel()
+    for band in range(low, high):  # loop 5: the chunk's bands, each packed once
+        inside = g.JD * g.down * g.across
+        _, n, jd, jh, jw, pixels, narrow = corner((band // inside * G + group) * inside + band % inside, plan)
         inputs = inputs_of(group, n, jd, jh, jw, source, plan, box)
         outputs = outputs_of(group, n, jd, jh, jw, dy, plan)
         for first in range(0, pixels, TERMS):  # loop 4: at most 256 pixels, then the sums go into the float64 totals
@@ -144,39 +140,41 @@ def weight_grad_item(tile, MR, item, source, dy, partials, items, plan, from_pix
                         copy(out, at[i], rest, panel, i * NR)
                         clear(panel, i * NR + rest, NR - rest)
                     at, out = panel_rows, panel
-                for t in range(0, rows, MR):  # loop 2: tiles of MR terms
-                    k = places(tile, terms, part * rows + t, len(terms) - 1)
+                for t in range(first_tile, last_tile):  # loop 2: tiles of MR neighbouring terms
+                    k = firsts[t]
                     sums = zeros(tile)
                     for i in range(count):  # loop 1: the sum over pixels
-                        sums = fma(tile, sums, inputs, k, reads[i], out, at[i])
-                    add_wide(tile, sums, totals, (p * rows + t) * NR, fresh)
+                        sums = fma_run(tile, sums, inputs, k + reads[i], out, at[i])
+                    add_wide(tile, sums, totals, (p * rows + t * MR) * NR, fresh)
 
 
 @parallel
-def weight_grad(tile, MR, source, dy, partials, items, plan, from_pixels, to_pixels, terms, boxes, panels, panel_rows):
-    """The sums of every chunk of the pixels and every part of the terms; each item owns one of `partials`."""
-    chunks, parts, G = partials.shape[:3]
-    blocks, shares = chunks * parts * G, boxes.shape[0]
+def weight_grad(tile, MR, parts, source, dy, partials, plan, from_pixels, to_pixels, firsts, boxes, panels, panel_rows):
+    """Every chunk of the pixels, group and part of the terms; each such item owns its sums in `partials`."""
+    chunks, G = partials.shape[:2]
+    items, shares = chunks * G * parts, boxes.shape[0]
     for share in prange(shares):  # loop 7
-        for item in range(blocks * share // shares, blocks * (share + 1) // shares):  # loop 6
+        for item in range(items * share // shares, items * (share + 1) // shares):  # loop 6
+            part, chunk, group = np.int64(item) % parts, np.int64(item) // parts // G, np.int64(item) // parts % G
             weight_grad_item(
-                tile, MR, np.int64(item), source, dy, partials, items, plan, from_pixels, to_pixels, terms, boxes[share], panels[share], panel_rows
+                tile, MR, part, parts, chunk, group, source, dy, partials, plan, from_pixels, to_pixels, firsts,
+                boxes[share], panels[share], panel_rows,
             )  # fmt: skip
 
 
 @parallel
-def add_chunks(partials, dw):
-    """dw[g, oc, k] = sum over chunks of partials[chunk, part, g, p, row, r], in order; oc = p * NR + r, k = part * rows + row"""
-    chunks, parts, G, P, rows, NR = partials.shape
-    T, K = dw.shape[1:]
-    for item in prange(G * P * parts):
-        g, p, part = item // (P * parts), item // parts % P, item % parts
-        for row in range(min(rows, K - part * rows)):
+def add_chunks(partials, rows, dw):
+    """dw[g, oc, k] = sum over chunks of partials[chunk, g, p, rows[k], r], in order; oc = p * NR + r"""
+    chunks, _, P, _, NR = partials.shape
+    G, T, K = dw.shape
+    for item in prange(G * P):
+        g, p = item // P, item % P
+        for k in range(K):
             for r in range(min(NR, T - p * NR)):
                 total = 0.0
                 for chunk in range(chunks):
-                    total += partials[chunk, part, g, p, row, r]
-                dw[g, p * NR + r, part * rows + row] = total
+                    total += partials[chunk, g, p, rows[k], r]
+                dw[g, p * NR + r, k] = total
 
 
 def conv_forward(x, w, b, y, g: Geometry) -> None:
@@ -192,29 +190,21 @@ def conv_input_grad(dy, w, dx, g: Geometry) -> None:
 
 def conv_weight_grad(x, dy, dw, g: Geometry) -> None:
     """Shape-fixed chunks of the pixels, each with float64 totals; the terms in parts where that makes more work items."""
-    (plan,) = forward_plans(g, x.itemsize)
-    T, C, K = g.OC // g.G, g.IC // g.G, len(plan.terms)
+    T, C = g.OC // g.G, g.IC // g.G
     tile = tile_for(T, x.dtype)
-    chunks, parts = weight_grad_cut(g, x.dtype)
-    P, rows = -(-T // tile.NR), -(-K // (parts * tile.MR)) * tile.MR
-    partials = memory.empty((chunks, parts, g.G, P, rows, tile.NR), np.float64)
-    boxes, panels = (memory.empty((shares(chunks * parts * g.G), size), x.dtype) for size in (plan.box, TERMS * tile.NR))
-    weight_grad(
-        g.flops, tile, tile.MR, channels_last(x).reshape(-1), channels_last(dy).reshape(-1), partials, plan.items // g.G,
-        plan.record, plan.from_pixels, plan.to_pixels, plan.terms, boxes, panels, np.arange(TERMS) * tile.NR,
-    )  # fmt: skip
-    sums = np.empty((g.G, T, K), x.dtype)
-    add_chunks(partials.size, partials, sums)
-    dw.reshape(g.OC, C, g.taps)[...] = sums.reshape(g.OC, g.taps, C).swapaxes(1, 2)
-
-
-def weight_grad_cut(g: Geometry, dtype: np.dtype) -> tuple[int, int]:
-    """Into how many chunks of pixels, and parts of the terms."""
-    (plan,) = forward_plans(g, np.dtype(dtype).itemsize)
-    size = g.OC * len(plan.terms) * 8
+    plan, firsts, rows = term_plan(g, x.itemsize, tile.MR)
+    size = g.OC * len(firsts) * tile.MR * 8
     chunks = max(1, min(CHUNKS, plan.items // g.G, PARTIALS // size))
-    tiles = -(-len(plan.terms) // tile_for(g.OC // g.G, np.dtype(dtype)).MR)
-    return chunks, max(1, min(ITEMS // (chunks * g.G), tiles))
+    parts = max(1, min(ITEMS // (chunks * g.G), len(firsts)))
+    partials = memory.empty((chunks, g.G, -(-T // tile.NR), len(firsts) * tile.MR, tile.NR), np.float64)
+    boxes, panels = (memory.empty((shares(chunks * g.G * parts), size), x.dtype) for size in (plan.box + tile.MR, TERMS * tile.NR))
+    weight_grad(
+        g.flops, tile, tile.MR, parts, channels_last(x).reshape(-1), channels_last(dy).reshape(-1), partials,
+        plan.record, plan.from_pixels, plan.to_pixels, firsts, boxes, panels, np.arange(TERMS) * tile.NR,
+    )  # fmt: skip
+    sums = np.empty((g.G, T, len(rows)), x.dtype)
+    add_chunks(partials.size, partials, rows, sums)
+    dw.reshape(g.OC, C, g.taps)[...] = sums.reshape(g.OC, g.taps, C).swapaxes(1, 2)
 
 
 def forward_roundings(g: Geometry, dtype: np.dtype) -> int:
@@ -228,7 +218,7 @@ def input_grad_roundings(g: Geometry, dtype: np.dtype) -> int:
 
 def weight_grad_roundings(g: Geometry, dtype: np.dtype) -> int:
     """The longest running sum; behind it, float64 sums cost float32 one rounding, and float64 one for each block and chunk."""
-    (plan,) = forward_plans(g, np.dtype(dtype).itemsize)
+    plan = term_plan(g, np.dtype(dtype).itemsize, tile_for(g.OC // g.G, np.dtype(dtype)).MR).plan
     pixels = g.N * g.OD * g.OH * g.OW
     blocks = plan.items // g.G * -(-plan.from_pixels.shape[1] // TERMS)
     return min(TERMS, pixels) + (2 if dtype == np.float32 else blocks + CHUNKS)

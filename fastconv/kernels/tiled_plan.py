@@ -68,7 +68,6 @@ class Plan(NamedTuple):
     from_pixels: np.ndarray  # (2, pixels): where in the box a pixel's first input is; for items of all columns, and for the last, narrower ones
     to_pixels: np.ndarray  # (2, pixels): where in the target it is, seen from the item's first
     runs: np.ndarray  # (runs, 3): first number, count, row of the panel
-    terms: np.ndarray  # the first number of each term of the sum, all runs in one
     blocks: np.ndarray  # the runs of block i, at most 256 terms, are runs[blocks[i] : blocks[i + 1]]
 
 
@@ -84,15 +83,37 @@ def backward_plans(g: Geometry, itemsize: int) -> tuple[Plan, ...]:
     return _plans(g, backward_lines, g.OC, g[6:9], g.IC, g[2:5], itemsize)
 
 
-def _plans(g: Geometry, lines, IC: int, source: tuple, OC: int, target: tuple, itemsize: int) -> tuple[Plan, ...]:
+class TermPlan(NamedTuple):
+    """The forward pass read the other way, for the weight gradient: tiles of MR terms that are neighbours in the box."""
+
+    plan: Plan
+    firsts: np.ndarray  # (tiles,): the first term's first number in the box
+    rows: np.ndarray  # (terms,): where term k's sum is among the tiles * MR
+
+
+@lru_cache(maxsize=512)
+def term_plan(g: Geometry, itemsize: int, MR: int) -> TermPlan:
+    """Runs are cut into tiles, the last of a run from its end; a run shorter than MR is read beyond its end, so its inputs are packed."""
+    (plan,) = forward_plans(g, itemsize)
+    if plan.runs[:, 1].min() < MR and not plan.box:
+        (plan,) = _plans(g, forward_lines, g.IC, g[2:5], g.OC, g[6:9], itemsize, pack=True)
+    firsts, rows = [], []
+    for first, count, _ in plan.runs:
+        starts = [max(0, min(k, count - MR)) for k in range(0, count, MR)]
+        rows += [(len(firsts) + k // MR) * MR + k - starts[k // MR] for k in range(count)]
+        firsts += [first + start for start in starts]
+    return TermPlan(plan, np.array(firsts, np.int64), np.array(rows, np.int64))
+
+
+def _plans(g: Geometry, lines, IC: int, source: tuple, OC: int, target: tuple, itemsize: int, pack: bool = False) -> tuple[Plan, ...]:
     by_axis = (lines(*(getattr(g, letter + name) for letter in "IOKSPD")) for name in "DHW")
-    return tuple(_plan(g, phase, IC, source, OC, target, itemsize) for phase in product(*by_axis))
+    return tuple(_plan(g, phase, IC, source, OC, target, itemsize, pack) for phase in product(*by_axis))
 
 
-def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, itemsize) -> Plan:
+def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, itemsize, pack) -> Plan:
     d, h, w = lines
     C = IC // g.G
-    packed = not all(line.stays_inside(extent) for line, extent in zip(lines, source))
+    packed = pack or not all(line.stays_inside(extent) for line, extent in zip(lines, source))
 
     def box(images: int, rows: int, columns: int) -> tuple[int, int, int, int]:
         return images, d.span + 1, (rows - 1) * h.stride + h.span + 1, (columns - 1) * w.stride + w.span + 1
@@ -128,8 +149,7 @@ def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, i
     )  # fmt: skip
     items = -(-g.N // images) * g.G * d.count * down * across
     size = BN * BD * BH * BW * C if packed else 0
-    terms = np.concatenate([np.arange(first, first + count) for first, count, _ in runs] or [np.zeros(0, np.int64)])
-    return Plan(np.array([tuple(extents)], _RECORD), items, size, np.array(taps, np.int64), from_pixels, to_pixels, runs, terms, blocks)
+    return Plan(np.array([tuple(extents)], _RECORD), items, size, np.array(taps, np.int64), from_pixels, to_pixels, runs, blocks)
 
 
 def _pixels(images: int, rows: int, columns: int, *steps: tuple[int, int, int]) -> list[np.ndarray]:

@@ -122,6 +122,18 @@ def _registers(tile):
     return [(m, v, m * tile.NV + v) for m in range(tile.MR) for v in range(tile.NV)]
 
 
+def _multiply_add(builder, tile, sums, pointers, w):
+    """sums[m] + the number at pointers[m] * the NR numbers from w on"""
+    # fmuladd, not fma: where the CPU has no such instruction, llvm.fma would call the C library
+    shape = ir.FunctionType(tile.vector, [tile.vector] * 3)
+    multiply_add = cgutils.get_or_insert_function(builder.module, shape, f"llvm.fmuladd.v{tile.LANES}{tile.suffix}")
+    weights = [_load(builder, tile, _behind(builder, w, v * tile.LANES)) for v in range(tile.NV)]
+    numbers = [_splat(builder, builder.load(pointer), tile.vector) for pointer in pointers]
+    for m, v, i in _registers(tile):
+        sums = builder.insert_value(sums, builder.call(multiply_add, [numbers[m], weights[v], builder.extract_value(sums, i)]), i)
+    return sums
+
+
 def _whole(builder, tile, channels):
     return builder.icmp_signed(">=", channels, ir.Constant(I64, tile.NV * tile.LANES))
 
@@ -159,17 +171,21 @@ def fma(typing, tile, sums, x, pixels, k, w, at):
     def generate(context, builder, signature, arguments):
         _, sums, x, pixels, k, w, at = arguments
         x, w = _address(context, builder, signature.args[2], x, k), _address(context, builder, signature.args[5], w, at)
-        # fmuladd, not fma: where the CPU has no such instruction, llvm.fma would call the C library
-        shape = ir.FunctionType(tile.vector, [tile.vector] * 3)
-        multiply_add = cgutils.get_or_insert_function(builder.module, shape, f"llvm.fmuladd.v{tile.LANES}{tile.suffix}")
-        weights = [_load(builder, tile, _behind(builder, w, v * tile.LANES)) for v in range(tile.NV)]
-        for m, v, i in _registers(tile):
-            if v == 0:
-                pixel = _splat(builder, builder.load(builder.gep(x, [builder.extract_value(pixels, m)])), tile.vector)
-            sums = builder.insert_value(sums, builder.call(multiply_add, [pixel, weights[v], builder.extract_value(sums, i)]), i)
-        return sums
+        return _multiply_add(builder, tile, sums, [builder.gep(x, [builder.extract_value(pixels, m)]) for m in range(tile.MR)], w)
 
     return sums(tile, sums, x, pixels, types.intp, w, types.intp), generate
+
+
+@intrinsic
+def fma_run(typing, tile, sums, x, k, w, at):
+    """sums + x[k : k + MR, None] * w[at : at + NR]: one address for all MR, twice as fast as `fma` where it will do"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, x, k, w, at = arguments
+        x, w = _address(context, builder, signature.args[2], x, k), _address(context, builder, signature.args[4], w, at)
+        return _multiply_add(builder, tile, sums, [_behind(builder, x, m) for m in range(tile.MR)], w)
+
+    return sums(tile, sums, x, types.intp, w, types.intp), generate
 
 
 @intrinsic
