@@ -211,13 +211,13 @@ def test_feature_maps_of_nothing_are_still_a_picture(ax, maps):
 
 
 def test_a_confusion_matrix_counts(ax):
-    plot.confusion_matrix(LABELS, PREDICTIONS, ax=ax, names=["cat", "dog", "eel", "fox"])
+    plot.confusion_matrix([0, 0, 1, 1, 1, 3], [0, 2, 1, 1, 0, 3], ax=ax, names=["cat", "dog", "eel", "fox"])
     written = {text.get_position(): text.get_text() for text in ax.texts}  # (predicted, true)
-    assert written == {(0, 0): "1", (1, 0): "1", (1, 1): "2", (0, 1): "1", (3, 3): "1"}
+    assert written == {(0, 0): "1", (2, 0): "1", (1, 1): "2", (0, 1): "1", (3, 3): "1"}
     assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog", "eel", "fox"]
     shares = ax.images[0].get_array()
     assert np.array_equal(shares.mask, np.eye(4, dtype=bool))  # the right answers are not on the scale of mistakes
-    assert np.allclose(shares.filled(0), [[0, 1 / 2, 0, 0], [1 / 3, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    assert np.allclose(shares.filled(0), [[0, 0, 1 / 2, 0], [1 / 3, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 
 
 def test_many_classes_are_drawn_without_texts(ax):
@@ -317,3 +317,13 @@ def test_a_damaged_history_is_named(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,loss\n1,two\n")
     with pytest.raises(ValueError, match=r"learning_curves: .*history\.csv is not the history of a run: .*'two'"):
         plot.learning_curves(tmp_path)
+
+
+def test_what_would_not_fit_or_overflow():
+    assert plot.numbers(np.array([[-128, 0]], np.int8)).collections[0].get_clim() == (-128, 128)
+    pyplot.close("all")
+    with pytest.raises(ValueError, match="classes up to 1000000; at most 1000"):
+        plot.confusion_matrix([0, 10**6], [0, 1])
+    with pytest.raises(ValueError, match=r"highlight must be a boolean mask \(1, 2\) or \(row, column\) pairs"):
+        plot.numbers([[1, 2]], highlight=[(0, 0), (1,)])
+    pyplot.close("all")

@@ -72,7 +72,7 @@ def between(*colours: str):
 
 def largest(a: np.ndarray) -> float:
     """The largest finite magnitude; 1 where all is zero."""
-    return float(np.abs(a[np.isfinite(a)]).max(initial=0)) or 1.0
+    return float(np.abs(a[np.isfinite(a)].astype(np.float64)).max(initial=0)) or 1.0
 
 
 def real(op: str, name: str, given) -> np.ndarray:

@@ -12,6 +12,7 @@ from fastconv.plot.canvas import HAIRLINE, INK, RED, axes, bare, between, class_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST_CLASSES = 1000
 LIGHT = ("#f0a58f", "#ffffff", "#93bfe0")  # red, zero, blue: black text is readable on each
 
 
@@ -64,6 +65,8 @@ def confusion_matrix(labels, predictions, ax: Axes | None = None, names: Sequenc
     """
     true, answered = class_numbers("confusion_matrix", labels=labels, predictions=predictions)
     K = int(max(true.max(), answered.max())) + 1
+    if K > MOST_CLASSES:
+        raise ValueError(f"confusion_matrix: there are classes up to {K - 1}; at most {MOST_CLASSES} fit into a picture")
     if names is not None and len(names) < K:
         raise ValueError(f"confusion_matrix: names has {len(names)} entries, but there are classes up to {K - 1}")
     named = [str(name) for name in (range(K) if names is None else names)]
@@ -89,10 +92,12 @@ def confusion_matrix(labels, predictions, ax: Axes | None = None, names: Sequenc
 
 def _mask(shape: tuple[int, int], highlight) -> np.ndarray:
     """A boolean mask, from one or from (row, column) pairs."""
-    cells = np.asarray(list(() if highlight is None else highlight))
+    chosen = list(() if highlight is None else highlight)
+    ragged = len({np.shape(cell) for cell in chosen}) > 1
+    cells = np.asarray(chosen, object if ragged else None)
     if cells.dtype == bool and cells.shape == shape:
         return cells
-    if cells.size and (cells.dtype.kind not in "iu" or cells.shape[1:] != (2,) or (cells < 0).any() or (cells >= shape).any()):
+    if ragged or (cells.size and (cells.dtype.kind not in "iu" or cells.shape[1:] != (2,) or (cells < 0).any() or (cells >= shape).any())):
         raise ValueError(f"numbers: highlight must be a boolean mask {shape} or (row, column) pairs inside of it, got {cells.tolist()}")
     mask = np.zeros(shape, bool)
     mask[tuple(cells.reshape(-1, 2).astype(int).T)] = True
