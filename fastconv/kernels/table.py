@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.geometry import Geometry
-from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution
+from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_weight_grad
 
 
 class Algorithm(NamedTuple):
@@ -47,7 +47,7 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
         Algorithm("reference", _textbook(textbook.conv_input_grad), lambda g, dtype: g.taps * g.OC // g.G + 1),
     ),
     "conv_weight_grad": (
-        Algorithm("direct", tiled.conv_weight_grad, tiled.weight_grad_roundings),
+        Algorithm("direct", tiled_weight_grad.conv_weight_grad, tiled_weight_grad.roundings),
         Algorithm("plain", plain.conv_weight_grad, plain.weight_grad_roundings),
         Algorithm("reference", _textbook(textbook.conv_weight_grad), lambda g, dtype: _positions(g) + 1),
     ),
