@@ -1,7 +1,18 @@
 """Shapes, windows and output sizes in plain Python integers; no Numba here."""
 
 from fastconv.geometry.binding import bind, describe
-from fastconv.geometry.windows import Geometry, Walk, average_divisors, collects, conv_geometry, pool_geometry, pool_words, reads
+from fastconv.geometry.windows import (
+    Geometry,
+    Walk,
+    average_divisors,
+    collects,
+    conv_geometry,
+    pool_geometry,
+    pool_words,
+    reads,
+    transposed_geometry,
+    transposed_words,
+)
 from fastconv.geometry.words import flag, integer, padding_pairs, spatial, whole
 
 __all__ = [
@@ -19,5 +30,7 @@ __all__ = [
     "pool_words",
     "reads",
     "spatial",
+    "transposed_geometry",
+    "transposed_words",
     "whole",
 ]

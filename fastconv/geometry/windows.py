@@ -92,6 +92,47 @@ def conv_geometry(op: str, N: int, IC: int, OC: int, extent: tuple, kernel: tupl
     return _geometry(op, N, IC, OC, extent, outputs, kernel, S, pairs, D, groups)
 
 
+def transposed_words(op: str, kernel: tuple, stride, padding, output_padding, dilation) -> tuple:
+    """Stride, padding pairs, output padding (smaller than stride or dilation) and dilation of a transposed convolution, one per dimension."""
+    rank = len(kernel)
+    S, D = spatial(op, "stride", stride, rank), spatial(op, "dilation", dilation, rank)
+    if isinstance(padding, str):
+        raise ValueError(f'{op}: padding must be an integer or a tuple (a transposed convolution has no "same" or "valid"), got {padding!r}')
+    pairs = padding_pairs(op, padding, kernel, S, D, (1,) * rank)
+    rows = spatial(op, "output_padding", output_padding, rank, least=0)
+    for name, added, s, d in zip(AXES[3 - rank :], rows, S, D):
+        if added >= max(s, d):
+            raise ValueError(f"{op}: output_padding must be smaller than stride or dilation, got {added} along {name} with stride {s}, dilation {d}")
+    return S, pairs, rows, D
+
+
+def transposed_geometry(
+    op: str, N: int, IC: int, OC: int, extent: tuple, kernel: tuple, stride, padding, output_padding, output_size, dilation, groups: int
+) -> Geometry:
+    """A transposed convolution from (N, IC, I...) to (N, OC, O...) as the geometry of the convolution back, whose input is (N, OC, O...).
+
+    O = (I - 1) * S - before - after + D * (K - 1) + output_padding + 1; output_size (or None) may instead ask for up to
+    S - 1 more than without output_padding. ValueError where there is no such output.
+    """
+    rank = len(extent)
+    S, pairs, rows, D = transposed_words(op, kernel, stride, padding, output_padding, dilation)
+    least = tuple((I - 1) * s - sum(pair) + d * (K - 1) + 1 for I, K, s, pair, d in zip(extent, kernel, S, pairs, D))
+    got = f"for the input {extent} with kernel {kernel}, stride {S}, padding {pairs}, dilation {D}"
+    if output_size is None:
+        outputs = tuple(map(sum, zip(least, rows)))
+    elif any(rows):
+        raise ValueError(f"{op}: output_padding={rows} and output_size={output_size} are given; either of them tells the output's size")
+    else:
+        outputs = spatial(op, "output_size", output_size, rank)
+        if not all(low <= O < low + s for O, low, s in zip(outputs, least, S)):
+            first, last = tuple(max(low, 1) for low in least), tuple(low + s - 1 for low, s in zip(least, S))
+            raise ValueError(f"{op}: output_size={outputs} is impossible: valid sizes range from {first} to {last} {got}")
+    for name, O in zip(AXES[3 - rank :], outputs):
+        if O < 1:
+            raise ValueError(f"{op}: no output along {name}: its size would be {O} {got}, output_padding {rows}")
+    return _geometry(op, N, OC, IC, outputs, extent, kernel, S, pairs, D, groups, names=("output", "weight", "input"))
+
+
 def pool_words(op: str, rank: int, kernel_size, stride, padding, dilation) -> tuple:
     """Kernel, stride (None: the kernel), padding (at most half a window) and dilation, one per dimension."""
     K = spatial(op, "kernel_size", kernel_size, rank)
@@ -133,7 +174,7 @@ def _positions(op: str, name: str, I: int, K: int, S: int, pair: tuple[int, int]
     return outputs
 
 
-def _geometry(op, N, IC, OC, extent, outputs, kernel, stride, pairs, dilation, groups) -> Geometry:
+def _geometry(op, N, IC, OC, extent, outputs, kernel, stride, pairs, dilation, groups, names=("input", "weight", "output")) -> Geometry:
     rank = len(extent)
 
     def three(values, fill):
@@ -144,9 +185,9 @@ def _geometry(op, N, IC, OC, extent, outputs, kernel, stride, pairs, dilation, g
         N, IC, *three(extent, 1), OC, *three(outputs, 1), *three(kernel, 1), *three(stride, 1),
         *three(before, 0), *three(after, 0), *three(dilation, 1), groups, rank,
     )  # fmt: skip
-    for words, shape in (("input", g.input_shape), ("weight", g.weight_shape), ("output", g.output_shape)):
+    for name, shape in zip(names, (g.input_shape, g.weight_shape, g.output_shape)):
         if math.prod(shape) * WIDEST > sys.maxsize:
-            raise ValueError(f"{op}: the {words} {shape} has more elements than this machine can address")
+            raise ValueError(f"{op}: the {name} {shape} has more elements than this machine can address")
     return g
 
 

@@ -6,6 +6,7 @@ from fastconv.layers.parameter import Buffer, Parameter, flatten
 from fastconv.layers.pooling import AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d, MaxPool1d, MaxPool2d, MaxPool3d
 from fastconv.layers.sequential import Sequential
 from fastconv.layers.simple import Dropout, Flatten, Linear, ReLU
+from fastconv.layers.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
     "AvgPool1d",
@@ -15,6 +16,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Dropout",
     "Flatten",
     "GlobalAvgPool2d",

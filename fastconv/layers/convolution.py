@@ -7,7 +7,7 @@ from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.ops import convolution
 
-DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
 
 
 class _Conv(Layer):
@@ -28,8 +28,10 @@ class _Conv(Layer):
         # A bad stride, padding or dilation is better told here than at the first batch.
         strides, dilations = (spatial(op, name, self.words[name], self.rank) for name in ("stride", "dilation"))
         padding_pairs(op, padding, self.kernel_size, strides, dilations, (1,) * self.rank)
-        shape = (self.out_channels, self.in_channels // groups, *self.kernel_size)
-        self.weight, self.bias = weight_and_bias(op, shape, bias, dtype, rng)
+        self.weight, self.bias = weight_and_bias(op, self.weight_shape(), self.out_channels if bias else 0, dtype, rng)
+
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.out_channels, self.in_channels // self.words["groups"], *self.kernel_size)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         op, w = type(self).__name__, self.weight.value

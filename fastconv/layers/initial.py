@@ -9,8 +9,8 @@ from fastconv.layers.parameter import Parameter
 from fastconv.ops.operands import FLOATS
 
 
-def weight_and_bias(op: str, shape: tuple[int, ...], bias: bool, dtype, rng: np.random.Generator | None) -> tuple[Parameter, Parameter | None]:
-    """Both uniform in +-1 / sqrt(fan_in), where fan_in is the number of terms of one output's sum. rng None: `fastconv.seed`'s stream."""
+def weight_and_bias(op: str, shape: tuple[int, ...], biases: int, dtype, rng: np.random.Generator | None) -> tuple[Parameter, Parameter | None]:
+    """Both uniform in +-1 / sqrt(fan_in), where PyTorch counts fan_in over all axes but the first. biases: how many; rng None: `fastconv.seed`'s stream."""
     if dtype is None or np.dtype(dtype) not in FLOATS:
         raise TypeError(f"{op}: dtype must be float32 or float64, got {dtype}")
     if not (rng is None or isinstance(rng, np.random.Generator)):
@@ -18,4 +18,4 @@ def weight_and_bias(op: str, shape: tuple[int, ...], bias: bool, dtype, rng: np.
     rng = streams.default.generator() if rng is None else rng
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     weight = Parameter(rng.uniform(-bound, bound, shape).astype(dtype))
-    return weight, Parameter(rng.uniform(-bound, bound, shape[:1]).astype(dtype)) if bias else None
+    return weight, Parameter(rng.uniform(-bound, bound, biases).astype(dtype)) if biases else None

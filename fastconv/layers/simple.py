@@ -18,7 +18,7 @@ class Linear(Layer):
     def __init__(self, in_features, out_features, *, bias=True, dtype=np.float32, rng: np.random.Generator | None = None):
         self.in_features = integer("Linear", "in_features", in_features, 1)
         self.out_features = integer("Linear", "out_features", out_features, 1)
-        self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), bias, dtype, rng)
+        self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), self.out_features if bias else 0, dtype, rng)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         y = ops.linear(x, self.weight.value, None if self.bias is None else self.bias.value)

@@ -33,6 +33,17 @@ from fastconv.ops.pooling import (
     max_pool3d,
     max_pool3d_grad,
 )
+from fastconv.ops.transposed import (
+    conv_transpose1d,
+    conv_transpose1d_input_grad,
+    conv_transpose1d_weight_grad,
+    conv_transpose2d,
+    conv_transpose2d_input_grad,
+    conv_transpose2d_weight_grad,
+    conv_transpose3d,
+    conv_transpose3d_input_grad,
+    conv_transpose3d_weight_grad,
+)
 
 __all__ = [
     "avg_pool1d",
@@ -51,6 +62,15 @@ __all__ = [
     "conv3d",
     "conv3d_input_grad",
     "conv3d_weight_grad",
+    "conv_transpose1d",
+    "conv_transpose1d_input_grad",
+    "conv_transpose1d_weight_grad",
+    "conv_transpose2d",
+    "conv_transpose2d_input_grad",
+    "conv_transpose2d_weight_grad",
+    "conv_transpose3d",
+    "conv_transpose3d_input_grad",
+    "conv_transpose3d_weight_grad",
     "dropout",
     "linear",
     "linear_input_grad",

@@ -86,41 +86,45 @@ def bias_grad(dy) -> np.ndarray:
     if not 2 <= dy.ndim <= 5:
         raise ValueError(f"bias_grad: dy must have 2 to 5 axes (N, OC, spatial...), got {dy.ndim}; got dy{dy.shape}")
     bind("bias_grad", dy=(dy.shape, " ".join(("N", "OC", "OD", "OH", "OW")[: dy.ndim])))
-    return _bias_grad(channels_last_5d(dy))
+    return run_bias_grad(channels_last_5d(dy))
 
 
-def _axes(rank: int, letter: str) -> str:
+def spatial_axes(rank: int, letter: str) -> str:
     return " ".join(letter + axis for axis in SPATIAL[rank].split())
 
 
-def _extent(dims: dict, rank: int, letter: str) -> tuple[int, ...]:
-    return tuple(dims[axis] for axis in _axes(rank, letter).split())
+def extents(dims: dict, rank: int, letter: str) -> tuple[int, ...]:
+    return tuple(dims[axis] for axis in spatial_axes(rank, letter).split())
 
 
 @lru_cache(maxsize=1024)
 def _forward_plan(op, rank, x_shape, w_shape, b_shape, stride, padding, dilation, groups) -> Geometry:
-    operands = {"x": (x_shape, f"N IC {_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {_axes(rank, 'K')}")}
+    operands = {"x": (x_shape, f"N IC {spatial_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {spatial_axes(rank, 'K')}")}
     if b_shape is not None:
         operands["b"] = (b_shape, "OC")
     dims = bind(op, groups, **operands)
-    kernel = _extent(dims, rank, "K")
-    return conv_geometry(op, dims["N"], dims["IC"], dims["OC"], _extent(dims, rank, "I"), kernel, stride, padding, dilation, groups)
+    kernel = extents(dims, rank, "K")
+    return conv_geometry(op, dims["N"], dims["IC"], dims["OC"], extents(dims, rank, "I"), kernel, stride, padding, dilation, groups)
 
 
 @lru_cache(maxsize=1024)
 def _backward_plan(op, rank, x_shape, w_shape, dy_shape, stride, padding, dilation, groups) -> Geometry:
     """As the forward plan, but dy must have the output's shape. w_shape None: only the kernel is known."""
     g = _forward_plan(op, rank, x_shape, w_shape, None, stride, padding, dilation, groups)
-    if dy_shape != g.output_shape:
-        operands = {"x": (x_shape, f"N IC {_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {_axes(rank, 'K')}")}
-        raise ValueError(
-            f"{op}: dy{dy_shape} as (N, OC, {', '.join(_axes(rank, 'O').split())}) does not fit: the forward pass gives "
-            f"{g.output_shape}; got {describe(operands)}"
-        )
+    operands = {"x": (x_shape, f"N IC {spatial_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {spatial_axes(rank, 'K')}")}
+    check_dy(op, rank, dy_shape, g.output_shape, operands)
     return g
 
 
-def _words(op, rank, stride, padding, dilation, groups) -> tuple:
+def check_dy(op: str, rank: int, dy_shape: tuple, y_shape: tuple, operands: dict) -> None:
+    if dy_shape != y_shape:
+        raise ValueError(
+            f"{op}: dy{dy_shape} as (N, OC, {', '.join(spatial_axes(rank, 'O').split())}) does not fit: the forward pass gives "
+            f"{y_shape}; got {describe(operands)}"
+        )
+
+
+def conv_words(op, rank, stride, padding, dilation, groups) -> tuple:
     """Checked and hashable, so that True or 1.0 cannot pass for a cached 1."""
     return spatial(op, "stride", stride, rank), _freeze(op, padding), spatial(op, "dilation", dilation, rank), integer(op, "groups", groups, 1)
 
@@ -134,8 +138,33 @@ def _freeze(op, padding):
 
 def forward(op, rank, x, w, b, stride, padding, dilation, groups):
     x, w, b = floats(op, x=x, w=w, b=b)
-    words = _words(op, rank, stride, padding, dilation, groups)
+    words = conv_words(op, rank, stride, padding, dilation, groups)
     g = _forward_plan(op, rank, x.shape, w.shape, None if b is None else b.shape, *words)
+    return run_forward(x, w, b, g)
+
+
+def input_grad(op, rank, dy, w, input_shape, stride, padding, dilation, groups):
+    dy, w = floats(op, dy=dy, w=w)
+    words = conv_words(op, rank, stride, padding, dilation, groups)
+    x_shape = shape_tuple(op, "input_shape", input_shape, f"N IC {spatial_axes(rank, 'I')}")
+    g = _backward_plan(op, rank, x_shape, w.shape, dy.shape, *words)
+    return run_input_grad(dy, w, g)
+
+
+def weight_grad(op, rank, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad):
+    x, dy = floats(op, x=x, dy=dy)
+    words = conv_words(op, rank, stride, padding, dilation, groups)
+    kernel = spatial(op, "kernel_size", kernel_size, rank)
+    bind(op, words[-1], x=(x.shape, f"N IC {spatial_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {spatial_axes(rank, 'O')}"))
+    w_shape = (dy.shape[1], x.shape[1] // words[-1], *kernel)
+    g = _backward_plan(op, rank, x.shape, w_shape, dy.shape, *words)
+    check_out(op, out, w_shape, x, dy)
+    dy5 = channels_last_5d(dy)
+    dw = run_weight_grad(channels_last_5d(x), dy5, g, out, accumulate)
+    return (dw, run_bias_grad(dy5)) if return_bias_grad else dw
+
+
+def run_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: Geometry) -> np.ndarray:
     y = memory.channels_last(g.output_shape, x.dtype)
     if g.N:
         bias = np.zeros(g.OC, x.dtype) if b is None else dense(b)
@@ -143,39 +172,27 @@ def forward(op, rank, x, w, b, stride, padding, dilation, groups):
     return y
 
 
-def input_grad(op, rank, dy, w, input_shape, stride, padding, dilation, groups):
-    dy, w = floats(op, dy=dy, w=w)
-    words = _words(op, rank, stride, padding, dilation, groups)
-    x_shape = shape_tuple(op, "input_shape", input_shape, f"N IC {_axes(rank, 'I')}")
-    g = _backward_plan(op, rank, x_shape, w.shape, dy.shape, *words)
-    dx = memory.channels_last(x_shape, dy.dtype)
+def run_input_grad(dy: np.ndarray, w: np.ndarray, g: Geometry) -> np.ndarray:
+    dx = memory.channels_last(g.input_shape, dy.dtype)
     if g.N:
         table.pick("conv_input_grad", g).run(channels_last_5d(dy), weights_5d(w), channels_last_5d(dx), g)
     return dx
 
 
-def weight_grad(op, rank, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad):
-    x, dy = floats(op, x=x, dy=dy)
-    words = _words(op, rank, stride, padding, dilation, groups)
-    kernel = spatial(op, "kernel_size", kernel_size, rank)
-    bind(op, words[-1], x=(x.shape, f"N IC {_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {_axes(rank, 'O')}"))
-    w_shape = (dy.shape[1], x.shape[1] // words[-1], *kernel)
-    g = _backward_plan(op, rank, x.shape, w_shape, dy.shape, *words)
-    check_out(op, out, w_shape, x, dy)
-    dw = np.zeros(w_shape, x.dtype)
-    dy5 = channels_last_5d(dy)
+def run_weight_grad(x5: np.ndarray, dy5: np.ndarray, g: Geometry, out: np.ndarray | None, accumulate: bool) -> np.ndarray:
+    dw = np.zeros(g.weight_shape, x5.dtype)
     if g.N:
-        table.pick("conv_weight_grad", g).run(channels_last_5d(x), dy5, weights_5d(dw), g)
+        table.pick("conv_weight_grad", g).run(x5, dy5, weights_5d(dw), g)
     if out is None:
-        out = dw
-    elif accumulate:
+        return dw
+    if accumulate:
         out += dw
     else:
         out[...] = dw
-    return (out, _bias_grad(dy5)) if return_bias_grad else out
+    return out
 
 
-def _bias_grad(dy5: np.ndarray) -> np.ndarray:
+def run_bias_grad(dy5: np.ndarray) -> np.ndarray:
     N, OC, *positions = dy5.shape
     db = np.zeros(OC, dy5.dtype)
     if N:

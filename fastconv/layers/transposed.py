@@ -1,0 +1,72 @@
+"""Transposed convolution layers: one class, three ranks."""
+
+import numpy as np
+
+from fastconv.geometry import Geometry, bind, spatial, transposed_geometry, transposed_words
+from fastconv.layers.convolution import _Conv
+from fastconv.layers.layer import Backward, once
+from fastconv.ops import transposed
+
+
+class _ConvTranspose(_Conv):
+    def __init__(
+        self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1, bias=True,
+        dtype=np.float32, rng: np.random.Generator | None = None,
+    ):  # fmt: skip
+        op = type(self).__name__
+        kernel = spatial(op, "kernel_size", kernel_size, self.rank)
+        transposed_words(op, kernel, stride, padding, output_padding, dilation)
+        words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        super().__init__(in_channels, out_channels, kernel, **words, bias=bias, dtype=dtype, rng=rng)
+        self.words["output_padding"] = output_padding
+
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.in_channels, self.out_channels // self.words["groups"], *self.kernel_size)
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        op, w = type(self).__name__, self.weight.value
+        words = self.words | {"output_size": None}
+        y = transposed.forward(op, self.rank, x, w, None if self.bias is None else self.bias.value, **words)
+
+        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            dw, db = transposed.weight_grad(op, self.rank, x, dy, self.kernel_size, **words, out=None, accumulate=False, return_bias_grad=True)
+            self.weight.add_grad(dw)
+            if self.bias is not None:
+                self.bias.add_grad(db)
+            return transposed.input_grad(op, self.rank, dy, w, np.shape(x), **words) if input_grad else None
+
+        return y, once(backward, y, self.weight, self.bias)
+
+    def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
+        """All extents of the convolution from y to x, for an x of this shape; ValueError where forward would raise."""
+        op, rank = type(self).__name__, self.rank
+        axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - rank :]))
+        bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
+        N, IC, *extent = input_shape
+        return transposed_geometry(op, N, IC, self.out_channels, tuple(extent), self.kernel_size, **self.words, output_size=None)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.geometry(input_shape).input_shape
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """`ops.conv_transpose1d` with a weight (IC, OC/groups, KW) and a bias (OC,). x: (N, IC, IW) -> (N, OC, OW)."""
+
+    rank = 1
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """`ops.conv_transpose2d` with a weight (IC, OC/groups, KH, KW) and a bias (OC,), initialised as PyTorch does. x: (N, IC, IH, IW) -> (N, OC, OH, OW).
+
+    OH = (IH - 1) * stride - before - after + dilation * (KH - 1) + output_padding + 1. kernel_size, stride, dilation, output_padding (smaller
+    than stride or dilation): an int or one per dimension; padding: also (before, after) pairs; dtype float32 or float64; rng: a NumPy
+    generator to draw the initial values from (None: the stream that `fastconv.seed` starts).
+    """
+
+    rank = 2
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """`ops.conv_transpose3d` with a weight (IC, OC/groups, KD, KH, KW) and a bias (OC,). x: (N, IC, ID, IH, IW) -> (N, OC, OD, OH, OW)."""
+
+    rank = 3
