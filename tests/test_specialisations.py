@@ -1,0 +1,50 @@
+"""Compile time is a cost: a tile is compiled once, a layer shape never."""
+
+import numpy as np
+import pytest
+from geometries import CONVOLUTIONS, DTYPES, normals
+
+from fastconv import ops
+from fastconv.kernels import host, items, packing, tiled_convolution, tiled_weight_grad
+from fastconv.kernels.policy import Parallel
+
+
+def specialisations() -> dict[str, int]:
+    """How many signatures each kernel of the direct convolution has, compiled now or read from the disk."""
+    modules = items, packing, tiled_convolution, tiled_weight_grad
+    counts = {}
+    for name, kernel in ((name, kernel) for module in modules for name, kernel in vars(module).items()):
+        for dispatcher in (kernel.threaded, kernel.twin) if isinstance(kernel, Parallel) else (kernel,):
+            if hasattr(dispatcher, "signatures"):
+                counts[name] = counts.get(name, 0) + len(dispatcher.signatures)
+    return counts
+
+
+def every_tile(dtype) -> dict[str, int]:
+    """A number of output channels for each tile of the menu."""
+    return {repr(host.tile_for(channels, np.dtype(dtype))): channels for channels in range(1, 129)}
+
+
+def passes(x, w, **words):
+    y = ops.conv2d(x, w, **words)
+    ops.conv2d_input_grad(y, w, x.shape, **words)
+    ops.conv2d_weight_grad(x, y, w.shape[2:], **words)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_shape_never_seen_before_compiles_nothing(dtype):
+    for channels in every_tile(dtype).values():
+        passes(np.ones((1, channels, 4, 4), dtype), np.ones((channels, channels, 3, 3), dtype), padding=1)
+    before = specialisations()
+    assert min(before["correlate"], before["weight_grad"]) >= len(every_tile(dtype))
+    for case in CONVOLUTIONS:
+        x, w, b, dy = case.draw(normals, dtype)
+        case.forward(x, w, b)
+        case.input_grad(dy, w)
+        case.weight_grad(x, dy)
+    assert specialisations() == before
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_menu_is_bounded(dtype):
+    assert len(every_tile(dtype)) <= 6
