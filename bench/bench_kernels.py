@@ -12,9 +12,9 @@ from fastconv.geometry import pool_geometry
 from fastconv.kernels import table
 
 CONVOLUTION = {
-    "conv_forward": lambda x, w, dy, words: ops.conv2d(x, w, **words),
-    "conv_input_grad": lambda x, w, dy, words: ops.conv2d_input_grad(dy, w, x.shape, **words),
-    "conv_weight_grad": lambda x, w, dy, words: ops.conv2d_weight_grad(x, dy, w.shape[2:], **words),
+    "conv_forward": lambda op, x, w, dy, words: op("")(x, w, **words),
+    "conv_input_grad": lambda op, x, w, dy, words: op("_input_grad")(dy, w, x.shape, **words),
+    "conv_weight_grad": lambda op, x, w, dy, words: op("_weight_grad")(x, dy, w.shape[2:], **words),
 }
 POOLING = {
     "max_pool": lambda x, dy, argmax: ops.max_pool2d(x, 2)[0],
@@ -22,7 +22,6 @@ POOLING = {
     "avg_pool": lambda x, dy, argmax: ops.avg_pool2d(x, 2),
     "avg_pool_grad": lambda x, dy, argmax: ops.avg_pool2d_grad(dy, x.shape, 2),
 }
-ROUNDING = 2**-24  # float32
 
 
 def rows(operations) -> list:
@@ -31,10 +30,10 @@ def rows(operations) -> list:
     return [pytest.param(operation, row, id=f"{operation}-{row.name}") for operation, row in pairs]
 
 
-def random(*shapes) -> list[np.ndarray]:
+def random(*shapes, dtype=np.float32) -> list[np.ndarray]:
     """Arrays as layers meet them: the channels of a pixel are neighbours in memory."""
     draw = np.random.default_rng(0).standard_normal
-    return [np.moveaxis(draw((shape[0], *shape[2:], shape[1]), np.float32), -1, 1) for shape in shapes]
+    return [np.moveaxis(draw((shape[0], *shape[2:], shape[1]), dtype), -1, 1) for shape in shapes]
 
 
 def check(run, roundings: float, *arrays) -> None:
@@ -43,21 +42,25 @@ def check(run, roundings: float, *arrays) -> None:
     with fc.algorithm("reference"):
         exact = run(*(a.astype(np.float64) for a in arrays))
         scale = run(*(abs(a.astype(np.float64)) for a in arrays))
-    assert (abs(result - exact) <= roundings * ROUNDING * scale + np.finfo(np.float32).tiny).all()
+    kind = np.finfo(result.dtype)
+    assert (abs(result - exact) <= roundings * kind.eps / 2 * scale + kind.tiny).all()
 
 
 @pytest.mark.benchmark(max_time=0.5)
 @pytest.mark.parametrize(("operation", "row"), rows(CONVOLUTION))
 def test_convolution(operation, row, layer, clock):
-    g = layer
+    g = layer.g
     if not row.fits(g):
         pytest.skip(f"{row.name} does not fit")
-    words = {"stride": g.SH, "padding": g.PH}
-    x, w, dy = random(g.input_shape, g.weight_shape, g.output_shape)
+    x, w, dy = random(g.input_shape, g.weight_shape, g.output_shape, dtype=layer.dtype)
     w = np.ascontiguousarray(w)
+
+    def run(x, w, dy):
+        return CONVOLUTION[operation](lambda end: getattr(ops, f"conv{g.rank}d{end}"), x, w, dy, layer.words)
+
     with fc.algorithm(row.name):
-        check(lambda *arrays: CONVOLUTION[operation](*arrays, words), row.roundings(g._replace(N=1), x.dtype), x[:1], w, dy[:1])
-        clock(lambda: CONVOLUTION[operation](x, w, dy, words), g.flops / 1e9, "GFLOP/s")
+        check(run, row.roundings(g._replace(N=1), x.dtype), x[:1], w, dy[:1])
+        clock(lambda: run(x, w, dy), g.flops / 1e9, "GFLOP/s")
 
 
 @pytest.mark.benchmark(max_time=0.25)

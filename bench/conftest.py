@@ -9,34 +9,23 @@ from pathlib import Path
 import pytest
 
 import fastconv as fc
-from fastconv.geometry import Geometry, conv_geometry
+from bench.layer import FORM, read
 
 QUICK = Path(__file__).parent / "shapes" / "quick.txt"
 RATES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--shapes", type=Path, default=QUICK, metavar="FILE", help="layers to time, one a line: n ic ih oc k s p")
-
-
-def layers(path: Path) -> dict[str, Geometry]:
-    """The layers of a file, by their line."""
-    found = {}
-    for line in path.read_text("utf-8").splitlines():
-        words = line.partition("#")[0].split()
-        if words:
-            n, ic, ih, oc, k, s, p = map(int, words)
-            found[" ".join(words)] = conv_geometry(path.name, n, ic, oc, (ih, ih), (k, k), s, p, 1, 1)
-    return found
+    parser.addoption("--shapes", type=Path, default=QUICK, metavar="FILE", help=f"layers to time, one a line: {FORM}")
 
 
 def pytest_generate_tests(metafunc):
     """A benchmark that asks for `layer` runs for each line, one that asks for `images` for each different input."""
-    shapes = layers(metafunc.config.getoption("--shapes"))
+    layers = read(metafunc.config.getoption("--shapes"))
     if "layer" in metafunc.fixturenames:
-        metafunc.parametrize("layer", shapes.values(), ids=shapes)
+        metafunc.parametrize("layer", layers, ids=[layer.line for layer in layers])
     if "images" in metafunc.fixturenames:
-        inputs = {" ".join(map(str, g.input_shape[:3])): g.input_shape for g in shapes.values()}
+        inputs = {" ".join(map(str, layer.g.input_shape[:3])): layer.g.input_shape for layer in layers if layer.g.rank == 2}
         metafunc.parametrize("images", inputs.values(), ids=inputs)
 
 

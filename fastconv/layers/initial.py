@@ -10,7 +10,10 @@ from fastconv.ops.operands import FLOATS
 
 
 def weight_and_bias(op: str, shape: tuple[int, ...], biases: int, dtype, rng: np.random.Generator | None) -> tuple[Parameter, Parameter | None]:
-    """Both uniform in +-1 / sqrt(fan_in), where PyTorch counts fan_in over all axes but the first. biases: how many; rng None: `fastconv.seed`'s stream."""
+    """Both uniform in +-1 / sqrt(fan_in), fan_in the product of all axes of the weight but the first, as PyTorch counts.
+
+    biases: how many (0: None is returned for them); rng None: `fastconv.seed`'s stream.
+    """
     if dtype is None or np.dtype(dtype) not in FLOATS:
         raise TypeError(f"{op}: dtype must be float32 or float64, got {dtype}")
     if not (rng is None or isinstance(rng, np.random.Generator)):

@@ -56,11 +56,11 @@ class ConvTranspose1d(_ConvTranspose):
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """`ops.conv_transpose2d` with a weight (IC, OC/groups, KH, KW) and a bias (OC,), initialised as PyTorch does. x: (N, IC, IH, IW) -> (N, OC, OH, OW).
+    """`ops.conv_transpose2d` with a weight (IC, OC/groups, KH, KW) and a bias (OC,), initialised as PyTorch does.
 
-    OH = (IH - 1) * stride - before - after + dilation * (KH - 1) + output_padding + 1. kernel_size, stride, dilation, output_padding (smaller
-    than stride or dilation): an int or one per dimension; padding: also (before, after) pairs; dtype float32 or float64; rng: a NumPy
-    generator to draw the initial values from (None: the stream that `fastconv.seed` starts).
+    x: (N, IC, IH, IW) -> (N, OC, OH, OW), OH = (IH - 1) * stride - before - after + dilation * (KH - 1) + output_padding + 1.
+    kernel_size, stride, dilation, output_padding (smaller than stride or dilation): an int or one per dimension; padding: also (before,
+    after) pairs; dtype float32 or float64; rng: a NumPy generator to draw the initial values from (None: the stream that `fastconv.seed` starts).
     """
 
     rank = 2
