@@ -164,41 +164,34 @@ def test_bad_words(op):
         CALLS[op](groups=3)
 
 
-@pytest.mark.parametrize(
-    ("run", "message"),
-    [
-        (lambda: ops.conv_transpose2d(X, W, stride=2, padding=1, output_size=(11, 12)),
-         "conv_transpose2d: output_size=(11, 12) is impossible: valid sizes range from (9, 11) to (10, 12) for the input (5, 6) with kernel (3, 3)"),
-        (lambda: ops.conv_transpose2d(X, W, stride=2, output_padding=1, output_size=11),
-         "conv_transpose2d: output_padding=(1, 1) and output_size=(11, 11) are given"),
-        (lambda: ops.conv_transpose2d(X, W, padding=(1, 4)), "conv_transpose2d: no output along W: its size would be 0 for the input (5, 6) with"),
-        (lambda: ops.conv_transpose2d(X, W[:3]),
-         "conv_transpose2d: w has IC=3, but x has IC=4; got x(2, 4, 5, 6) as (N, IC, IH, IW), w(3, 3, 3, 3) as (IC, OC, KH, KW)"),
-        (lambda: ops.conv_transpose2d(X, W, X[0, :, 0, 0], groups=2), "conv_transpose2d: w has OC/groups=3, but b has OC=4 and groups=2 make 2"),
-        (lambda: ops.conv_transpose2d(X[0], W), "conv_transpose2d: x must have 4 axes (N, IC, IH, IW), got 3; for a single example write x[None]"),
-        (lambda: ops.conv_transpose2d(X, W, stride=2**31 - 1), "conv_transpose2d: the output (2, 3, 8589934591, 10737418238) has more elements"),
-        (lambda: ops.conv_transpose2d_input_grad(DY, W, (2, 4, 5, 5)),
-         "conv_transpose2d_input_grad: dy(2, 3, 7, 8) as (N, OC, OH, OW) does not fit: the forward pass gives (2, 3, 7, 7); got x(2, 4, 5, 5)"),
-        (lambda: ops.conv_transpose2d_weight_grad(X, DY, 4), "conv_transpose2d_weight_grad: dy(2, 3, 7, 8) as (N, OC, OH, OW) does not fit"),
-        (lambda: ops.conv_transpose2d(X.astype(int), W), "conv_transpose2d: x has dtype int64, float32 or float64 is needed"),
-        (lambda: ops.conv_transpose2d_weight_grad(X, DY.astype(float), 3), "conv_transpose2d_weight_grad: dy is float64, but x is float32"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("run", "message"), [
+    (lambda: ops.conv_transpose2d(X, W, stride=2, padding=1, output_size=(11, 12)),
+     "conv_transpose2d: output_size=(11, 12) is impossible: valid sizes range from (9, 11) to (10, 12) for the input (5, 6) with kernel (3, 3)"),
+    (lambda: ops.conv_transpose2d(X, W, stride=2, output_padding=1, output_size=11),
+     "conv_transpose2d: output_padding=(1, 1) and output_size=(11, 11) are given"),
+    (lambda: ops.conv_transpose2d(X, W, padding=(1, 4)), "conv_transpose2d: no output along W: its size would be 0 for the input (5, 6) with"),
+    (lambda: ops.conv_transpose2d(X, W[:3]),
+     "conv_transpose2d: w has IC=3, but x has IC=4; got x(2, 4, 5, 6) as (N, IC, IH, IW), w(3, 3, 3, 3) as (IC, OC, KH, KW)"),
+    (lambda: ops.conv_transpose2d(X, W, X[0, :, 0, 0], groups=2), "conv_transpose2d: w has OC/groups=3, but b has OC=4 and groups=2 make 2"),
+    (lambda: ops.conv_transpose2d(X[0], W), "conv_transpose2d: x must have 4 axes (N, IC, IH, IW), got 3; for a single example write x[None]"),
+    (lambda: ops.conv_transpose2d(X, W, stride=2**31 - 1), "conv_transpose2d: the output (2, 3, 8589934591, 10737418238) has more elements"),
+    (lambda: ops.conv_transpose2d_input_grad(DY, W, (2, 4, 5, 5)),
+     "conv_transpose2d_input_grad: dy(2, 3, 7, 8) as (N, OC, OH, OW) does not fit: the forward pass gives (2, 3, 7, 7); got x(2, 4, 5, 5)"),
+    (lambda: ops.conv_transpose2d_weight_grad(X, DY, 4), "conv_transpose2d_weight_grad: dy(2, 3, 7, 8) as (N, OC, OH, OW) does not fit"),
+    (lambda: ops.conv_transpose2d(X.astype(np.int64), W), "conv_transpose2d: x has dtype int64, float32 or float64 is needed"),
+    (lambda: ops.conv_transpose2d_weight_grad(X, DY.astype(float), 3), "conv_transpose2d_weight_grad: dy is float64, but x is float32"),
+])  # fmt: skip
 def test_shapes_are_shown_by_axis_name(run, message):
     """STYLE 7: one sentence: where, what is wrong, with which numbers, all shapes by the names of their axes."""
     with pytest.raises((ValueError, TypeError), match=rf"^{re.escape(message)}"):
         run()
 
 
-@pytest.mark.parametrize(
-    ("layer", "shape", "y_shape"),
-    [
-        (layers.ConvTranspose1d(4, 6, 3, stride=2, padding=((1, 0),), groups=2, output_padding=1, dtype=np.float64), (2, 4, 4), (2, 6, 9)),
-        (layers.ConvTranspose2d(3, 2, (2, 3), stride=(2, 1), dilation=(1, 2), dtype=np.float64), (2, 3, 3, 2), (2, 2, 6, 6)),
-        (layers.ConvTranspose3d(2, 3, 2, stride=(1, 2, 1), bias=False, dtype=np.float64), (1, 2, 2, 2, 3), (1, 3, 3, 4, 4)),
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize(("layer", "shape", "y_shape"), [
+    (layers.ConvTranspose1d(4, 6, 3, stride=2, padding=((1, 0),), groups=2, output_padding=1, dtype=np.float64), (2, 4, 4), (2, 6, 9)),
+    (layers.ConvTranspose2d(3, 2, (2, 3), stride=(2, 1), dilation=(1, 2), dtype=np.float64), (2, 3, 3, 2), (2, 2, 6, 6)),
+    (layers.ConvTranspose3d(2, 3, 2, stride=(1, 2, 1), bias=False, dtype=np.float64), (1, 2, 2, 2, 3), (1, 3, 3, 4, 4)),
+], ids=repr)  # fmt: skip
 def test_layer_gradients_are_differences(layer, shape, y_shape):
     """The output is linear in each single value, so a step of 1 gives its derivative."""
     rng = np.random.default_rng(0)
