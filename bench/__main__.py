@@ -87,7 +87,7 @@ def write(chosen: argparse.Namespace, machine: report.Machine, reports: dict[str
     RESULTS.mkdir(exist_ok=True)
     for title, found in reports.items():
         name = f"{title}-{chosen.threads}-thread{'' if chosen.threads == 1 else 's'}"
-        picture = f"{name}.svg" if report.can_draw() else None
+        picture = f"{name}.svg" if find_spec("matplotlib") else None
         if picture:
             report.draw(RESULTS / picture, found)
         write_whole(RESULTS / f"{name}.md", report.markdown(title, machine, found, first, picture).encode())

@@ -180,14 +180,6 @@ def between_markers(text: str, content: str) -> str:
     return text[: text.index(begin) + len(begin)] + "\n" + content + "\n" + text[text.index(end) :]
 
 
-def can_draw() -> bool:
-    try:
-        import matplotlib  # noqa: F401  # is it there?
-    except ImportError:
-        return False
-    return True
-
-
 def draw(path: Path, rows: list[Row]) -> None:
     """A panel per pass, a line per layer, a dot for each who computes it; the FMA peak of that hour as a tick."""
     import matplotlib

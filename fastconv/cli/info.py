@@ -10,10 +10,8 @@ import numba
 import numpy as np
 
 import fastconv as fc
-from fastconv.kernels import policy, table
+from fastconv.kernels import host, policy, table
 from fastconv.kernels.cache import folder, trusted
-
-LANES = (("avx512f", 16), ("avx", 8), ("sse", 4), ("neon", 4))  # float32 numbers per vector register
 
 
 def info(chosen: argparse.Namespace) -> None:
@@ -23,28 +21,18 @@ def info(chosen: argparse.Namespace) -> None:
 
 def facts() -> dict[str, str]:
     """Each line of `python -m fastconv info`."""
-    cpu, lanes = target()
     quota = policy.quota()
     return {
         "fastconv": fc.__version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "numba": f"{numba.__version__} (llvmlite {llvmlite.__version__}, numpy {np.__version__})",
-        "cpu": f"{_model()} ({cpu})",
-        "lanes": f"{lanes} float32",
+        "cpu": f"{_model()} ({host.target()[0]})",
+        "lanes": f"{host.registers().bytes // 4} float32",
         "threads": f"{policy.get_num_threads()} (pool {numba.config.NUMBA_NUM_THREADS}, quota {'none' if quota is None else f'{quota:g} CPUs'})",
         "threading layer": layer(),
         "algorithms": ", ".join(table.names()),
         "kernel cache": cache(),
     }
-
-
-def target() -> tuple[str, int]:
-    """The CPU that Numba compiles for, and how many float32 numbers fit one of its registers."""
-    from numba.core.registry import cpu_target
-
-    _, cpu, features = cpu_target.target_context.codegen().magic_tuple()
-    present = set(features.split(","))
-    return cpu, next((lanes for name, lanes in LANES if f"+{name}" in present), 4)
 
 
 def layer() -> str:

@@ -29,10 +29,15 @@ KINDS = (  # widest first
 )
 
 
+def target() -> tuple[str, str]:
+    """The CPU that Numba compiles for, and its features, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may change."""
+    return cpu_target.target_context.codegen().magic_tuple()[1:]
+
+
 @cache
 def registers() -> Registers:
-    """From Numba's own target, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may change; 16 bytes where nothing is known."""
-    features = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+    """Of `target`; 16 bytes where nothing is known."""
+    features = set(target()[1].split(","))
     return next((kind for kind in KINDS if f"+{kind.feature}" in features), Registers("", 16, 16))
 
 

@@ -128,19 +128,19 @@ def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, i
     def box(images: int, rows: int, columns: int) -> tuple[int, int, int, int]:
         return images, d.span + 1, (rows - 1) * h.stride + h.span + 1, (columns - 1) * w.stride + w.span + 1
 
-    def fits(*cut: int) -> bool:
+    def small(*cut: int) -> bool:
         return math.prod(box(*cut)) * C * itemsize <= BOX
 
     columns = w.count
-    while columns > 1 and not fits(1, 1, columns):
+    while columns > 1 and not small(1, 1, columns):
         columns = -(-columns // 2)
     rows = 1
-    while rows < h.count and (rows + 1) * columns <= PIXELS and fits(1, rows + 1, columns):
+    while rows < h.count and (rows + 1) * columns <= PIXELS and small(1, rows + 1, columns):
         rows += 1
     rows = -(-h.count // -(-h.count // rows))  # evenly
     images = 1
     if (d.count, rows, columns) == (1, h.count, w.count):
-        while images < g.N and (images + 1) * rows * columns <= PIXELS // 4 and fits(images + 1, rows, columns):
+        while images < g.N and (images + 1) * rows * columns <= PIXELS // 4 and small(images + 1, rows, columns):
             images += 1
     BN, BD, BH, BW = box(images, rows, columns)
     depth, row, cell = (BH * BW * C, BW * C, C) if packed else (source[1] * source[2] * IC, source[2] * IC, IC)

@@ -48,11 +48,15 @@ class _Conv(Layer):
 
     def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
         """All extents of this convolution for an input of this shape; ValueError where forward would raise."""
-        op, rank = type(self).__name__, self.rank
-        axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - rank :]))
-        bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
+        N, IC, extent = self.input_extents(input_shape)
+        return conv_geometry(type(self).__name__, N, IC, self.out_channels, extent, self.kernel_size, **self.words)
+
+    def input_extents(self, input_shape: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
+        """N, IC and the spatial extents; ValueError where they do not fit the layer."""
+        axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - self.rank :]))
+        bind(type(self).__name__, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
         N, IC, *extent = input_shape
-        return conv_geometry(op, N, IC, self.out_channels, tuple(extent), self.kernel_size, **self.words)
+        return N, IC, tuple(extent)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.geometry(input_shape).output_shape

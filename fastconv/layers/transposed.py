@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastconv.geometry import Geometry, bind, spatial, transposed_geometry, transposed_words
+from fastconv.geometry import Geometry, spatial, transposed_geometry, transposed_words
 from fastconv.layers.convolution import _Conv
 from fastconv.layers.layer import Backward, once
 from fastconv.ops import transposed
@@ -39,11 +39,8 @@ class _ConvTranspose(_Conv):
 
     def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
         """All extents of the convolution from y to x, for an x of this shape; ValueError where forward would raise."""
-        op, rank = type(self).__name__, self.rank
-        axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - rank :]))
-        bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
-        N, IC, *extent = input_shape
-        return transposed_geometry(op, N, IC, self.out_channels, tuple(extent), self.kernel_size, **self.words, output_size=None)
+        N, IC, extent = self.input_extents(input_shape)
+        return transposed_geometry(type(self).__name__, N, IC, self.out_channels, extent, self.kernel_size, **self.words, output_size=None)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.geometry(input_shape).input_shape
