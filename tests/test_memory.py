@@ -65,8 +65,7 @@ def test_large_arrays_start_on_a_cache_line_and_are_plain(shape, dtype):
     assert a.flags.c_contiguous
     assert a.flags.writeable
     assert a.flags.aligned
-    if a.nbytes >= memory.SMALLEST:
-        assert address(a) % 64 == 0
+    assert address(a) % 64 == 0
     a.fill(1)
     assert (a == 1).all()
 
@@ -76,8 +75,9 @@ def test_small_and_empty_arrays_are_ordinary():
     for shape in [(), (0,), (0, 2**40), (3, 4), (memory.SMALLEST // 4 - 1,)]:
         a = memory.empty(shape, np.float32)
         assert a.shape == shape
-        assert a.base is None
-    assert memory.empty((memory.SMALLEST // 4,), np.float32).base is not None
+        assert address(a) % 64 == 0
+        assert isinstance(a.base, np.ndarray)  # not a lease
+    assert not isinstance(memory.empty((memory.SMALLEST // 4,), np.float32).base, np.ndarray)
 
 
 def test_zeros_are_zero_in_used_memory():

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from test_random_geometries import convolutions, lawful
 
 from fastconv.geometry.lines import backward_lines, forward_lines
-from fastconv.kernels import tiled_plan
+from fastconv.kernels import tiled_plan, tiled_term_plan
 from fastconv.kernels.host import BOX, PIXELS, TERMS
 from fastconv.kernels.tiled_plan import Extents, Plan
+from fastconv.kernels.tiled_term_plan import CHOICES, SWAPPED, Cut
 
 GEOMETRIES = CONVOLUTIONS + (  # and larger ones than an item or a box
     Convolution("rows and columns of an image", (2, 40, 23, 31), (3, 40, 3, 3), {"padding": 1, "stride": (1, 2)}),
@@ -91,19 +92,35 @@ def index_equation(g, backward: bool, n, position: list, group: int) -> np.ndarr
     return np.where(cells < 0, -1, cells * IC + group * C + np.arange(C)[:, None, None]).transpose(1, 2, 0)
 
 
-def check_terms(g, itemsize: int, MR: int) -> Plan:
-    """Term k is the tile's number that `rows` says; tiles read over the item's inputs only behind the end of a box."""
-    plan, firsts, rows = tiled_plan.term_plan.__wrapped__(g, itemsize, MR)
-    assert (firsts[rows // MR] + rows % MR).tolist() == terms(plan).tolist()
-    reads = firsts[:, None] + np.arange(MR)
-    assert plan.from_pixels.max() + reads.max() < plan.box + MR if plan.box else set(reads.ravel()) == set(terms(plan))
+def check_terms(g, dtype: np.dtype, choice: int) -> Plan:
+    """The sum of term k and channel t is where a tile has them both; tiles read over the item's inputs only behind the end of a box."""
+    with patch.object(tiled_term_plan, "CHOICES", (choice,)):
+        found = tiled_term_plan.term_plan.__wrapped__(g, dtype)
+    plan, cut = found.plan, Cut(*found.record[0].item())
+    T, pixels = g.OC // g.G, plan.from_pixels.shape[1]
+    numbers = (found.of_term[:, None] + found.of_channel).ravel()
+    assert len(np.unique(numbers)) == len(numbers)
+    pair, m, r = np.unravel_index(numbers, (cut.A * cut.B, cut.MR, cut.NR))
+    broadcast, lane = found.places_a[pair % cut.A * cut.MR + m], found.firsts_b[pair // cut.A] + r
+    reads, channels = np.repeat(terms(plan), T), np.tile(np.arange(T), len(terms(plan)))
+    if choice == SWAPPED:
+        assert (broadcast == channels).all()
+        assert (lane == reads).all()
+        inputs = (found.firsts_b[:, None] + np.arange(cut.NR)).ravel()
+        assert found.places_a.max() < cut.width + cut.MR
+    else:
+        assert (broadcast == reads).all()
+        assert (lane // (pixels * cut.NR) * cut.NR + lane % (pixels * cut.NR) == channels).all()
+        inputs = found.places_a
+    assert plan.from_pixels.max() + inputs.max() < plan.box + cut.MR + cut.NR if plan.box else set(inputs) == set(terms(plan))
     return plan
 
 
-def check_tables(g, itemsize: int) -> None:
+def check_tables(g, dtype: np.dtype) -> None:
     check_lines(g)
+    itemsize = dtype.itemsize
     forward, input_grad = tiled_plan.forward_plans(g, itemsize), tiled_plan.backward_plans.__wrapped__(g, itemsize)
-    for backward, plans in ((False, forward), (True, input_grad), *((False, [check_terms(g, itemsize, MR)]) for MR in (1, 4, 14))):
+    for backward, plans in ((False, forward), (True, input_grad), *((False, [check_terms(g, dtype, choice)]) for choice in CHOICES)):
         target = (g.N, *g[2:5], g.IC) if backward else (g.N, *g[6:9], g.OC)
         owners = np.zeros(prod(target), int)
         for plan in plans:
@@ -128,14 +145,14 @@ def check_tables(g, itemsize: int) -> None:
 def test_tables_are_the_index_equation(case, box, pixels):
     """Every term of every output, every output by one item, no block or box too long: also where items are small."""
     with cut(box, pixels):
-        check_tables(case.g, 4)
+        check_tables(case.g, np.dtype(np.float32))
 
 
 @lawful
 @given(convolutions(), st.sampled_from(CUTS))
 def test_random_tables_are_the_index_equation(case, limits):
     with cut(*limits):
-        check_tables(case.g, 8)
+        check_tables(case.g, np.dtype(np.float64))
 
 
 def test_tables_are_of_an_item_not_of_an_image():

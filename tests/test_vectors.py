@@ -16,7 +16,7 @@ from numba.core.registry import cpu_target
 from fastconv.kernels import tiled_convolution
 from fastconv.kernels.host import registers, tile_for
 from fastconv.kernels.policy import FLAGS
-from fastconv.kernels.vectors import Tile, add_row, add_rows, add_wide, fma, fma_run, places, store_rows, zeros
+from fastconv.kernels.vectors import Tile, add, add_row, add_wide, fma, fma_run, move_row, places, store_rows, zeros
 
 GUARD = 40  # elements on each side of a buffer
 SHAPES = ((1, 1), (5, 2), (3, 4))  # MR, NV
@@ -25,21 +25,27 @@ every_tile = pytest.mark.parametrize("tile", TILES, ids=repr)
 
 
 @njit(**FLAGS)
-def add_and_store(tile, x, reads, from_x, b, from_b, y, writes, to, first, last, channels):
-    """y's rows = x's rows + b, each word for its own number of channels."""
-    sums = add_rows(tile, zeros(tile), x, places(tile, reads, first, last), from_x, channels[0])
-    sums = add_row(tile, sums, b, from_b, channels[1])
-    store_rows(tile, sums, y, places(tile, writes, first, last), to, channels[2])
+def add_and_store(tile, x, reads, k, w, b, from_b, y, writes, to, first, last, channels):
+    """y's rows = x's numbers times w's row + b, words for some channels each with its own number of them."""
+    sums = fma(tile, zeros(tile), x, places(tile, reads, first, last), k, w, 0)
+    sums = add_row(tile, sums, b, from_b, channels[0])
+    store_rows(tile, sums, y, places(tile, writes, first, last), to, channels[1])
 
 
 @njit(**FLAGS)
-def add_products(tile, NR, x, reads, first, last, k, terms, w, at, y, writes):
-    """y's rows += x's numbers from k on times w's rows."""
-    where = places(tile, writes, first, last)
-    sums = add_rows(tile, zeros(tile), y, where, 0, NR)
-    for i in range(terms):
-        sums = fma(tile, sums, x, places(tile, reads, first, last), k + i, w, at + i * NR)
-    store_rows(tile, sums, y, where, 0, NR)
+def products(tile, NR, x, reads, first, last, k, terms, w, at, y, writes):
+    """y's rows = x's numbers from k on times w's rows: the even terms, then the odd ones."""
+    even, odd = zeros(tile), zeros(tile)
+    for i in range(0, terms, 2):
+        even = fma(tile, even, x, places(tile, reads, first, last), k + i, w, at + i * NR)
+    for i in range(1, terms, 2):
+        odd = fma(tile, odd, x, places(tile, reads, first, last), k + i, w, at + i * NR)
+    store_rows(tile, add(tile, even, odd), y, places(tile, writes, first, last), 0, NR)
+
+
+@njit(**FLAGS)
+def moved(tile, x, at, channels, y, to):
+    move_row(tile, x, at, channels, y, to)
 
 
 @njit(**FLAGS)
@@ -79,23 +85,22 @@ def row(tile, rng, at: int, count: int) -> np.ndarray:
 
 
 def stored(tile, first: int, last: int, **channels) -> None:
-    """`add_and_store` is y[...] = x[...] + b where each word has its channels; all of y is compared."""
+    """`add_and_store` is y[...] = x[...] * w + b where each word has its channels; all of y is compared."""
     rng = np.random.default_rng(0)
-    added, biased, written = (min(channels.get(word, tile.NR), tile.NR) for word in ("add_rows", "add_row", "store_rows"))
+    limits = np.array([channels.get(word, tile.NR) for word in ("add_row", "store_rows")])
+    biased, written = np.minimum(limits, tile.NR)
     x, y = Rows(tile, first, last, rng), Rows(tile, first, last, rng, fill=777)
-    sums = np.zeros((tile.MR, tile.NR), tile.dtype)
-    sums[:, :added] += x.draw(rng, 1, added)
-    b = row(tile, rng, 3, biased)
+    w, b = integers(rng, (tile.NR,), tile.dtype), row(tile, rng, 3, biased)
+    sums = x.draw(rng, 1, 1) * w
     sums[:, :biased] += b[3 : 3 + biased]
     expected = y.buffer.copy()
     expected[GUARD:-GUARD][y.where[:, None] + np.arange(written)] = sums[:, :written]
-    limits = np.array([channels.get(word, tile.NR) for word in ("add_rows", "add_row", "store_rows")])
-    add_and_store(tile, x.numbers, x.table, 1, b, 3, y.numbers, y.table, 0, first, last, limits)
+    add_and_store(tile, x.numbers, x.table, 1, w, b, 3, y.numbers, y.table, 0, first, last, limits)
     np.testing.assert_array_equal(y.buffer, expected, err_msg=f"first {first}, last {last}, {channels}")
 
 
 @every_tile
-@pytest.mark.parametrize("word", ["add_rows", "add_row", "store_rows"])
+@pytest.mark.parametrize("word", ["add_row", "store_rows"])
 def test_words_for_some_channels(tile, word):
     """Channels behind the last are neither read (there is NaN) nor written, however many vectors they fill; more than NR are NR."""
     for channels in (*range(tile.NR + 2), 10 * tile.NR):
@@ -103,8 +108,17 @@ def test_words_for_some_channels(tile, word):
 
 
 @every_tile
-def test_zeros(tile):
-    stored(tile, 0, tile.MR - 1, add_rows=0, add_row=0)
+def test_move_row(tile):
+    """Behind the last channel nothing is read, and 0 written up to NR."""
+    rng = np.random.default_rng(0)
+    for channels in (-3, *range(tile.NR + 2), 10 * tile.NR):
+        real = min(max(channels, 0), tile.NR)
+        x, y = row(tile, rng, 3, real), np.full(GUARD + tile.NR + GUARD, 777, tile.dtype)
+        expected = y.copy()
+        expected[GUARD:-GUARD] = 0
+        expected[GUARD : GUARD + real] = x[3 : 3 + real]
+        moved(tile, x, 3, channels, y, GUARD)
+        np.testing.assert_array_equal(y, expected, err_msg=f"{channels} channels")
 
 
 @every_tile
@@ -116,17 +130,17 @@ def test_places_where_a_tile_is_ragged(tile):
 
 
 @every_tile
-@pytest.mark.parametrize("terms", [1, 6])
-def test_fma(tile, terms):
+@pytest.mark.parametrize("terms", [0, 1, 6])
+def test_zeros_fma_and_add(tile, terms):
     rng = np.random.default_rng(0)
     for pixels in range(1, tile.MR + 1):
         first, last, k, at = 2, 1 + pixels, 1, 5
         x, y = Rows(Tile(tile.MR, 2, 4, tile.dtype), first, last, rng), Rows(tile, first, last, rng, fill=777)
         w = row(tile, rng, at, terms * tile.NR)
-        sums = y.draw(rng, 0, tile.NR) + x.draw(rng, k, terms) @ w[at : at + terms * tile.NR].reshape(terms, tile.NR)
+        sums = x.draw(rng, k, terms) @ w[at : at + terms * tile.NR].reshape(terms, tile.NR)
         expected = y.buffer.copy()
         expected[GUARD:-GUARD][y.where[:, None] + np.arange(tile.NR)] = sums
-        add_products(tile, tile.NR, x.numbers, x.table, first, last, k, terms, w, at, y.numbers, y.table)
+        products(tile, tile.NR, x.numbers, x.table, first, last, k, terms, w, at, y.numbers, y.table)
         np.testing.assert_array_equal(y.buffer, expected, err_msg=f"{pixels} pixels")
 
 

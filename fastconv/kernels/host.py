@@ -41,21 +41,23 @@ def registers() -> Registers:
     return next((kind for kind in KINDS if f"+{kind.feature}" in features), Registers("", 16, 16))
 
 
-# MR for NV = 1, 2, ...: MR * NV sums, NV weights and one pixel must fit the registers. Speeds in GFLOP/s of one core at 3x3 and 32
-# channels, 2-core Cascade Lake, 16 lanes: 12x1 85, 14x2 113, 8x3 114, 6x4 111; 14x1 81 and 28x1 64 are slower than 12x1.
-MENU = {32: (12, 14, 8, 6), 16: (12, 6, 4)}
-WORTH = (0.7, 1.0, 1.0, 1.0)  # a single vector needs a load for each of its multiplications
+# MR x NV: MR * NV sums, NV weights and one pixel must fit the registers; the worth of a tile is the share of the peak that it reaches.
+# GFLOP/s of one core, 2-core Cascade Lake (peak 147), operands in the second-level cache: 12x1 100, 14x2 138, 8x3 141, 6x4 142.
+# A single vector needs two loads for each multiplication of two.
+MENU = {
+    32: ((12, 1, 0.7), (8, 2, 0.85), (14, 2, 1.0), (8, 3, 1.0), (6, 4, 1.0)),
+    16: ((12, 1, 0.7), (6, 2, 1.0), (4, 3, 1.0)),
+}
+
+
+@cache
+def menu(dtype: np.dtype) -> tuple[tuple[Tile, float], ...]:
+    """Tiles for this host, and their worth."""
+    kind = registers()
+    return tuple((Tile(MR, NV, kind.bytes // dtype.itemsize, dtype), worth) for MR, NV, worth in MENU[kind.count])
 
 
 @cache
 def tile_for(channels: int, dtype: np.dtype) -> Tile:
     """The tile that spends least on `channels` output channels: the fewest vectors, padding counted, each by its worth."""
-    kind = registers()
-    lanes = kind.bytes // dtype.itemsize
-    vectors = -(-channels // lanes)
-
-    def cost(NV: int) -> tuple[float, int]:
-        return -(-vectors // NV) * NV / WORTH[NV - 1], -NV
-
-    NV = min(range(1, len(MENU[kind.count]) + 1), key=cost)
-    return Tile(MENU[kind.count][NV - 1], NV, lanes, dtype)
+    return min(menu(dtype), key=lambda entry: (-(-channels // entry[0].NR) * entry[0].NR / entry[1], -entry[0].NR))[0]

@@ -31,6 +31,17 @@ def _textbook(kernel) -> Callable[..., None]:
     return run
 
 
+def _with_bias(weight_grad, bias_grad) -> Callable[..., None]:
+    """Both gradients that need dy, where no kernel finds them in one read; db None: not asked for."""
+
+    def run(x, dy, dw, db, g):
+        weight_grad(x, dy, dw, g)
+        if db is not None:
+            bias_grad(dy, db)
+
+    return run
+
+
 def _positions(g: Geometry) -> int:
     return g.N * g.OD * g.OH * g.OW
 
@@ -49,8 +60,8 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     ),
     "conv_weight_grad": (
         Algorithm("direct", tiled_weight_grad.conv_weight_grad, tiled_weight_grad.roundings, fits),
-        Algorithm("plain", plain.conv_weight_grad, plain.weight_grad_roundings),
-        Algorithm("reference", _textbook(textbook.conv_weight_grad), lambda g, dtype: _positions(g) + 1),
+        Algorithm("plain", _with_bias(plain.conv_weight_grad, plain.bias_grad), plain.weight_grad_roundings),
+        Algorithm("reference", _with_bias(_textbook(textbook.conv_weight_grad), textbook.bias_grad), lambda g, dtype: _positions(g) + 1),
     ),
     "bias_grad": (
         Algorithm("plain", lambda dy, db, g: plain.bias_grad(dy, db), plain.bias_grad_roundings),

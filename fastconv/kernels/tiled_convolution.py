@@ -17,31 +17,39 @@ from fastconv.kernels.items import corner, inputs_of, outputs_of, shares
 from fastconv.kernels.packing import pack_panels
 from fastconv.kernels.policy import parallel, serial
 from fastconv.kernels.tiled_plan import Plan, backward_plans, forward_plans
-from fastconv.kernels.vectors import add_row, add_rows, fma, places, store_rows, zeros
+from fastconv.kernels.vectors import add, add_row, fma, places, store_rows, zeros
 from fastconv.kernels.walk import channels_last
+
+
+@serial
+def block_sums(tile, source, reads, panel, w, NR, runs, first, behind):
+    """One block of a sum, at most 256 terms: sum over the runs first..behind of source[reads + ...] * panel[w + ...]"""
+    sums = zeros(tile)
+    for run in range(first, behind):  # loop 1: a run of neighbours at a time
+        start = runs[run, 0]
+        for k in range(start, start + runs[run, 1]):
+            sums = fma(tile, sums, source, reads, k, panel, w)
+            w += NR
+    return sums
 
 
 @serial
 def multiply(tile, MR, source, from_pixels, panels, bias, target, to_pixels, pixels, channel, channels, runs, blocks):
     """target[to_pixels[i] + c] = bias[channel + c] + sum over the runs of source[from_pixels[i] + ...] * panels[..., c]"""
-    NR = panels.shape[2]
+    P, terms, NR = panels.shape
     flat = panels.ravel()
     last = pixels - 1
-    for p in range(panels.shape[0]):  # loop 4: panels of NR output channels
-        c = p * NR
-        for block in range(len(blocks) - 1):  # loop 3: at most 256 terms; this part of the panel stays in the first-level cache
-            for t in range(0, pixels, MR):  # loop 2: tiles of MR pixels
-                reads, writes = places(tile, from_pixels, t, last), places(tile, to_pixels, t, last)
-                sums = zeros(tile)
-                w = (p * panels.shape[1] + block * TERMS) * NR
-                for run in range(blocks[block], blocks[block + 1]):  # loop 1: the sum, a run of neighbours at a time
-                    first = runs[run, 0]
-                    for k in range(first, first + runs[run, 1]):
-                        sums = fma(tile, sums, source, reads, k, flat, w)
-                        w += NR
-                rest = channels - c
-                sums = add_row(tile, sums, bias, channel + c, rest) if block == 0 else add_rows(tile, sums, target, writes, c, rest)
-                store_rows(tile, sums, target, writes, c, rest)
+    for p in range(P):  # loop 4: panels of NR output channels
+        for t in range(0, pixels, MR):  # loop 3: tiles of MR pixels
+            reads = places(tile, from_pixels, t, last)
+            w = p * terms * NR
+            sums = block_sums(tile, source, reads, flat, w, NR, runs, blocks[0], blocks[1])
+            for block in range(1, len(blocks) - 1):  # loop 2: blocks of the sum
+                w += TERMS * NR
+                sums = add(tile, sums, block_sums(tile, source, reads, flat, w, NR, runs, blocks[block], blocks[block + 1]))
+            rest = channels - p * NR
+            sums = add_row(tile, sums, bias, channel + p * NR, rest)
+            store_rows(tile, sums, target, places(tile, to_pixels, t, last), p * NR, rest)
 
 
 @serial

@@ -84,43 +84,28 @@ def fits(g: Geometry) -> bool:
 @lru_cache(maxsize=512)
 def forward_plans(g: Geometry, itemsize: int) -> tuple[Plan, ...]:
     """One pass from x to y."""
-    return _plans(g, forward_lines, g.IC, g[2:5], g.OC, g[6:9], itemsize)
+    return _plans(g, forward_lines, g.IC, g[2:5], g.OC, g[6:9], itemsize, (PIXELS, PIXELS // 4))
 
 
 @lru_cache(maxsize=512)
 def backward_plans(g: Geometry, itemsize: int) -> tuple[Plan, ...]:
     """From dy to dx: a pass per phase of the stride."""
-    return _plans(g, backward_lines, g.OC, g[6:9], g.IC, g[2:5], itemsize)
+    return _plans(g, backward_lines, g.OC, g[6:9], g.IC, g[2:5], itemsize, (PIXELS, PIXELS // 4))
 
 
-class TermPlan(NamedTuple):
-    """The forward pass read the other way, for the weight gradient: tiles of MR terms that are neighbours in the box."""
-
-    plan: Plan
-    firsts: np.ndarray  # (tiles,): the first term's first number in the box
-    rows: np.ndarray  # (terms,): where term k's sum is among the tiles * MR
+def box_plan(g: Geometry, itemsize: int, pixels: int, pack: bool) -> Plan:
+    """The forward pass in items of at most so many pixels, if the box allows; pack: also where no padding asks for it."""
+    (plan,) = _plans(g, forward_lines, g.IC, g[2:5], g.OC, g[6:9], itemsize, (pixels, pixels), pack)
+    return plan
 
 
-@lru_cache(maxsize=512)
-def term_plan(g: Geometry, itemsize: int, MR: int) -> TermPlan:
-    """Runs are cut into tiles, the last of a run from its end; a run shorter than MR is read beyond its end, so its inputs are packed."""
-    (plan,) = forward_plans(g, itemsize)
-    if plan.runs[:, 1].min() < MR and not plan.box:
-        (plan,) = _plans(g, forward_lines, g.IC, g[2:5], g.OC, g[6:9], itemsize, pack=True)
-    firsts, rows = [], []
-    for first, count, _ in plan.runs:
-        starts = [max(0, min(k, count - MR)) for k in range(0, count, MR)]
-        rows += [(len(firsts) + k // MR) * MR + k - starts[k // MR] for k in range(count)]
-        firsts += [first + start for start in starts]
-    return TermPlan(plan, np.array(firsts, np.int64), np.array(rows, np.int64))
-
-
-def _plans(g: Geometry, lines, IC: int, source: tuple, OC: int, target: tuple, itemsize: int, pack: bool = False) -> tuple[Plan, ...]:
+def _plans(g: Geometry, lines, IC: int, source: tuple, OC: int, target: tuple, itemsize: int, most: tuple, pack: bool = False) -> tuple[Plan, ...]:
+    """most: pixels of an item's rows, and of its images where it has whole ones."""
     by_axis = (lines(*(getattr(g, letter + name) for letter in "IOKSPD")) for name in "DHW")
-    return tuple(_plan(g, phase, IC, source, OC, target, itemsize, pack) for phase in product(*by_axis))
+    return tuple(_plan(g, phase, IC, source, OC, target, itemsize, most, pack) for phase in product(*by_axis))
 
 
-def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, itemsize, pack) -> Plan:
+def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, itemsize, most, pack) -> Plan:
     d, h, w = lines
     C = IC // g.G
     packed = pack or not all(line.stays_inside(extent) for line, extent in zip(lines, source))
@@ -135,12 +120,12 @@ def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, i
     while columns > 1 and not small(1, 1, columns):
         columns = -(-columns // 2)
     rows = 1
-    while rows < h.count and (rows + 1) * columns <= PIXELS and small(1, rows + 1, columns):
+    while rows < h.count and (rows + 1) * columns <= most[0] and small(1, rows + 1, columns):
         rows += 1
     rows = -(-h.count // -(-h.count // rows))  # evenly
     images = 1
     if (d.count, rows, columns) == (1, h.count, w.count):
-        while images < g.N and (images + 1) * rows * columns <= PIXELS // 4 and small(images + 1, rows, columns):
+        while images < g.N and (images + 1) * rows * columns <= most[1] and small(images + 1, rows, columns):
             images += 1
     BN, BD, BH, BW = box(images, rows, columns)
     depth, row, cell = (BH * BW * C, BW * C, C) if packed else (source[1] * source[2] * IC, source[2] * IC, IC)

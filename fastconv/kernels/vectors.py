@@ -204,19 +204,31 @@ def add_row(typing, tile, sums, b, at, channels):
 
 
 @intrinsic
-def add_rows(typing, tile, sums, y, pixels, at, channels):
-    """sums + y[pixels[:, None] + at + np.arange(NR)], only in the first `channels` channels"""
+def add(typing, tile, sums, others):
+    """sums + others"""
 
     def generate(context, builder, signature, arguments):
-        _, sums, y, pixels, at, channels = arguments
-        y = _address(context, builder, signature.args[2], y, at)
-        for m, v, i in _registers(tile):
-            pointer = _behind(builder, builder.gep(y, [builder.extract_value(pixels, m)]), v * tile.LANES)
-            row = _load_real(builder, tile, pointer, channels, v)
-            sums = builder.insert_value(sums, builder.fadd(builder.extract_value(sums, i), row), i)
+        _, sums, others = arguments
+        for _, _, i in _registers(tile):
+            sums = builder.insert_value(sums, builder.fadd(builder.extract_value(sums, i), builder.extract_value(others, i)), i)
         return sums
 
-    return sums(tile, sums, y, pixels, types.intp, types.intp), generate
+    return sums(tile, sums, others), generate
+
+
+@intrinsic
+def move_row(typing, tile, x, at, channels, y, to):
+    """y[to : to + NR] = x[at : at + NR], but 0 behind the first `channels`, where x is not read"""
+
+    def generate(context, builder, signature, arguments):
+        _, x, at, channels, y, to = arguments
+        x, y = _address(context, builder, signature.args[1], x, at), _address(context, builder, signature.args[4], y, to)
+        for v in range(tile.NV):
+            row = _load_real(builder, tile, _behind(builder, x, v * tile.LANES), channels, v)
+            _store(builder, tile, row, _behind(builder, y, v * tile.LANES))
+        return context.get_dummy_value()
+
+    return types.void(tile, x, types.intp, types.intp, y, types.intp), generate
 
 
 @intrinsic

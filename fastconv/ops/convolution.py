@@ -159,9 +159,9 @@ def weight_grad(op, rank, x, dy, kernel_size, stride, padding, dilation, groups,
     w_shape = (dy.shape[1], x.shape[1] // words[-1], *kernel)
     g = _backward_plan(op, rank, x.shape, w_shape, dy.shape, *words)
     check_out(op, out, w_shape, x, dy)
-    dy5 = channels_last_5d(dy)
-    dw = run_weight_grad(channels_last_5d(x), dy5, g, out, accumulate)
-    return (dw, run_bias_grad(dy5)) if return_bias_grad else dw
+    db = np.zeros(g.OC, dy.dtype) if return_bias_grad else None
+    dw = run_weight_grad(channels_last_5d(x), channels_last_5d(dy), db, g, out, accumulate)
+    return (dw, db) if return_bias_grad else dw
 
 
 def run_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: Geometry) -> np.ndarray:
@@ -179,10 +179,11 @@ def run_input_grad(dy: np.ndarray, w: np.ndarray, g: Geometry) -> np.ndarray:
     return dx
 
 
-def run_weight_grad(x5: np.ndarray, dy5: np.ndarray, g: Geometry, out: np.ndarray | None, accumulate: bool) -> np.ndarray:
+def run_weight_grad(x5: np.ndarray, dy5: np.ndarray, db: np.ndarray | None, g: Geometry, out: np.ndarray | None, accumulate: bool) -> np.ndarray:
+    """dw, in `out` where that is given; db is filled where it is given."""
     dw = np.zeros(g.weight_shape, x5.dtype)
     if g.N:
-        table.pick("conv_weight_grad", g).run(x5, dy5, weights_5d(dw), g)
+        table.pick("conv_weight_grad", g).run(x5, dy5, weights_5d(dw), db, g)
     if out is None:
         return dw
     if accumulate:

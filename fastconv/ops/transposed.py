@@ -155,5 +155,5 @@ def weight_grad(op, rank, x, dy, kernel_size, stride, padding, output_padding, o
     g = _plan(op, rank, x.shape, w_shape, None, dy.shape, *words)
     check_out(op, out, w_shape, x, dy)
     dy5 = channels_last_5d(dy)
-    dw = run_weight_grad(dy5, channels_last_5d(x), g, out, accumulate)
+    dw = run_weight_grad(dy5, channels_last_5d(x), None, g, out, accumulate)
     return (dw, run_bias_grad(dy5)) if return_bias_grad else dw
