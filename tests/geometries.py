@@ -77,9 +77,12 @@ CONVOLUTIONS = tuple(
         ("32 and 64 channels", (2, 32, 4, 5), (64, 32, 3, 3), {"padding": 1}),
         ("33 and 45 channels", (1, 33, 5, 4), (45, 33, 3, 3), {"padding": 1}),
         ("many pixels", (3, 2, 20, 21), (3, 2, 3, 3), {"padding": 1}),  # over 4 chunks of the weight gradient
+        ("bands of rows, few channels", (1, 2, 45, 37), (5, 2, 3, 4), {"padding": ((3, 1), (0, 2)), "stride": (2, 1)}),
+        ("few channels and outputs", (2, 1, 40, 40), (40, 1, 5, 3), {"padding": 2, "dilation": (1, 2)}),
         ("1-D", (3, 4, 17), (6, 2, 4), {"groups": 2, "stride": 2, "padding": ((1, 2),)}),
         ("1-D same", (2, 3, 10), (4, 3, 4), {"padding": "same"}),
         ("3-D", (2, 3, 4, 5, 3), (4, 3, 2, 3, 2), {"padding": (1, 0, 1), "stride": (1, 2, 1)}),
+        ("3-D, strides and padding of depth", (1, 3, 7, 5, 4), (4, 3, 3, 2, 2), {"stride": (2, 1, 1), "padding": ((2, 1), (0, 1), (1, 0))}),
         ("3-D groups", (1, 4, 4, 3, 5), (6, 2, 3, 2, 2), {"groups": 2, "dilation": (1, 2, 1), "padding": 1}),
     )
 )

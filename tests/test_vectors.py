@@ -16,7 +16,7 @@ from numba.core.registry import cpu_target
 from fastconv.kernels import tiled_convolution
 from fastconv.kernels.host import registers, tile_for
 from fastconv.kernels.policy import FLAGS
-from fastconv.kernels.vectors import Tile, add, add_row, add_wide, fma, fma_run, move_row, places, store_rows, zeros
+from fastconv.kernels.vectors import Tile, add, add_row, add_to_row, add_wide, fma, fma_run, load_rows, move_row, places, store_rows, transpose, zeros
 
 GUARD = 40  # elements on each side of a buffer
 SHAPES = ((1, 1), (5, 2), (3, 4))  # MR, NV
@@ -41,6 +41,18 @@ def products(tile, NR, x, reads, first, last, k, terms, w, at, y, writes):
     for i in range(1, terms, 2):
         odd = fma(tile, odd, x, places(tile, reads, first, last), k + i, w, at + i * NR)
     store_rows(tile, add(tile, even, odd), y, places(tile, writes, first, last), 0, NR)
+
+
+@njit(**FLAGS)
+def transposed(tile, LANES, x, reads, at, channels, y, writes, first, last):
+    """y's rows = the columns of x's rows."""
+    block = load_rows(tile, x, places(tile, reads, first, last), at, channels)
+    store_rows(tile, transpose(tile, block), y, places(tile, writes, 0, len(writes) - 1), 0, LANES)
+
+
+@njit(**FLAGS)
+def added(tile, x, at, channels, y, to):
+    add_to_row(tile, x, at, channels, y, to)
 
 
 @njit(**FLAGS)
@@ -108,17 +120,35 @@ def test_words_for_some_channels(tile, word):
 
 
 @every_tile
-def test_move_row(tile):
-    """Behind the last channel nothing is read, and 0 written up to NR."""
+@pytest.mark.parametrize(("word", "before"), [(moved, 0), (added, 777)])
+def test_words_for_a_row(tile, word, before):
+    """Behind the last channel `move_row` reads nothing and writes 0, up to NR; `add_to_row` neither reads nor writes."""
     rng = np.random.default_rng(0)
     for channels in (-3, *range(tile.NR + 2), 10 * tile.NR):
         real = min(max(channels, 0), tile.NR)
         x, y = row(tile, rng, 3, real), np.full(GUARD + tile.NR + GUARD, 777, tile.dtype)
         expected = y.copy()
-        expected[GUARD:-GUARD] = 0
-        expected[GUARD : GUARD + real] = x[3 : 3 + real]
-        moved(tile, x, 3, channels, y, GUARD)
+        expected[GUARD + real : -GUARD] = before
+        expected[GUARD : GUARD + real] = x[3 : 3 + real] + before
+        expected[-GUARD:] = 777
+        word(tile, x, 3, channels, y, GUARD)
         np.testing.assert_array_equal(y, expected, err_msg=f"{channels} channels")
+
+
+@pytest.mark.parametrize("tile", [Tile(lanes, 1, lanes, dtype) for dtype in DTYPES for lanes in (2, 4, 8, 16)], ids=repr)
+def test_load_rows_and_transpose(tile):
+    """What lies behind the last channel is not read; where the tile is ragged the last pixel is read again."""
+    rng = np.random.default_rng(0)
+    for pixels in (1, tile.MR - 1, tile.MR):
+        for channels in range(tile.NR + 2):
+            real = min(channels, tile.NR)
+            x, y = Rows(tile, 2, 1 + pixels, rng), np.full((GUARD + tile.MR + GUARD, tile.NR), 777, tile.dtype)
+            expected = y.copy()
+            expected[GUARD:-GUARD] = 0
+            expected[GUARD : GUARD + real] = x.draw(rng, 1, real).T
+            writes = (GUARD + np.arange(tile.MR)) * tile.NR
+            transposed(tile, tile.LANES, x.numbers, x.table, 1, channels, y.ravel(), writes, 2, 1 + pixels)
+            np.testing.assert_array_equal(y, expected, err_msg=f"{pixels} pixels, {channels} channels")
 
 
 @every_tile

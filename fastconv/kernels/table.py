@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.geometry import Geometry
-from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_weight_grad
+from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_fold, tiled_weight_grad
 from fastconv.kernels.tiled_plan import fits
 
 
@@ -54,6 +54,7 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
         Algorithm("reference", _textbook(textbook.conv_forward), lambda g, dtype: g.taps * g.IC // g.G + 1),
     ),
     "conv_input_grad": (
+        Algorithm("fold", tiled_fold.conv_input_grad, tiled_fold.roundings, tiled_fold.fits),
         Algorithm("direct", tiled.conv_input_grad, tiled.input_grad_roundings, fits),
         Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings),
         Algorithm("reference", _textbook(textbook.conv_input_grad), lambda g, dtype: g.taps * g.OC // g.G + 1),

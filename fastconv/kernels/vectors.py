@@ -204,6 +204,46 @@ def add_row(typing, tile, sums, b, at, channels):
 
 
 @intrinsic
+def load_rows(typing, tile, x, pixels, at, channels):
+    """x[pixels[:, None] + at + np.arange(NR)], but 0 behind the first `channels` channels, where x is not read"""
+
+    def generate(context, builder, signature, arguments):
+        _, x, pixels, at, channels = arguments
+        x = _address(context, builder, signature.args[1], x, at)
+        sums = ir.Constant(signature.return_type.registers, ir.Undefined)
+        for m, v, i in _registers(tile):
+            pointer = _behind(builder, builder.gep(x, [builder.extract_value(pixels, m)]), v * tile.LANES)
+            sums = builder.insert_value(sums, _load_real(builder, tile, pointer, channels, v), i)
+        return sums
+
+    return Sums(tile)(tile, x, pixels, types.intp, types.intp), generate
+
+
+@intrinsic
+def transpose(typing, tile, sums):
+    """sums.T, of a tile with MR = NR = LANES"""
+
+    def generate(context, builder, signature, arguments):
+        rows = [builder.extract_value(arguments[1], i) for i in range(tile.LANES)]
+        step = 1
+        while step < tile.LANES:  # 2 x 2 blocks of step x step numbers swap their corners
+            low = [i if i // step % 2 == 0 else tile.LANES + i - step for i in range(tile.LANES)]
+            high = [i + step if i // step % 2 == 0 else tile.LANES + i for i in range(tile.LANES)]
+            for i in range(tile.LANES):
+                if i // step % 2 == 0:
+                    a, b = rows[i], rows[i + step]
+                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, tile.LANES), low))
+                    rows[i + step] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, tile.LANES), high))
+            step *= 2
+        sums = arguments[1]
+        for i, row in enumerate(rows):
+            sums = builder.insert_value(sums, row, i)
+        return sums
+
+    return sums(tile, sums), generate
+
+
+@intrinsic
 def add(typing, tile, sums, others):
     """sums + others"""
 
@@ -226,6 +266,22 @@ def move_row(typing, tile, x, at, channels, y, to):
         for v in range(tile.NV):
             row = _load_real(builder, tile, _behind(builder, x, v * tile.LANES), channels, v)
             _store(builder, tile, row, _behind(builder, y, v * tile.LANES))
+        return context.get_dummy_value()
+
+    return types.void(tile, x, types.intp, types.intp, y, types.intp), generate
+
+
+@intrinsic
+def add_to_row(typing, tile, x, at, channels, y, to):
+    """y[to : to + NR] += x[at : at + NR], only in the first `channels` channels"""
+
+    def generate(context, builder, signature, arguments):
+        _, x, at, channels, y, to = arguments
+        x, y = _address(context, builder, signature.args[1], x, at), _address(context, builder, signature.args[4], y, to)
+        for v in range(tile.NV):
+            more, here = _behind(builder, x, v * tile.LANES), _behind(builder, y, v * tile.LANES)
+            row = builder.fadd(_load_real(builder, tile, here, channels, v), _load_real(builder, tile, more, channels, v))
+            _store_real(builder, tile, row, here, channels, v)
         return context.get_dummy_value()
 
     return types.void(tile, x, types.intp, types.intp, y, types.intp), generate

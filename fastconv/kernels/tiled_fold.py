@@ -1,0 +1,185 @@
+"""The input gradient where input channels are few: one product of matrices, whose rows are then folded onto the inputs.
+
+With IC = 1 a register tile of `tiled_convolution` would use one of its lanes. Here lanes are pixels, and all taps' channels are broadcast:
+
+    z[(kh, kw, ic), pixel] = sum over oc of w[oc, ic, kd, kh, kw] * dy[oc, pixel]
+    dx[n, ic, oh * SH - PH + kh * DH, ...] += z[(kh, kw, ic), pixel]
+
+The scatter that the flipped kernel avoids elsewhere: it stays in a box of the second-level cache that one work item owns, and adds whole
+rows of pixels. (With channels of z as lanes it added 3 to 30 numbers at a time onto those just written: 6 GFLOP/s instead of 19.)
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from fastconv import memory
+from fastconv.geometry import Geometry
+from fastconv.kernels.host import BOX, PIXELS, TERMS, menu, registers
+from fastconv.kernels.items import shares
+from fastconv.kernels.packing import clear
+from fastconv.kernels.policy import parallel, serial
+from fastconv.kernels.vectors import Tile, add, add_to_row, fma_run, load_rows, places, store_rows, transpose, zeros
+from fastconv.kernels.walk import channels_last
+
+
+class Bands(NamedTuple):
+    """How the inputs are cut, as a one-element record."""
+
+    rows: int  # of inputs that an item owns, in one plane of one image
+    down: int  # items a plane
+    height: int  # of the box, and its width
+    width: int
+    step: int  # from row to row of z and of dy turned: room for the pixels of all an item's tiles
+    MR: int
+    NR: int
+    LANES: int
+
+
+_RECORD = np.dtype([(name, np.int64) for name in Bands._fields])
+
+
+@lru_cache(maxsize=512)
+def fold_plan(g: Geometry, tile: Tile) -> tuple[Bands, np.ndarray]:
+    terms, T = g.KH * g.KW * g.IC // g.G, g.OC // g.G
+    most = min(2 * PIXELS, 2 * BOX // ((terms + T) * tile.dtype.itemsize))  # pixels of z and dy, both in the second-level cache
+    rows = 1
+    while rows < g.IH and _outputs(g, rows + 1) * g.OW <= most:
+        rows += 1
+    rows = -(-g.IH // -(-g.IH // rows))  # evenly
+    vectors = -(-_outputs(g, rows) * g.OW // tile.NR) * tile.NV
+    step = (vectors + 1 - vectors % 2) * tile.LANES  # odd: rows an even number of cache lines apart would share a few sets of the cache
+    height, width = (_outputs(g, rows) - 1) * g.SH + (g.KH - 1) * g.DH + 1, (g.OW - 1) * g.SW + (g.KW - 1) * g.DW + 1
+    bands = Bands(rows, -(-g.IH // rows), height, width, step, tile.MR, tile.NR, tile.LANES)
+    return bands, np.array([tuple(bands)], _RECORD)
+
+
+def _outputs(g: Geometry, rows: int) -> int:
+    """The most rows of outputs that read some of `rows` neighbouring rows of inputs."""
+    return min(g.OH, (rows + (g.KH - 1) * g.DH - 1) // g.SH + 1)
+
+
+@lru_cache(maxsize=512)
+def fold_tile(terms: int, dtype: np.dtype) -> Tile:
+    """The tile that spends least on so many broadcast terms."""
+    return min(menu(dtype), key=lambda entry: -(-terms // entry[0].MR) * entry[0].MR / entry[1])[0]
+
+
+def fits(g: Geometry) -> bool:
+    """Where rows of pixels are neighbours, bands share few outputs, and it was the faster way: few input channels, fewer where outputs have few."""
+    T, C, lanes = g.OC // g.G, g.IC // g.G, registers().bytes // 4
+    if g.SW > 1 or C > lanes * 2 // 3 or (C > 4 and 5 * C > T):
+        return False
+    single = np.dtype(np.float32)
+    rows = fold_plan(g, fold_tile(g.KH * g.KW * C, single))[0].rows
+    return 2 * _outputs(g, rows) <= 3 * rows or rows == g.IH
+
+
+@serial
+def transpose_pixels(square, LANES, dy, at, pixels, channels, to, rows):
+    """to[rows[oc] + i] = dy[at[i] + oc], LANES x LANES numbers at a time, 0 behind the last channel"""
+    for i in range(0, pixels, LANES):
+        reads = places(square, at, i, pixels - 1)
+        for oc in range(0, channels, LANES):
+            block = transpose(square, load_rows(square, dy, reads, oc, channels - oc))
+            store_rows(square, block, to, places(square, rows, oc, len(rows) - 1), i, LANES)
+
+
+@serial
+def multiply(tile, MR, NR, panels, dy, z, rows, pixels):
+    """z[rows[m] + i] = sum over oc of panels[m // MR, oc, m % MR] * dy[rows[oc] + i]"""
+    P, channels, _ = panels.shape
+    flat = panels.ravel()
+    for i in range(0, pixels, NR):
+        for p in range(P):
+            at, sums = p * channels * MR, zeros(tile)
+            for first in range(0, channels, TERMS):  # at most 256 terms in one running sum
+                block = zeros(tile)
+                for oc in range(first, min(first + TERMS, channels)):
+                    block = fma_run(tile, block, flat, at + oc * MR, dy, oc * rows[1] + i)
+                sums = add(tile, sums, block)
+            store_rows(tile, sums, z, places(tile, rows, p * MR, len(rows) - 1), i, NR)
+
+
+@serial
+def fold(one, LANES, z, rows, outputs, geometry, C, height, width, box):
+    """box[c, oh * SH + kh * DH, ow * SW + kw * DW] += z[(kh, kw, c), (oh, ow)], term after term; oh counts from the item's first"""
+    g = geometry[0]
+    for m in range(g.KH * g.KW * C):
+        kh, kw, c = m // C // g.KW, m // C % g.KW, m % C
+        at, to, step = rows[m], (c * height + kh * g.DH) * width + kw * g.DW, g.SH * width
+        if g.SW == 1:
+            for ow in range(0, g.OW, LANES):
+                for oh in range(outputs):
+                    add_to_row(one, z, at + ow + oh * g.OW, g.OW - ow, box, to + ow + oh * step)
+        else:
+            for oh in range(outputs):
+                row, cells = z[at + oh * g.OW :], box[to + oh * step :]
+                for ow in range(g.OW):
+                    cells[ow * g.SW] += row[ow]
+
+
+@serial
+def fold_item(tile, square, one, item, dy, panels, dx, geometry, bands, at, rows, turned, z, box):
+    """Some rows of one plane of one image, in one group of channels."""
+    g, b = geometry[0], bands[0]
+    T, C = g.OC // g.G, g.IC // g.G
+    item, first = item // b.down, item % b.down * b.rows
+    item, d = item // g.ID, item % g.ID
+    n, group = item // g.G, item % g.G
+    behind = min(first + b.rows, g.IH)
+    low = max(0, -(-(first + g.PH - (g.KH - 1) * g.DH) // g.SH))  # outputs low..high read these rows
+    outputs = max(0, min(g.OH, (behind - 1 + g.PH) // g.SH + 1) - low)
+    clear(box, 0, C * b.height * b.width)
+    for kd in range(g.KD):
+        od = (d + g.PD - kd * g.DD) // g.SD
+        if od * g.SD == d + g.PD - kd * g.DD and 0 <= od < g.OD and outputs > 0:
+            pixels = dy[((n * g.OD + od) * g.OH + low) * g.OW * g.OC + group * T :]
+            transpose_pixels(square, b.LANES, pixels, at, outputs * g.OW, T, turned, rows)
+            multiply(tile, b.MR, b.NR, panels[kd, group], turned, z, rows, outputs * g.OW)
+            fold(one, b.LANES, z, rows, outputs, geometry, C, b.height, b.width, box)
+    for h in range(first, behind):
+        to, row = ((n * g.ID + d) * g.IH + h) * g.IW * g.IC + group * C, h + g.PH - low * g.SH
+        real = max(0, min(g.IW, b.width - g.PW)) if 0 <= row < b.height else 0  # others no output reads
+        for c in range(C):
+            cells, inputs = box[(c * b.height + row) * b.width + g.PW :], dx[to + c :]
+            for w in range(real):
+                inputs[w * g.IC] = cells[w]
+            for w in range(real, g.IW):
+                inputs[w * g.IC] = 0
+
+
+@parallel
+def fold_all(tile, square, one, items, dy, panels, dx, geometry, bands, at, rows, turned, zs, boxes):
+    """Every input; each item owns some rows of one plane, each share of the items its scratch."""
+    shares = boxes.shape[0]
+    for share in prange(shares):
+        for item in range(items * share // shares, items * (share + 1) // shares):
+            fold_item(tile, square, one, np.int64(item), dy, panels, dx, geometry, bands, at, rows, turned[share], zs[share], boxes[share])
+
+
+def conv_input_grad(dy, w, dx, g: Geometry) -> None:
+    T, C = g.OC // g.G, g.IC // g.G
+    terms = g.KH * g.KW * C
+    tile = fold_tile(terms, dy.dtype)
+    square, one = (Tile(MR, 1, tile.LANES, dy.dtype) for MR in (tile.LANES, 1))
+    b, record = fold_plan(g, tile)
+    P, wide = -(-terms // tile.MR), -(-T // tile.LANES) * tile.LANES
+    panels = memory.zeros((g.KD, g.G, P * tile.MR, T), dy.dtype)
+    panels[:, :, :terms] = w.reshape(g.G, T, C, g.KD, g.KH * g.KW).transpose(3, 0, 4, 2, 1).reshape(g.KD, g.G, terms, T)
+    panels = np.ascontiguousarray(panels.reshape(g.KD, g.G, P, tile.MR, T).swapaxes(3, 4))
+    items = g.N * g.G * g.ID * b.down
+    sizes = wide * b.step, P * tile.MR * b.step, C * b.height * b.width
+    turned, zs, boxes = (memory.empty((shares(items), -(-size // 16) * 16), dy.dtype) for size in sizes)
+    fold_all(
+        g.flops, tile, square, one, items, channels_last(dy).reshape(-1), panels, channels_last(dx).reshape(-1), g.record(), record,
+        np.arange(b.step) * g.OC, np.arange(max(wide, P * tile.MR)) * b.step, turned, zs, boxes,
+    )  # fmt: skip
+
+
+def roundings(g: Geometry, dtype: np.dtype) -> int:
+    """The longest running sum over output channels, the sums of its blocks, then one addition for each tap."""
+    T = g.OC // g.G
+    return min(TERMS, T) + -(-T // TERMS) + g.taps
