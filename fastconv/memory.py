@@ -96,6 +96,11 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     return shelves.take(tuple(shape), dtype)
 
 
+def lines(count: int, dtype: np.dtype) -> int:
+    """So many numbers, rounded up to whole cache lines."""
+    return -(-count * dtype.itemsize // ALIGNMENT) * ALIGNMENT // dtype.itemsize
+
+
 def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
     array = empty(shape, dtype)
     array.fill(0)

@@ -26,13 +26,14 @@ from fastconv.kernels.walk import channels_last
 
 
 class Bands(NamedTuple):
-    """How the inputs are cut, as a one-element record."""
+    """How the inputs are cut; kernels see it as a one-element record."""
 
     rows: int  # of inputs that an item owns, in one plane of one image
     down: int  # items a plane
     height: int  # of the box, and its width
     width: int
     step: int  # from row to row of z and of dy turned: room for the pixels of all an item's tiles
+    P: int  # panels of MR terms
     MR: int
     NR: int
     LANES: int
@@ -41,10 +42,21 @@ class Bands(NamedTuple):
 _RECORD = np.dtype([(name, np.int64) for name in Bands._fields])
 
 
+class FoldPlan(NamedTuple):
+    bands: Bands
+    tile: Tile
+    square: Tile  # LANES x LANES, to turn dy
+    one: Tile  # a single vector
+    record: np.ndarray
+    at: np.ndarray  # (pixels,): where in dy a pixel is
+    rows: np.ndarray  # where in z a term's row begins, and in dy turned an output channel's
+
+
 @lru_cache(maxsize=512)
-def fold_plan(g: Geometry, tile: Tile) -> tuple[Bands, np.ndarray]:
+def fold_plan(g: Geometry, dtype: np.dtype) -> FoldPlan:
     terms, T = g.KH * g.KW * g.IC // g.G, g.OC // g.G
-    most = min(2 * PIXELS, 2 * BOX // ((terms + T) * tile.dtype.itemsize))  # pixels of z and dy, both in the second-level cache
+    tile = min(menu(dtype), key=lambda entry: -(-terms // entry[0].MR) * entry[0].MR / entry[1])[0]  # spends least on broadcast terms
+    most = min(2 * PIXELS, 2 * BOX // ((terms + T) * dtype.itemsize))  # pixels of z and dy, both in the second-level cache
     rows = 1
     while rows < g.IH and _outputs(g, rows + 1) * g.OW <= most:
         rows += 1
@@ -52,8 +64,10 @@ def fold_plan(g: Geometry, tile: Tile) -> tuple[Bands, np.ndarray]:
     vectors = -(-_outputs(g, rows) * g.OW // tile.NR) * tile.NV
     step = (vectors + 1 - vectors % 2) * tile.LANES  # odd: rows an even number of cache lines apart would share a few sets of the cache
     height, width = (_outputs(g, rows) - 1) * g.SH + (g.KH - 1) * g.DH + 1, (g.OW - 1) * g.SW + (g.KW - 1) * g.DW + 1
-    bands = Bands(rows, -(-g.IH // rows), height, width, step, tile.MR, tile.NR, tile.LANES)
-    return bands, np.array([tuple(bands)], _RECORD)
+    bands = Bands(rows, -(-g.IH // rows), height, width, step, -(-terms // tile.MR), tile.MR, tile.NR, tile.LANES)
+    square, one = (Tile(MR, 1, tile.LANES, dtype) for MR in (tile.LANES, 1))
+    starts = np.arange(max(-(-T // tile.LANES) * tile.LANES, bands.P * tile.MR)) * step
+    return FoldPlan(bands, tile, square, one, np.array([tuple(bands)], _RECORD), np.arange(step) * g.OC, starts)
 
 
 def _outputs(g: Geometry, rows: int) -> int:
@@ -69,11 +83,11 @@ def fold_tile(terms: int, dtype: np.dtype) -> Tile:
 
 def fits(g: Geometry) -> bool:
     """Where rows of pixels are neighbours, bands share few outputs, and it was the faster way: few input channels, fewer where outputs have few."""
-    T, C, lanes = g.OC // g.G, g.IC // g.G, registers().bytes // 4
-    if g.SW > 1 or C > lanes * 2 // 3 or (C > 4 and 5 * C > T):
+    inputs, outputs, lanes = g.IC // g.G, g.OC // g.G, registers().bytes // 4
+    few = 3 * inputs <= 2 * lanes and (inputs <= 4 or 5 * inputs <= outputs)
+    if g.SW > 1 or not few:
         return False
-    single = np.dtype(np.float32)
-    rows = fold_plan(g, fold_tile(g.KH * g.KW * C, single))[0].rows
+    rows = fold_plan(g, np.dtype(np.float32)).bands.rows
     return 2 * _outputs(g, rows) <= 3 * rows or rows == g.IH
 
 
@@ -152,30 +166,28 @@ def fold_item(tile, square, one, item, dy, panels, dx, geometry, bands, at, rows
 
 
 @parallel
-def fold_all(tile, square, one, items, dy, panels, dx, geometry, bands, at, rows, turned, zs, boxes):
-    """Every input; each item owns some rows of one plane, each share of the items its scratch."""
-    shares = boxes.shape[0]
+def fold_all(tile, square, one, items, dy, panels, dx, geometry, bands, at, rows, scratch, box, z):
+    """Every input; each item owns some rows of one plane, each share of the items its scratch: a box, z and dy turned."""
+    shares = scratch.shape[0]
     for share in prange(shares):
+        own = scratch[share]
         for item in range(items * share // shares, items * (share + 1) // shares):
-            fold_item(tile, square, one, np.int64(item), dy, panels, dx, geometry, bands, at, rows, turned[share], zs[share], boxes[share])
+            fold_item(tile, square, one, np.int64(item), dy, panels, dx, geometry, bands, at, rows, own[box + z :], own[box : box + z], own[:box])
 
 
 def conv_input_grad(dy, w, dx, g: Geometry) -> None:
     T, C = g.OC // g.G, g.IC // g.G
-    terms = g.KH * g.KW * C
-    tile = fold_tile(terms, dy.dtype)
-    square, one = (Tile(MR, 1, tile.LANES, dy.dtype) for MR in (tile.LANES, 1))
-    b, record = fold_plan(g, tile)
-    P, wide = -(-terms // tile.MR), -(-T // tile.LANES) * tile.LANES
-    panels = memory.zeros((g.KD, g.G, P * tile.MR, T), dy.dtype)
+    plan = fold_plan(g, dy.dtype)
+    b, terms = plan.bands, g.KH * g.KW * C
+    panels = memory.zeros((g.KD, g.G, b.P * b.MR, T), dy.dtype)
     panels[:, :, :terms] = w.reshape(g.G, T, C, g.KD, g.KH * g.KW).transpose(3, 0, 4, 2, 1).reshape(g.KD, g.G, terms, T)
-    panels = np.ascontiguousarray(panels.reshape(g.KD, g.G, P, tile.MR, T).swapaxes(3, 4))
+    panels = np.ascontiguousarray(panels.reshape(g.KD, g.G, b.P, b.MR, T).swapaxes(3, 4))
     items = g.N * g.G * g.ID * b.down
-    sizes = wide * b.step, P * tile.MR * b.step, C * b.height * b.width
-    turned, zs, boxes = (memory.empty((shares(items), -(-size // 16) * 16), dy.dtype) for size in sizes)
+    box, z = memory.lines(C * b.height * b.width, dy.dtype), b.P * b.MR * b.step
+    scratch = memory.empty((shares(items), box + z + -(-T // b.LANES) * b.LANES * b.step), dy.dtype)
     fold_all(
-        g.flops, tile, square, one, items, channels_last(dy).reshape(-1), panels, channels_last(dx).reshape(-1), g.record(), record,
-        np.arange(b.step) * g.OC, np.arange(max(wide, P * tile.MR)) * b.step, turned, zs, boxes,
+        g.flops, plan.tile, plan.square, plan.one, items, channels_last(dy).reshape(-1), panels, channels_last(dx).reshape(-1), g.record(),
+        plan.record, plan.at, plan.rows, scratch, box, z,
     )  # fmt: skip
 
 

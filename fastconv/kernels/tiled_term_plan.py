@@ -40,7 +40,9 @@ class TermPlan(NamedTuple):
     plan: Plan
     tile: Tile
     row: Tile  # of one panel, for copies and the bias gradient
-    record: np.ndarray
+    cut: Cut
+    record: np.ndarray  # of the cut, for kernels
+    row_places: np.ndarray  # (pixels,): where in a panel of dy a pixel's row is
     places_a: np.ndarray  # (A * MR): a tile's numbers, seen from its pixel
     firsts_b: np.ndarray  # (B,): a tile's first number
     of_term: np.ndarray  # the sum of term k and channel t is number of_term[k] + of_channel[t] of a chunk's totals
@@ -81,8 +83,9 @@ def term_plan(g: Geometry, dtype: np.dtype) -> TermPlan:
     of_a, of_b = (of_channel, of_term) if choice == SWAPPED else (of_term, of_channel)
     of_a *= NR
     of_b[...] = of_b // NR * A * MR * NR + of_b % NR
-    record = np.array([tuple(Cut(MR, NR, A, B, choice, width, panels))], _RECORD)
-    return TermPlan(plan, tile, Tile(1, tile.NV, tile.LANES, dtype), record, places_a.ravel(), firsts_b, of_term, of_channel[:T])
+    cut, row = Cut(MR, NR, A, B, choice, width, panels), Tile(1, tile.NV, tile.LANES, dtype)
+    row_places = np.arange(plan.from_pixels.shape[1]) * width
+    return TermPlan(plan, tile, row, cut, np.array([tuple(cut)], _RECORD), row_places, places_a.ravel(), firsts_b, of_term, of_channel[:T])
 
 
 def tiles(runs: list[tuple[int, int]], width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -75,22 +75,22 @@ def weight_grad_item(
 
 
 @parallel
-def weight_grad(tile, row, parts, source, dy, totals, bias_totals, plan, from_pixels, to_pixels, cut, places_a, firsts_b, boxes, rows, row_places):
+def weight_grad(tile, row, parts, source, dy, totals, bias_totals, plan, from_pixels, to_pixels, cut, places_a, firsts_b, scratch, box, row_places):
     """Every chunk of the pixels, group and part of the tiles; each such item owns its sums in `totals`, each share of the items its scratch."""
     chunks, G = totals.shape[:2]
-    items, shares = chunks * G * parts, boxes.shape[0]
+    items, shares = chunks * G * parts, scratch.shape[0]
     for share in prange(shares):  # loop 6
         for item in range(items * share // shares, items * (share + 1) // shares):  # loop 5
             part, chunk, group = np.int64(item) % parts, np.int64(item) // parts // G, np.int64(item) // parts % G
             weight_grad_item(
                 tile, row, part, parts, chunk, group, source, dy, totals, bias_totals, plan, from_pixels, to_pixels, cut, places_a, firsts_b,
-                boxes[share], rows[share], row_places,
+                scratch[share, :box], scratch[share, box:], row_places,
             )  # fmt: skip
 
 
 @parallel
-def add_chunks(totals, of_term, of_channel, dw):
-    """dw[g, t, c, tap] = sum over chunks of totals[chunk, g, of_term[tap * C + c] + of_channel[t]], in order"""
+def add_chunks(totals, of_term, of_channel, dw, bias_totals, db):
+    """dw[g, t, c, tap] = sum over chunks of totals[chunk, g, of_term[tap * C + c] + of_channel[t]], in order; db alike, if it is not empty"""
     G, T, C, taps = dw.shape
     for item in prange(G * taps):
         g, tap = item // taps, item % taps
@@ -101,29 +101,33 @@ def add_chunks(totals, of_term, of_channel, dw):
                 for chunk in range(totals.shape[0]):
                     total += totals[chunk, g, at]
                 dw[g, t, c, tap] = total
+        if tap == 0:
+            for t in range(min(T, db.size)):
+                total = 0.0
+                for chunk in range(totals.shape[0]):
+                    total += bias_totals[0, chunk, g, t]
+                db[g * T + t] = total
 
 
 def conv_weight_grad(x, dy, dw, db, g: Geometry) -> None:
     """Shape-fixed chunks of the pixels, each with float64 totals; the tiles in parts where that makes more work items."""
     T, C = g.OC // g.G, g.IC // g.G
     terms = term_plan(g, x.dtype)
-    plan, tile, cut = terms.plan, terms.tile, terms.record[0]
-    pairs, most = int(cut["A"] * cut["B"]), plan.from_pixels.shape[1]
+    plan, tile, cut = terms.plan, terms.tile, terms.cut
+    pairs, width = cut.A * cut.B, cut.width * cut.panels
     size = pairs * tile.MR * tile.NR
     chunks = max(1, min(CHUNKS, plan.items // g.G, PARTIALS // (g.G * size * 8)))
     parts = -(-shares(pairs * chunks * g.G) // (chunks * g.G))  # each packs its boxes anew
     totals = memory.empty((chunks, g.G, size), np.float64)
-    width = int(cut["width"] * cut["panels"])
     bias_totals = memory.empty((parts, chunks, g.G, width), np.float64)
-    own = shares(chunks * g.G * parts)
-    boxes, rows = (memory.empty((own, -(-count // 16) * 16), x.dtype) for count in (plan.box + tile.MR + tile.NR, most * width + tile.MR))
+    box, rows = memory.lines(plan.box + tile.MR + tile.NR, x.dtype), memory.lines(len(terms.row_places) * width + tile.MR, x.dtype)
+    scratch = memory.empty((shares(chunks * g.G * parts), box + rows), x.dtype)
     weight_grad(
         g.flops, tile, terms.row, parts, channels_last(x).reshape(-1), channels_last(dy).reshape(-1), totals, bias_totals,
-        plan.record, plan.from_pixels, plan.to_pixels, terms.record, terms.places_a, terms.firsts_b, boxes, rows, np.arange(most) * cut["width"],
+        plan.record, plan.from_pixels, plan.to_pixels, terms.record, terms.places_a, terms.firsts_b, scratch, box, terms.row_places,
     )  # fmt: skip
-    add_chunks(totals.size, totals, terms.of_term, terms.of_channel, dw.reshape(g.G, T, C, g.taps))
-    if db is not None:
-        db.reshape(g.G, T)[...] = bias_totals[0, :, :, :T].sum(axis=0)
+    db = np.empty(0, x.dtype) if db is None else db
+    add_chunks(totals.size, totals, terms.of_term, terms.of_channel, dw.reshape(g.G, T, C, g.taps), bias_totals, db)
 
 
 def roundings(g: Geometry, dtype: np.dtype) -> int:
