@@ -1,7 +1,7 @@
 """The layers of `bench/shapes/*.txt`: the one place that reads them, draws their operands and knows their exact results.
 
-A line is `n ic ih oc k s p`, then any of the words `groups=4 dilation=2 rank=1 dtype=float64`; # starts a comment. ih is the extent
-of every spatial axis, k, s, p and the dilation hold for all of them; rank 2 and float32 go without saying.
+A line is `n ic ih oc k s p`, then any of the words `groups=4 dilation=2 rank=1 dtype=float64 transposed=1`; # starts a comment. ih is the
+extent of every spatial axis, k, s, p and the dilation hold for all of them; rank 2 and float32 go without saying.
 """
 
 from itertools import product
@@ -10,17 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Geometry, conv_geometry
+from fastconv.geometry import Geometry, conv_geometry, transposed_geometry
 
 PASSES = ("forward", "input_grad", "weight_grad")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}  # of ||result - exact|| / ||exact||
-FORM = "n ic ih oc k s p [groups=...] [dilation=...] [rank=1|2|3] [dtype=float32|float64]"
+FORM = "n ic ih oc k s p [groups=...] [dilation=...] [rank=1|2|3] [dtype=float32|float64] [transposed=0|1]"
 
 
 class Layer(NamedTuple):
     line: str
-    g: Geometry
+    g: Geometry  # transposed: of the convolution that leads back, from y to x
     dtype: np.dtype
+    transposed: bool
 
     @property
     def words(self) -> dict[str, int]:
@@ -30,7 +31,12 @@ class Layer(NamedTuple):
     def operands(self) -> tuple[np.ndarray, ...]:
         """x, w, b, dy: normal numbers, the same in every process."""
         draw = np.random.default_rng(0).standard_normal
-        return tuple(draw(shape, self.dtype) for shape in (self.g.input_shape, self.g.weight_shape, (self.g.OC,), self.g.output_shape))
+        x, y = (self.g.output_shape, self.g.input_shape) if self.transposed else (self.g.input_shape, self.g.output_shape)
+        return tuple(draw(shape, self.dtype) for shape in (x, self.g.weight_shape, (y[1],), y))
+
+    def operation(self, name: str) -> str:
+        """The row of the kernels' table that a pass runs."""
+        return "conv_" + (name if not self.transposed else {"forward": "input_grad", "input_grad": "forward"}.get(name, name))
 
     def with_images(self, n: int) -> "Layer":
         return parse(" ".join([str(n), *self.line.split()[1:]]))
@@ -43,12 +49,17 @@ def parse(line: str, where: str = "layer") -> Layer:
     try:
         n, ic, ih, oc, k, s, p = map(int, numbers)
         dtype = np.dtype(words.pop("dtype", "float32"))
-        rank, dilation, groups = (int(words.pop(name, usual)) for name, usual in (("rank", 2), ("dilation", 1), ("groups", 1)))
-        if words or dtype.name not in TOLERANCE or ic % groups or oc % groups:
+        usual = ("rank", 2), ("dilation", 1), ("groups", 1), ("transposed", 0)
+        rank, dilation, groups, transposed = (int(words.pop(name, value)) for name, value in usual)
+        if words or dtype.name not in TOLERANCE or ic % groups or oc % groups or transposed not in (0, 1):
             raise ValueError
     except (ValueError, TypeError, ZeroDivisionError):
         raise ValueError(f"{where}: expected {FORM}, groups dividing ic and oc; got {line!r}") from None
-    return Layer(" ".join(given), conv_geometry(where, n, ic, oc, (ih,) * rank, (k,) * rank, s, p, dilation, groups), dtype)
+    if transposed:
+        g = transposed_geometry(where, n, ic, oc, (ih,) * rank, (k,) * rank, s, p, 0, None, dilation, groups)
+    else:
+        g = conv_geometry(where, n, ic, oc, (ih,) * rank, (k,) * rank, s, p, dilation, groups)
+    return Layer(" ".join(given), g, dtype, bool(transposed))
 
 
 def read(path: Path) -> list[Layer]:
@@ -64,6 +75,8 @@ def exact(layer: Layer) -> dict[str, tuple[np.ndarray, ...]]:
     """y, dx and (dw, db) in float64: a sum over the taps of matrix products, as plain as NumPy has it."""
     g = layer.g
     x, w, b, dy = (operand.astype(np.float64) for operand in layer.operands())
+    db = dy.sum((0, *range(2, dy.ndim)))
+    x, dy = (dy, x) if layer.transposed else (x, dy)
     pads = ((g.PD, g.QD), (g.PH, g.QH), (g.PW, g.QW))
     x = np.pad(x.reshape(g.N, g.G, g.IC // g.G, g.ID, g.IH, g.IW), ((0, 0),) * 3 + pads)
     w = w.reshape(g.G, g.OC // g.G, g.IC // g.G, g.KD, g.KH, g.KW)
@@ -76,10 +89,11 @@ def exact(layer: Layer) -> dict[str, tuple[np.ndarray, ...]]:
         y += weights @ inputs
         dx[seen] += (weights.swapaxes(1, 2) @ dy).reshape(x[seen].shape)
         dw[..., kd, kh, kw] = (dy @ inputs.swapaxes(2, 3)).sum(0)
-    y += b.reshape(g.G, -1, 1)
     dx = dx[..., g.PD : g.PD + g.ID, g.PH : g.PH + g.IH, g.PW : g.PW + g.IW]
-    weight_grads = dw.reshape(g.weight_shape), dy.sum((0, 3)).ravel()
-    return {"forward": (y.reshape(g.output_shape),), "input_grad": (dx.reshape(g.input_shape),), "weight_grad": weight_grads}
+    y, dx = y.reshape(g.output_shape), dx.reshape(g.input_shape)
+    y, dx = (dx, y) if layer.transposed else (y, dx)
+    y += b.reshape(-1, *(1,) * g.rank)
+    return {"forward": (y,), "input_grad": (dx,), "weight_grad": (dw.reshape(g.weight_shape), db)}
 
 
 def error(found: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...]) -> float:

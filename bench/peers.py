@@ -50,7 +50,8 @@ class Ours(Peer):
 
     def calls(self, layer):
         ops, words = self.fc.ops, layer.words
-        forward, input_grad, weight_grad = (getattr(ops, f"conv{layer.g.rank}d{end}") for end in ("", "_input_grad", "_weight_grad"))
+        op = f"conv_transpose{layer.g.rank}d" if layer.transposed else f"conv{layer.g.rank}d"
+        forward, input_grad, weight_grad = (getattr(ops, op + end) for end in ("", "_input_grad", "_weight_grad"))
         x, w, b, dy = layer.operands()
         x, dy = self._as_layers_meet_it(x), self._as_layers_meet_it(dy)
         return {
@@ -89,12 +90,13 @@ class Torch(Peer):
         # clone: from PyTorch's own allocator, whose arrays start on cache lines
         x, w, b, dy = (torch.from_numpy(a).clone() for a in layer.operands())
         x, w, dy = (a.to(**self.layout(layer)) if self.layout(layer) else a for a in (x, w, dy))
-        forward, backward = getattr(torch.nn.functional, f"conv{rank}d"), torch.ops.aten.convolution_backward
-        words = dy, x, w, [layer.g.OC], [S] * rank, [P] * rank, [D] * rank, False, [0] * rank, G
+        words = [S] * rank, [P] * rank, [D] * rank, layer.transposed, [0] * rank, G
+        forward, backward = torch.convolution, torch.ops.aten.convolution_backward
+        grads = dy, x, w, [b.numel()], *words
         return {
-            "forward": lambda: forward(x, w, b, S, P, D, G),
-            "input_grad": lambda: backward(*words, [True, False, False])[0],
-            "weight_grad": lambda: backward(*words, [False, True, True])[1:],
+            "forward": lambda: forward(x, w, b, *words),
+            "input_grad": lambda: backward(*grads, [True, False, False])[0],
+            "weight_grad": lambda: backward(*grads, [False, True, True])[1:],
         }
 
     def arrays(self, result):
@@ -115,6 +117,10 @@ class TorchChannelsLast(Torch):
 class Im2col(Peer):
     label = "im2col + NumPy"
     version = ""  # NumPy's stands in every report
+
+    @staticmethod
+    def fits(layer):
+        return not layer.transposed
 
     def calls(self, layer):
         x, w, b, dy = layer.operands()

@@ -1,6 +1,7 @@
 """The report of `python -m bench`: shapes, statistics, texts, and a whole run against NumPy."""
 
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from bench.timing import Pairs
 from bench.worker import Worker
 
 LINES = ["2 3 9 8 3 2 1", "2 8 9 8 3 1 2 groups=4 dilation=2", "2 4 17 6 3 2 1 rank=1", "1 2 5 3 3 1 1 rank=3 dtype=float64"]
+TRANSPOSED = "2 6 5 8 3 2 1 groups=2 transposed=1"
 MACHINE = report.Machine("Some CPU", "16 float32", 2, ["fastconv 0", "PyTorch 9"], {1: 100.0, 2: 190.0})
 
 
@@ -31,15 +33,16 @@ def test_a_file_of_shapes(tmp_path):
     assert (odd.g.weight_shape, odd.dtype) == ((8, 2, 3), np.float64)
 
 
-@pytest.mark.parametrize("end", ["3 2", "3 2 1 1", "3 2 x", "3 2 1 groups=5", "3 2 1 group=3", "3 2 1 dtype=int8", "3 2 1 groups=3 1"])
+@pytest.mark.parametrize(
+    "end", ["3 2", "3 2 1 1", "3 2 x", "3 2 1 groups=5", "3 2 1 group=3", "3 2 1 dtype=int8", "3 2 1 groups=3 1", "3 2 1 transposed=2"]
+)
 def test_a_line_that_is_no_layer_is_named(tmp_path, end):
     (tmp_path / "bad.txt").write_text(f"# first\n2 3 9 8 {end}\n")
     with pytest.raises(ValueError, match=rf"^bad\.txt:2: expected n ic ih oc k s p .*got '2 3 9 8 {end}'"):
         read(tmp_path / "bad.txt")
 
 
-@pytest.mark.parametrize("line", LINES)
-@pytest.mark.parametrize("kind", [Ours, Im2col])
+@pytest.mark.parametrize(("kind", "line"), [*product((Ours, Im2col), LINES), (Ours, TRANSPOSED)])
 def test_those_who_compute_agree_with_the_sum_over_taps(kind, line):
     layer, peer = parse(line), kind(1)
     right = exact(layer)

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry
 from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_fold, tiled_weight_grad
+from fastconv.kernels.selfcheck import vectors_work
 from fastconv.kernels.tiled_plan import fits
 
 
@@ -86,6 +87,8 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     ),
 }
 
+WITHOUT_VECTORS = ("plain", "reference")
+
 _chosen: ContextVar[str] = ContextVar("algorithm", default="auto")
 
 
@@ -110,7 +113,10 @@ def algorithm(name: str) -> Iterator[None]:
 
 
 def pick(operation: str, g: Geometry) -> Algorithm:
-    """The row to run: the chosen name if it fits, else the first that fits."""
+    """The row to run: the chosen name if it fits, else the first that fits; without vectors where they do not work."""
     fitting = [row for row in OPERATIONS[operation] if row.fits(g)]
     wanted = _chosen.get()
-    return next((row for row in fitting if row.name == wanted), fitting[0])
+    row = next((row for row in fitting if row.name == wanted), fitting[0])
+    if row.name in WITHOUT_VECTORS or vectors_work():
+        return row
+    return next(row for row in fitting if row.name in WITHOUT_VECTORS)

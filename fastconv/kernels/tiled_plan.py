@@ -58,6 +58,7 @@ class Extents(NamedTuple):
     packed: bool
 
 
+ITEMS = 16  # of work at least, where there are so many rows
 SPARSEST = 4  # cells of a box for each one that an output reads: dilation 2 is worth packing
 LARGEST_BOX = 1 << 20  # bytes of what a single output may need
 
@@ -122,7 +123,8 @@ def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, i
     rows = 1
     while rows < h.count and (rows + 1) * columns <= most[0] and small(1, rows + 1, columns):
         rows += 1
-    rows = -(-h.count // -(-h.count // rows))  # evenly
+    least = -(-ITEMS // (g.N * g.G * d.count * -(-w.count // columns)))  # bands of an image, for threads that share few images
+    rows = -(-h.count // max(-(-h.count // rows), min(least, h.count)))  # evenly
     images = 1
     if (d.count, rows, columns) == (1, h.count, w.count):
         while images < g.N and (images + 1) * rows * columns <= most[1] and small(images + 1, rows, columns):

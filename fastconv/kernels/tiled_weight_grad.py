@@ -16,6 +16,7 @@ from fastconv.kernels.vectors import add_row, add_wide, fma, fma_run, move_row, 
 from fastconv.kernels.walk import channels_last
 
 CHUNKS = 16  # of the pixels
+ADDED = 4096  # numbers of an item when chunks are added up
 PARTIALS = 2 << 20  # bytes that the chunks' sums may take together: adding them up costs their memory's speed
 
 
@@ -89,24 +90,33 @@ def weight_grad(tile, row, parts, source, dy, totals, bias_totals, plan, from_pi
 
 
 @parallel
-def add_chunks(totals, of_term, of_channel, dw, bias_totals, db):
-    """dw[g, t, c, tap] = sum over chunks of totals[chunk, g, of_term[tap * C + c] + of_channel[t]], in order; db alike, if it is not empty"""
+def add_chunks(totals, bias_totals):
+    """totals[0] += totals[1], then totals[2], ...; bias_totals[0] alike"""
+    chunks, G, size = totals.shape
+    blocks = -(-size // ADDED)
+    for item in prange(G * blocks):
+        g, first = item // blocks, item % blocks * ADDED
+        sums = totals[0, g, first : first + ADDED]
+        for chunk in range(1, chunks):
+            more = totals[chunk, g, first : first + ADDED]
+            for i in range(len(sums)):
+                sums[i] += more[i]
+        if first == 0:
+            for chunk in range(1, chunks):
+                for t in range(bias_totals.shape[3]):
+                    bias_totals[0, 0, g, t] += bias_totals[0, chunk, g, t]
+
+
+@parallel
+def deal_out(totals, of_term, of_channel, dw):
+    """dw[g, t, c, tap] = totals[g, of_term[tap * C + c] + of_channel[t]]"""
     G, T, C, taps = dw.shape
-    for item in prange(G * taps):
-        g, tap = item // taps, item % taps
+    for item in prange(G * T):
+        g, t = item // T, item % T
+        numbers = totals[g, of_channel[t] :]
         for c in range(C):
-            for t in range(T):
-                at = of_term[tap * C + c] + of_channel[t]
-                total = 0.0
-                for chunk in range(totals.shape[0]):
-                    total += totals[chunk, g, at]
-                dw[g, t, c, tap] = total
-        if tap == 0:
-            for t in range(min(T, db.size)):
-                total = 0.0
-                for chunk in range(totals.shape[0]):
-                    total += bias_totals[0, chunk, g, t]
-                db[g * T + t] = total
+            for tap in range(taps):
+                dw[g, t, c, tap] = numbers[of_term[tap * C + c]]
 
 
 def conv_weight_grad(x, dy, dw, db, g: Geometry) -> None:
@@ -126,8 +136,11 @@ def conv_weight_grad(x, dy, dw, db, g: Geometry) -> None:
         g.flops, tile, terms.row, parts, channels_last(x).reshape(-1), channels_last(dy).reshape(-1), totals, bias_totals,
         plan.record, plan.from_pixels, plan.to_pixels, terms.record, terms.places_a, terms.firsts_b, scratch, box, terms.row_places,
     )  # fmt: skip
-    db = np.empty(0, x.dtype) if db is None else db
-    add_chunks(totals.size, totals, terms.of_term, terms.of_channel, dw.reshape(g.G, T, C, g.taps), bias_totals, db)
+    if chunks > 1:
+        add_chunks(totals.size, totals, bias_totals)
+    deal_out(dw.size, totals[0], terms.of_term, terms.of_channel, dw.reshape(g.G, T, C, g.taps))
+    if db is not None:
+        db.reshape(g.G, T)[...] = bias_totals[0, 0, :, :T]
 
 
 def roundings(g: Geometry, dtype: np.dtype) -> int:
