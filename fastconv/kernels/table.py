@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Geometry
+from fastconv import memory
+from fastconv.geometry import Geometry, reads, repeats
 from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_weight_grad
+from fastconv.kernels.fold import fold
 from fastconv.kernels.tiled_plan import fits
 
 
@@ -23,12 +25,33 @@ class Algorithm(NamedTuple):
     fits: Callable[[Geometry], bool] = lambda g: True
 
 
-def _textbook(kernel) -> Callable[..., None]:
+def _textbook(kernel, tables=lambda g: ()) -> Callable[..., None]:
     def run(*arrays_and_geometry):
         *arrays, g = arrays_and_geometry
-        kernel(*arrays, g.record())
+        kernel(*arrays, g.record(), *tables(g))
 
     return run
+
+
+def _sources(g: Geometry) -> tuple[np.ndarray, ...]:
+    return reads(g)[:3]
+
+
+def _any_padding(row: Algorithm) -> Algorithm:
+    """An input gradient for every padding mode from one for zeros: of the padded input, then folded back onto the input."""
+
+    def run(dy, w, dx, g):
+        if g.padding_mode == "zeros":
+            row.run(dy, w, dx, g)
+        else:
+            padded = memory.channels_last((g.N, g.IC, *g.padded[2:5]), dx.dtype)
+            row.run(dy, w, padded, g.padded)
+            fold(padded, dx, g)
+
+    def roundings(g, dtype):
+        return row.roundings(g, dtype) if g.padding_mode == "zeros" else row.roundings(g.padded, dtype) + repeats(g) - 1
+
+    return row._replace(run=run, roundings=roundings)
 
 
 def _positions(g: Geometry) -> int:
@@ -40,17 +63,17 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
         Algorithm("direct", tiled.conv_forward, tiled.forward_roundings, fits),
         Algorithm("plain", plain.conv_forward, plain.forward_roundings),
-        Algorithm("reference", _textbook(textbook.conv_forward), lambda g, dtype: g.taps * g.IC // g.G + 1),
+        Algorithm("reference", _textbook(textbook.conv_forward, _sources), lambda g, dtype: g.taps * g.IC // g.G + 1),
     ),
     "conv_input_grad": (
-        Algorithm("direct", tiled.conv_input_grad, tiled.input_grad_roundings, fits),
-        Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings),
-        Algorithm("reference", _textbook(textbook.conv_input_grad), lambda g, dtype: g.taps * g.OC // g.G + 1),
+        _any_padding(Algorithm("direct", tiled.conv_input_grad, tiled.input_grad_roundings, fits)),
+        _any_padding(Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings)),
+        Algorithm("reference", _textbook(textbook.conv_input_grad, _sources), lambda g, dtype: repeats(g) * g.taps * g.OC // g.G + 1),
     ),
     "conv_weight_grad": (
         Algorithm("direct", tiled_weight_grad.conv_weight_grad, tiled_weight_grad.roundings, fits),
         Algorithm("plain", plain.conv_weight_grad, plain.weight_grad_roundings),
-        Algorithm("reference", _textbook(textbook.conv_weight_grad), lambda g, dtype: _positions(g) + 1),
+        Algorithm("reference", _textbook(textbook.conv_weight_grad, _sources), lambda g, dtype: _positions(g) + 1),
     ),
     "bias_grad": (
         Algorithm("plain", lambda dy, db, g: plain.bias_grad(dy, db), plain.bias_grad_roundings),

@@ -23,7 +23,7 @@ PARTIALS = 2 << 20  # bytes that the chunks' sums may take together: adding them
 
 
 @serial
-def weight_grad_item(tile, MR, part, parts, chunk, group, source, dy, partials, plan, from_pixels, to_pixels, firsts, box, panel, panel_rows):
+def weight_grad_item(tile, MR, part, parts, chunk, group, source, dy, partials, plan, cells, from_pixels, to_pixels, firsts, box, panel, panel_rows):
     """Some of the terms in one group, over one chunk of the pixels: totals[p, tile, m, c] = sum over pixels of x[pixel, m] * dy[pixel, c]"""
     g = plan[0]
     chunks, G, P, rows, NR = partials.shape
@@ -34,7 +34,7 @@ def weight_grad_item(tile, MR, part, parts, chunk, group, source, dy, partials, 
     for band in range(low, high):  # loop 5: the chunk's bands, each packed once
         inside = g.JD * g.down * g.across
         _, n, jd, jh, jw, pixels, narrow = corner((band // inside * G + group) * inside + band % inside, plan)
-        inputs = inputs_of(group, n, jd, jh, jw, source, plan, box)
+        inputs = inputs_of(group, n, jd, jh, jw, source, plan, cells, box)
         outputs = outputs_of(group, n, jd, jh, jw, dy, plan)
         for first in range(0, pixels, BLOCK):  # loop 4: at most 64 pixels, then the sums go into the float64 totals
             count = min(BLOCK, pixels - first)
@@ -57,7 +57,7 @@ def weight_grad_item(tile, MR, part, parts, chunk, group, source, dy, partials, 
 
 
 @parallel
-def weight_grad(tile, MR, parts, source, dy, partials, plan, from_pixels, to_pixels, firsts, boxes, panels, panel_rows):
+def weight_grad(tile, MR, parts, source, dy, partials, plan, cells, from_pixels, to_pixels, firsts, boxes, panels, panel_rows):
     """Every chunk of the pixels, group and part of the terms; each such item owns its sums in `partials`."""
     chunks, G = partials.shape[:2]
     items, shares = chunks * G * parts, boxes.shape[0]
@@ -65,7 +65,7 @@ def weight_grad(tile, MR, parts, source, dy, partials, plan, from_pixels, to_pix
         for item in range(items * share // shares, items * (share + 1) // shares):  # loop 6
             part, chunk, group = np.int64(item) % parts, np.int64(item) // parts // G, np.int64(item) // parts % G
             weight_grad_item(
-                tile, MR, part, parts, chunk, group, source, dy, partials, plan, from_pixels, to_pixels, firsts,
+                tile, MR, part, parts, chunk, group, source, dy, partials, plan, cells, from_pixels, to_pixels, firsts,
                 boxes[share], panels[share], panel_rows,
             )  # fmt: skip
 
@@ -97,7 +97,7 @@ def conv_weight_grad(x, dy, dw, g: Geometry) -> None:
     boxes, panels = (memory.empty((shares(chunks * g.G * parts), size), x.dtype) for size in (plan.box + tile.MR, BLOCK * tile.NR))
     weight_grad(
         g.flops, tile, tile.MR, parts, channels_last(x).reshape(-1), channels_last(dy).reshape(-1), partials,
-        plan.record, plan.from_pixels, plan.to_pixels, firsts, boxes, panels, np.arange(BLOCK) * tile.NR,
+        plan.record, plan.cells, plan.from_pixels, plan.to_pixels, firsts, boxes, panels, np.arange(BLOCK) * tile.NR,
     )  # fmt: skip
     sums = np.empty((g.G, T, len(rows)), x.dtype)
     add_chunks(partials.size, partials, rows, sums)
