@@ -111,9 +111,8 @@ def check_terms(g, itemsize: int, MR: int) -> Plan:
 
 def check_tables(g, itemsize: int) -> None:
     check_lines(g)
-    zeros = g if g.padding_mode == "zeros" else g.padded  # the input gradient of the other modes is folded
-    forward, input_grad = tiled_plan.forward_plans(g, itemsize), tiled_plan.backward_plans.__wrapped__(zeros, itemsize)
-    passes = (g, False, forward), (zeros, True, input_grad), *((g, False, [check_terms(g, itemsize, MR)]) for MR in (1, 4, 14))
+    forward, input_grad = tiled_plan.forward_plans(g, itemsize), tiled_plan.backward_plans.__wrapped__(g.padded, itemsize)
+    passes = (g, False, forward), (g.padded, True, input_grad), *((g, False, [check_terms(g, itemsize, MR)]) for MR in (1, 4, 14))
     for g, backward, plans in passes:
         target = (g.N, *g[2:5], g.IC) if backward else (g.N, *g[6:9], g.OC)
         owners = np.zeros(prod(target), int)

@@ -5,13 +5,13 @@ import pytest
 from geometries import CONVOLUTIONS, DTYPES, normals
 
 from fastconv import ops
-from fastconv.kernels import fold, host, items, packing, tiled_convolution, tiled_weight_grad
+from fastconv.kernels import host, items, packing, padding, tiled_convolution, tiled_weight_grad
 from fastconv.kernels.policy import Parallel
 
 
 def specialisations() -> dict[str, int]:
     """How many signatures each kernel of the direct convolution has, compiled now or read from the disk."""
-    modules = fold, items, packing, tiled_convolution, tiled_weight_grad
+    modules = items, packing, padding, tiled_convolution, tiled_weight_grad
     counts = {}
     for name, kernel in ((name, kernel) for module in modules for name, kernel in vars(module).items()):
         for dispatcher in (kernel.threaded, kernel.twin) if isinstance(kernel, Parallel) else (kernel,):

@@ -73,7 +73,9 @@ class Geometry(NamedTuple):
 
     @property
     def padded(self) -> "Geometry":
-        """The same convolution of an input that brings its padding along."""
+        """The same convolution of an input that brings the copies in its padding along; itself where zeros are all that is padded."""
+        if self.padding_mode == "zeros":
+            return self
         ID, IH, IW = self.PD + self.ID + self.QD, self.PH + self.IH + self.QH, self.PW + self.IW + self.QW
         return self._replace(ID=ID, IH=IH, IW=IW, PD=0, PH=0, PW=0, QD=0, QH=0, QW=0, padding_mode="zeros")
 

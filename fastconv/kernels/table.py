@@ -14,7 +14,7 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry, reads, repeats
 from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_weight_grad
-from fastconv.kernels.fold import fold
+from fastconv.kernels.padding import fold_padding
 from fastconv.kernels.tiled_plan import fits
 
 
@@ -46,12 +46,12 @@ def _any_padding(row: Algorithm) -> Algorithm:
         else:
             padded = memory.channels_last((g.N, g.IC, *g.padded[2:5]), dx.dtype)
             row.run(dy, w, padded, g.padded)
-            fold(padded, dx, g)
+            fold_padding(padded, dx, g)
 
     def roundings(g, dtype):
-        return row.roundings(g, dtype) if g.padding_mode == "zeros" else row.roundings(g.padded, dtype) + repeats(g) - 1
+        return row.roundings(g.padded, dtype) + repeats(g) - 1
 
-    return row._replace(run=run, roundings=roundings)
+    return row._replace(run=run, roundings=roundings, fits=lambda g: row.fits(g.padded))
 
 
 def _positions(g: Geometry) -> int:

@@ -32,6 +32,6 @@ def fold_rows(padded, dx, depth, row, column):
         fold_row(np.int64(item), padded, dx, depth, row, column)
 
 
-def fold(padded, dx, g: Geometry) -> None:
+def fold_padding(padded, dx, g: Geometry) -> None:
     """dx (N, IC, ID, IH, IW) from the gradient of the input with its padding, which may have cells behind the last that is read."""
     fold_rows(padded.size, channels_last(padded), channels_last(dx), *reads(g)[:3])
