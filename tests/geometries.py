@@ -8,6 +8,7 @@ from fastconv import ops
 from fastconv.geometry import Geometry, conv_geometry, pool_geometry
 
 DTYPES = (np.float32, np.float64)
+NUMPYS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # padding modes in `np.pad`
 ROUNDOFF = {np.float32: 2.0**-24, np.float64: 2.0**-53}  # u of SEMANTICS.md
 
 
@@ -24,7 +25,7 @@ class Convolution(NamedTuple):
     name: str
     x: tuple[int, ...]  # (N, IC, spatial...)
     w: tuple[int, ...]  # (OC, IC/groups, kernel...)
-    words: dict = {}  # noqa: RUF012  # a caller's stride, padding, dilation, groups; never changed
+    words: dict = {}  # noqa: RUF012  # a caller's stride, padding, dilation, groups, padding_mode; never changed
 
     @property
     def rank(self) -> int:
@@ -79,6 +80,14 @@ CONVOLUTIONS = tuple(
         ("many pixels", (3, 2, 20, 21), (3, 2, 3, 3), {"padding": 1}),  # over 4 chunks of the weight gradient
         ("bands of rows, few channels", (1, 2, 45, 37), (5, 2, 3, 4), {"padding": ((3, 1), (0, 2)), "stride": (2, 1)}),
         ("few channels and outputs", (2, 1, 40, 40), (40, 1, 5, 3), {"padding": 2, "dilation": (1, 2)}),
+        ("reflect", (2, 3, 6, 5), (4, 3, 3, 3), {"padding": 1, "padding_mode": "reflect"}),
+        ("reflect, groups", (2, 4, 4, 3), (6, 2, 3, 2), {"padding": ((3, 0), (1, 2)), "stride": (2, 1), "groups": 2, "padding_mode": "reflect"}),
+        ("replicate, padding over kernel and extent", (1, 2, 3, 2), (3, 2, 2, 2), {"padding": ((4, 5), (2, 4)), "padding_mode": "replicate"}),
+        ("replicate, same, dilation", (1, 2, 6, 7), (3, 2, 2, 3), {"padding": "same", "dilation": (3, 2), "padding_mode": "replicate"}),
+        ("circular, the whole input again", (1, 3, 2, 5), (4, 3, 2, 3), {"padding": ((2, 1), (0, 5)), "stride": (1, 2), "padding_mode": "circular"}),
+        ("circular, 33 and 45 channels", (1, 33, 5, 4), (45, 33, 3, 3), {"padding": 1, "padding_mode": "circular"}),
+        ("1-D, circular, same", (2, 3, 9), (4, 3, 4), {"padding": "same", "padding_mode": "circular"}),
+        ("3-D, replicate and groups", (1, 4, 4, 3, 5), (6, 2, 3, 2, 2), {"padding": (1, 0, 2), "groups": 2, "padding_mode": "replicate"}),
         ("1-D", (3, 4, 17), (6, 2, 4), {"groups": 2, "stride": 2, "padding": ((1, 2),)}),
         ("1-D same", (2, 3, 10), (4, 3, 4), {"padding": "same"}),
         ("3-D", (2, 3, 4, 5, 3), (4, 3, 2, 3, 2), {"padding": (1, 0, 1), "stride": (1, 2, 1)}),

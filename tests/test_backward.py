@@ -8,6 +8,7 @@ from fastconv import layers, losses, optim
 ALL = [
     (lambda: layers.Conv1d(2, 3, 3), (2, 2, 6)),
     (lambda: layers.Conv2d(2, 3, 3), (2, 2, 6, 5)),
+    (lambda: layers.Conv2d(2, 3, 3, padding=1, padding_mode="replicate"), (2, 2, 6, 5)),
     (lambda: layers.Conv3d(2, 3, 2), (2, 2, 3, 4, 3)),
     (lambda: layers.MaxPool1d(2), (2, 2, 6)),
     (lambda: layers.MaxPool2d(2), (2, 2, 6, 4)),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.signal
-from geometries import CONVOLUTIONS, DTYPES, ROUNDOFF, Convolution, integers, normals
+from geometries import CONVOLUTIONS, DTYPES, NUMPYS, ROUNDOFF, Convolution, integers, normals
 
 import fastconv as fc
 from fastconv import ops
@@ -112,7 +112,7 @@ def test_error_bound_where_every_addition_rounds(operation, algorithm, dtype):
 def correlated(x, w, g: Geometry):
     """The forward pass by scipy: pad the input, put zeros between the taps, correlate all, keep every stride-th."""
     pads = [(0, 0), (0, 0), (g.PD, g.QD), (g.PH, g.QH), (g.PW, g.QW)]
-    x = np.pad(x.reshape(g.N, g.IC, g.ID, g.IH, g.IW), pads)
+    x = np.pad(x.reshape(g.N, g.IC, g.ID, g.IH, g.IW), pads, NUMPYS[g.padding_mode])
     taps = w.reshape(g.OC, g.IC // g.G, g.KD, g.KH, g.KW)
     spread = np.zeros((*taps.shape[:2], g.DD * (g.KD - 1) + 1, g.DH * (g.KH - 1) + 1, g.DW * (g.KW - 1) + 1))
     spread[:, :, :: g.DD, :: g.DH, :: g.DW] = taps

@@ -10,6 +10,7 @@ from fastconv import ops
 
 CONV = {case.name: case for case in CONVOLUTIONS}
 THREADED = Convolution("", (4, 5, 16, 15), (9, 5, 3, 3), {"padding": 1, "stride": (1, 2)})  # work enough for two threads
+MIRRORED = Convolution("", (3, 5, 13, 12), (9, 5, 3, 3), {"padding": ((2, 1), (0, 3)), "padding_mode": "reflect"})
 PAST_ONE_PATCH = Convolution("", (3, 5, 7, 9), (34, 5, 3, 3), {"padding": 1})  # an image is no multiple of 32 pixels
 
 
@@ -97,7 +98,7 @@ def test_memory_mapped(tmp_path):
         np.testing.assert_array_equal(np.load(tmp_path / f"{i}.npy"), a)
 
 
-@pytest.mark.parametrize("case", [PAST_ONE_PATCH, CONV["600 input channels, 2 groups"]._replace(x=(3, 600, 2, 3)), CONV["1-D"]])
+@pytest.mark.parametrize("case", [PAST_ONE_PATCH, CONV["600 input channels, 2 groups"]._replace(x=(3, 600, 2, 3)), CONV["1-D"], MIRRORED])
 def test_an_image_does_not_depend_on_its_batch(case):
     """SEMANTICS, accuracy: conv(x)[i] == conv(x[i:i+1])[0], to the bit; the input gradient alike."""
     x, w, b, dy = case.draw(normals, np.float32)
@@ -109,7 +110,7 @@ def test_an_image_does_not_depend_on_its_batch(case):
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs a pool of two threads")
-@pytest.mark.parametrize("case", [THREADED, CONV["many pixels"], CONV["33 and 45 channels"]], ids=["strided", "many pixels", "wide"])
+@pytest.mark.parametrize("case", [THREADED, CONV["many pixels"], CONV["33 and 45 channels"], MIRRORED], ids=("strided", "many", "wide", "mirrored"))
 def test_any_number_of_threads(case):
     """SEMANTICS, accuracy: the same bits for any thread count and in repeated runs."""
     drawn, pool = case.draw(normals, np.float32), pooling_of(case)
@@ -120,7 +121,7 @@ def test_any_number_of_threads(case):
         assert_same_bits(results(case, pool, *drawn), alone)
 
 
-@pytest.mark.parametrize("case", [CONV["3x3"], CONV["1-D"], CONV["3-D groups"]], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [CONV["3x3"], CONV["1-D"], CONV["3-D groups"], CONV["reflect"]], ids=lambda case: case.name)
 def test_an_empty_batch(case):
     """SEMANTICS, convolution: N = 0 gives an empty result and zero gradients."""
     case = case._replace(x=(0, *case.x[1:]))

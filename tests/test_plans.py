@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from geometries import CONVOLUTIONS, Convolution
+from geometries import CONVOLUTIONS, NUMPYS, Convolution
 from hypothesis import given
 from hypothesis import strategies as st
 from test_random_geometries import convolutions, lawful
@@ -70,9 +70,13 @@ def items(plan: Plan):
             box = np.full((e.BN, e.BD, e.BH, e.BW, e.C), -2)  # behind the last image nobody writes
             assert box.size == plan.box
             box[: e.N - n] = -1
-            cells = [low + np.arange(length) for low, length in zip(corner, box.shape)]
-            inside = [np.flatnonzero((cell >= 0) & (cell < extent)) for cell, extent in zip(cells, extents)]
-            box[np.ix_(*inside)] = source[np.ix_(*(cell[real] for cell, real in zip(cells, inside)))]
+            images, *cells, channels = (low + np.arange(length) for low, length in zip(corner, box.shape))
+            cells = [
+                table[e.margin + np.clip(cell, -e.margin, extent - 1 + e.margin)] for table, cell, extent in zip(plan.cells, cells, extents[1:4])
+            ]
+            cells = np.where(images < e.N, images, -1), *cells, channels
+            real = [np.flatnonzero(cell >= 0) for cell in cells]
+            box[np.ix_(*real)] = source[np.ix_(*(cell[some] for cell, some in zip(cells, real)))]
             reads = box.ravel()[plan.from_pixels[i][:, None] + terms(plan)]
         else:
             reads = source.ravel()[np.ravel_multi_index(corner, extents) + plan.from_pixels[i][:, None] + terms(plan)]
@@ -84,10 +88,15 @@ def index_equation(g, backward: bool, n, position: list, group: int) -> np.ndarr
     """(pixels, taps, channels of the group): which number of the source a tap brings, -1 for none."""
     IC, extents = (g.OC, g[6:9]) if backward else (g.IC, g[2:5])
     C, cells = IC // g.G, n[:, None]
-    for places, extent, (_, _, K, S, P, D) in zip(position, extents, axes(g)):
+    for places, extent, (I, _, K, S, P, D), Q in zip(position, extents, axes(g), g[18:21]):
         kh = np.arange(K)
-        cell, rest = np.divmod(places[:, None] + P - kh * D, S) if backward else (places[:, None] * S - P + kh * D, 0)
-        real = (rest == 0) & (cell >= 0) & (cell < extent)
+        if backward:
+            cell, rest = np.divmod(places[:, None] + P - kh * D, S)
+            real = (rest == 0) & (cell >= 0) & (cell < extent)
+        else:
+            padded = np.pad(np.arange(1, I + 1), (P, Q), NUMPYS[g.padding_mode]) - 1
+            cell = padded[places[:, None] * S + kh * D]
+            real = cell >= 0
         cells = np.where(real[:, None] & (cells >= 0)[:, :, None], cells[:, :, None] * extent + cell[:, None], -1).reshape(len(n), -1)
     return np.where(cells < 0, -1, cells * IC + group * C + np.arange(C)[:, None, None]).transpose(1, 2, 0)
 
@@ -119,8 +128,9 @@ def check_terms(g, dtype: np.dtype, choice: int) -> Plan:
 def check_tables(g, dtype: np.dtype) -> None:
     check_lines(g)
     itemsize = dtype.itemsize
-    forward, input_grad = tiled_plan.forward_plans(g, itemsize), tiled_plan.backward_plans.__wrapped__(g, itemsize)
-    for backward, plans in ((False, forward), (True, input_grad), *((False, [check_terms(g, dtype, choice)]) for choice in CHOICES)):
+    forward, input_grad = tiled_plan.forward_plans(g, itemsize), tiled_plan.backward_plans.__wrapped__(g.padded, itemsize)
+    passes = (g, False, forward), (g.padded, True, input_grad), *((g, False, [check_terms(g, dtype, choice)]) for choice in CHOICES)
+    for g, backward, plans in passes:
         target = (g.N, *g[2:5], g.IC) if backward else (g.N, *g[6:9], g.OC)
         owners = np.zeros(prod(target), int)
         for plan in plans:

@@ -21,9 +21,9 @@ def convolutions(draw) -> Convolution:
 
     extent, kernel, stride, dilation, before, after = each(1, 7), each(1, 3), each(1, 3), each(1, 3), each(0, 3), each(0, 3)
     padding = draw(st.sampled_from((tuple(zip(before, after)), before, "same", "valid")))
-    case = Convolution(
-        "random", (N, IC, *extent), (OC, IC // groups, *kernel), {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    )
+    mode = draw(st.sampled_from(("zeros", "zeros", "reflect", "replicate", "circular")))
+    words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "padding_mode": mode}
+    case = Convolution("random", (N, IC, *extent), (OC, IC // groups, *kernel), words)
     assume(has_output(case))
     return case
 

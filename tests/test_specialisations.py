@@ -5,13 +5,13 @@ import pytest
 from geometries import CONVOLUTIONS, DTYPES, normals
 
 from fastconv import ops
-from fastconv.kernels import host, items, packing, tiled_convolution, tiled_weight_grad
+from fastconv.kernels import host, items, packing, padding, tiled_convolution, tiled_weight_grad
 from fastconv.kernels.policy import Parallel
 
 
 def specialisations() -> dict[str, int]:
     """How many signatures each kernel of the direct convolution has, compiled now or read from the disk."""
-    modules = items, packing, tiled_convolution, tiled_weight_grad
+    modules = items, packing, padding, tiled_convolution, tiled_weight_grad
     counts = {}
     for name, kernel in ((name, kernel) for module in modules for name, kernel in vars(module).items()):
         for dispatcher in (kernel.threaded, kernel.twin) if isinstance(kernel, Parallel) else (kernel,):
@@ -35,6 +35,7 @@ def passes(x, w, **words):
 def test_a_shape_never_seen_before_compiles_nothing(dtype):
     for channels in every_tile(dtype).values():
         passes(np.ones((1, channels, 4, 4), dtype), np.ones((channels, channels, 3, 3), dtype), padding=1)
+    passes(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype), padding=1, padding_mode="reflect")
     before = specialisations()
     assert min(before["correlate"], before["weight_grad"]) >= len(every_tile(dtype))
     for case in CONVOLUTIONS:

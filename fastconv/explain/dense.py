@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastconv.geometry import Geometry
+from fastconv.geometry import Geometry, sources
 from fastconv.layers import Conv2d, Layer, Linear
 from fastconv.ops.operands import floats
 
@@ -80,7 +80,8 @@ def as_dense_matrix(layer: Layer, input_shape) -> np.ndarray:
 def ties(layer: Layer, input_shape) -> np.ndarray:
     """(outputs, inputs) integers: which entry of `weight.value.ravel()` stands there in `as_dense_matrix`, -1 for a zero that cannot change.
 
-    For Conv and Linear; input_shape: (N, IC, ...), N is not used. Entries with the same number are tied: they are one weight.
+    For Conv and Linear; input_shape: (N, IC, ...), N is not used. Entries with the same number are tied: they are one weight. ValueError
+    where copies in the padding (padding_mode) make an entry the sum of several weights.
     """
     g = geometry(layer, (1, *tuple(input_shape)[1:]))
     if g is None:
@@ -88,8 +89,7 @@ def ties(layer: Layer, input_shape) -> np.ndarray:
     outputs, inputs = math.prod(g.output_shape), math.prod(g.input_shape)
     _check_size("ties", outputs, inputs)
     oc, od, oh, ow, ic, kd, kh, kw = np.indices((g.OC, g.OD, g.OH, g.OW, g.IC // g.G, g.KD, g.KH, g.KW), sparse=True)
-    id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
-    real = inside(id, g.ID) & inside(ih, g.IH) & inside(iw, g.IW)
+    id, ih, iw, real = cells_read(g, od, oh, ow, kd, kh, kw)
     c = oc // (g.OC // g.G) * (g.IC // g.G) + ic
     row = np.ravel_multi_index((oc, od, oh, ow), (g.OC, g.OD, g.OH, g.OW))
     column = np.ravel_multi_index((c, id, ih, iw), (g.IC, g.ID, g.IH, g.IW), mode="clip")
@@ -97,6 +97,10 @@ def ties(layer: Layer, input_shape) -> np.ndarray:
     row, column, weight, real = np.broadcast_arrays(row, column, weight, real)  # until here, none was larger than it must be
     table = np.full((outputs, inputs), -1)
     table[row[real], column[real]] = weight[real]
+    if np.count_nonzero(table >= 0) < np.count_nonzero(real):
+        raise ValueError(
+            f'ties: with padding_mode="{g.padding_mode}" here, an output may read an input through several weights: entries of the matrix are sums'
+        )
     return table
 
 
@@ -115,6 +119,13 @@ def fold(matrix_gradient: np.ndarray, ties: np.ndarray, weight_shape: tuple[int,
 def geometry(layer: Layer, input_shape: tuple[int, ...]) -> Geometry | None:
     """Of a convolution (a Linear layer is one, on a single pixel); None for any other layer, also a subclass that computes something else."""
     return layer.geometry(input_shape) if type(layer).forward in CONVOLUTIONS else None
+
+
+def cells_read(g: Geometry, od, oh, ow, kd, kh, kw) -> tuple[np.ndarray, ...]:
+    """id, ih, iw of the inputs that these outputs read through these taps, and whether there are such: else it is a zero of the padding."""
+    places = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
+    id, ih, iw = (sources(place, extent, g.padding_mode) for place, extent in zip(places, (g.ID, g.IH, g.IW)))
+    return id, ih, iw, (id >= 0) & (ih >= 0) & (iw >= 0)
 
 
 def inside(i: np.ndarray, extent: int) -> np.ndarray:

@@ -4,10 +4,11 @@ A convolution is one long sum of products  dy[n,oc,oh,ow] * x[n,ic,ih,iw] * w[oc
 
     ih = oh * SH - PH + kh * DH          (and so for depth and width)
 
-holds. Hold one output fixed, and the sum over the rest is that output; hold one weight fixed, and it is the weight's gradient; hold
-one input fixed, and it is the input's. `output_terms`, `weight_terms` and `input_terms` list these sums, read from the equation
-alone, without the kernels. They take any layer: where it is no convolution (and no Linear, which is one on a single pixel), they list
-its derivatives in the place of weights: slope[o,i] is how much output o rises per unit of input i, both counted flat in one image.
+holds; outside of the input it meets zeros, or, by padding_mode, copies of inputs. Hold one output fixed, and the sum over the rest is that
+output; hold one weight fixed, and it is the weight's gradient; hold one input fixed, and it is the input's. `output_terms`, `weight_terms`
+and `input_terms` list these sums, read from the equation alone, without the kernels. They take any layer: where it is no convolution (and no
+Linear, which is one on a single pixel), they list its derivatives in the place of weights: slope[o,i] is how much output o rises per unit of
+input i, both counted flat in one image.
 """
 
 from dataclasses import dataclass, replace
@@ -15,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.explain.dense import CONVOLUTIONS, derivative, geometry, inside, rows_of_derivative
-from fastconv.geometry import whole
+from fastconv.explain.dense import CONVOLUTIONS, cells_read, derivative, geometry, inside, rows_of_derivative
+from fastconv.geometry import sources, whole
 from fastconv.layers import Layer
 from fastconv.ops.operands import floats
 
@@ -90,9 +91,8 @@ def output_terms(layer: Layer, x, index) -> Terms:
         return _output_slopes(layer, x, index)
     n, oc, od, oh, ow = _five(index, g.rank)
     ic, kd, kh, kw = np.indices((g.IC // g.G, g.KD, g.KH, g.KW)).reshape(4, -1)
-    id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
+    id, ih, iw, real = cells_read(g, od, oh, ow, kd, kh, kw)
     group = oc // (g.OC // g.G)
-    real = inside(id, g.ID) & inside(ih, g.IH) & inside(iw, g.IW)  # padding reads as 0
     bias = 0.0 if layer.bias is None else float(layer.bias.value[oc])
     at_x, at_w = (n, group * (g.IC // g.G) + ic, id, ih, iw), (oc, ic, kd, kh, kw)
     return Terms(_name("y", index), _factor("x", x, at_x, real, g.rank), _factor("w", layer.weight.value, at_w, real, g.rank), bias)
@@ -111,9 +111,8 @@ def weight_terms(layer: Layer, x, dy, index) -> Terms:
     index = _index("weight_terms", "w", index, g.weight_shape)
     oc, ic, kd, kh, kw = _five(index, g.rank)
     n, od, oh, ow = np.indices((g.N, g.OD, g.OH, g.OW)).reshape(4, -1)
-    id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
+    id, ih, iw, real = cells_read(g, od, oh, ow, kd, kh, kw)
     group = oc // (g.OC // g.G)
-    real = inside(id, g.ID) & inside(ih, g.IH) & inside(iw, g.IW)
     at_x, at_dy = (n, group * (g.IC // g.G) + ic, id, ih, iw), (n, oc, od, oh, ow)
     return Terms(_name("dw", index), _factor("x", x, at_x, real, g.rank), _factor("dy", dy, at_dy, real, g.rank))
 
@@ -132,12 +131,16 @@ def input_terms(layer: Layer, x, dy, index) -> Terms:
         return _input_slopes(layer, x, dy, index)
     n, c, id, ih, iw = _five(index, g.rank)
     group, ic = divmod(c, g.IC // g.G)
-    oc, kd, kh, kw = np.indices((g.OC // g.G, g.KD, g.KH, g.KW)).reshape(4, -1)
+    jd, jh, jw = (  # places of the padded input where it stands: its own, and those of its copies
+        np.flatnonzero(sources(np.arange(-P, I + Q), I, g.padding_mode) == i)
+        for i, I, P, Q in ((id, g.ID, g.PD, g.QD), (ih, g.IH, g.PH, g.QH), (iw, g.IW, g.PW, g.QW))
+    )
+    oc, kd, kh, kw, *copy = np.indices((g.OC // g.G, g.KD, g.KH, g.KW, len(jd), len(jh), len(jw))).reshape(7, -1)
     oc = oc + group * (g.OC // g.G)
     (od, rd), (oh, rh), (ow, rw) = (  # the index equation solved for the output; what leaves a rest, the stride has skipped
-        np.divmod(id + g.PD - kd * g.DD, g.SD),
-        np.divmod(ih + g.PH - kh * g.DH, g.SH),
-        np.divmod(iw + g.PW - kw * g.DW, g.SW),
+        np.divmod(jd[copy[0]] - kd * g.DD, g.SD),
+        np.divmod(jh[copy[1]] - kh * g.DH, g.SH),
+        np.divmod(jw[copy[2]] - kw * g.DW, g.SW),
     )
     real = (rd == 0) & (rh == 0) & (rw == 0) & inside(od, g.OD) & inside(oh, g.OH) & inside(ow, g.OW)
     at_dy, at_w = (n, oc, od, oh, ow), (oc, ic, kd, kh, kw)

@@ -1,6 +1,7 @@
 """Shapes, windows and output sizes in plain Python integers; no Numba here."""
 
 from fastconv.geometry.binding import bind, describe
+from fastconv.geometry.padding import padding_word, sources
 from fastconv.geometry.windows import (
     Geometry,
     Walk,
@@ -10,6 +11,7 @@ from fastconv.geometry.windows import (
     pool_geometry,
     pool_words,
     reads,
+    repeats,
     transposed_geometry,
     transposed_words,
 )
@@ -26,9 +28,12 @@ __all__ = [
     "flag",
     "integer",
     "padding_pairs",
+    "padding_word",
     "pool_geometry",
     "pool_words",
     "reads",
+    "repeats",
+    "sources",
     "spatial",
     "transposed_geometry",
     "transposed_words",

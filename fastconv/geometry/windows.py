@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastconv.geometry.padding import check_reach, padding_word, sources
 from fastconv.geometry.words import AXES, padding_pairs, spatial
 
 WIDEST = 8  # bytes of the widest dtype
@@ -47,6 +48,7 @@ class Geometry(NamedTuple):
     DW: int
     G: int
     rank: int
+    padding_mode: str = "zeros"  # also where nothing is padded, whatever the caller's word
 
     @property
     def taps(self) -> int:
@@ -69,27 +71,40 @@ class Geometry(NamedTuple):
         """Multiplications and additions of one pass of a convolution."""
         return 2 * self.N * self.OC * self.OD * self.OH * self.OW * self.taps * (self.IC // self.G)
 
+    @property
+    def padded(self) -> "Geometry":
+        """The same convolution of an input that brings the copies in its padding along; itself where zeros are all that is padded."""
+        if self.padding_mode == "zeros":
+            return self
+        ID, IH, IW = self.PD + self.ID + self.QD, self.PH + self.IH + self.QH, self.PW + self.IW + self.QW
+        return self._replace(ID=ID, IH=IH, IW=IW, PD=0, PH=0, PW=0, QD=0, QH=0, QW=0, padding_mode="zeros")
+
     def record(self) -> np.ndarray:
-        """The same numbers as a one-element structured array, which a kernel takes in 0.3 us: `g = geometry[0]`, then `g.OH`."""
+        """The numbers as a one-element structured array, which a kernel takes in 0.3 us: `g = geometry[0]`, then `g.OH`."""
         return _record(self)
 
 
-_RECORD = np.dtype([(name, np.int64) for name in Geometry._fields])
+_RECORD = np.dtype([(name, np.int64) for name in Geometry._fields if name != "padding_mode"])  # kernels know modes as tables
 
 
 @lru_cache(maxsize=1024)
 def _record(g: Geometry) -> np.ndarray:
-    return np.array([tuple(g)], _RECORD)
+    return np.array([g[: len(_RECORD)]], _RECORD)
 
 
-def conv_geometry(op: str, N: int, IC: int, OC: int, extent: tuple, kernel: tuple, stride, padding, dilation, groups: int) -> Geometry:
-    """The geometry of a convolution; ValueError where no output is left or an element count leaves the address space."""
+def conv_geometry(
+    op: str, N: int, IC: int, OC: int, extent: tuple, kernel: tuple, stride, padding, dilation, groups: int, padding_mode="zeros"
+) -> Geometry:
+    """The geometry of a convolution; ValueError where no output is left, an element count leaves the address space, or a mode cannot pad that far."""
     rank = len(extent)
     S = spatial(op, "stride", stride, rank)
     D = spatial(op, "dilation", dilation, rank)
     pairs = padding_pairs(op, padding, kernel, S, D, extent)
+    mode = padding_word(op, padding_mode)
+    check_reach(op, mode, extent, pairs)
     outputs = tuple(_positions(op, *axis) for axis in zip(AXES[3 - rank :], extent, kernel, S, pairs, D))
-    return _geometry(op, N, IC, OC, extent, outputs, kernel, S, pairs, D, groups)
+    g = _geometry(op, N, IC, OC, extent, outputs, kernel, S, pairs, D, groups)
+    return g._replace(padding_mode=mode) if any(map(any, pairs)) else g
 
 
 def transposed_words(op: str, kernel: tuple, stride, padding, output_padding, dilation) -> tuple:
@@ -210,18 +225,27 @@ class Walk(NamedTuple):
 
 @lru_cache(maxsize=512)
 def reads(g: Geometry) -> Walk:
-    """[output, tap] -> the input cell that it reads: the table holds j - P, or -1 in the padding, at j = oh * SH + kh * DH."""
+    """[output, tap] -> the input cell that it reads: at j = oh * SH + kh * DH the table holds j - P, in the padding what the mode says."""
     tables, steps = [], []
     for I, O, K, S, P, D in _axes(g):
         i = np.arange((O - 1) * S + (K - 1) * D + 1) - P  # ih = oh * SH - PH + kh * DH
-        tables.append(np.where((i >= 0) & (i < I), i, -1))
+        tables.append(sources(i, I, g.padding_mode))
         steps.append((K, 0, S, D))
     return Walk(*tables, np.array(steps))
 
 
 @lru_cache(maxsize=512)
+def repeats(g: Geometry) -> int:
+    """How many cells of the padded input, at most, are copies of one cell of the input."""
+    return math.prod(int(np.bincount(table + 1)[1:].max(initial=1)) for table in reads(g)[:3])
+
+
+@lru_cache(maxsize=512)
 def collects(g: Geometry) -> Walk:
-    """[input, tap] -> the output that reads it there. The tap counts backwards, the flip of the input gradient: j = ih + (KH - 1 - kh) * DH."""
+    """[input, tap] -> the output that reads it there, with padding of zeros.
+
+    The tap counts backwards, the flip of the input gradient: j = ih + (KH - 1 - kh) * DH.
+    """
     tables, steps = [], []
     for I, O, K, S, P, D in _axes(g):
         o, rest = np.divmod(np.arange(I + (K - 1) * D) - (K - 1) * D + P, S)  # ih = oh * SH - PH + kh * DH, solved for oh

@@ -22,13 +22,13 @@ def corner(item, plan):
 
 
 @serial
-def inputs_of(group, n, jd, jh, jw, source, plan, box):
+def inputs_of(group, n, jd, jh, jw, source, plan, cells, box):
     """The item's inputs: its box, packed now, or the source itself from the item's first cell on."""
     g = plan[0]
     d, h, w = jd * g.SD + g.low_d, jh * g.SH + g.low_h, jw * g.SW + g.low_w
     if not g.packed:
         return source[(((n * g.ID + d) * g.IH + h) * g.IW + w) * g.IC + group * g.C :]
-    pack_box(source, n, d, h, w, group, plan, box)
+    pack_box(source, n, d, h, w, group, plan, cells, box)
     return box
 
 

@@ -4,7 +4,9 @@ A convolution is a trilinear form: sum over n, oc, od, oh, ow, ic, kd, kh, kw of
 
     id = od * SD - PD + kd * DD      ih = oh * SH - PH + kh * DH      iw = ow * SW - PW + kw * DW
 
-Its three derivatives are the three passes: by dy the forward pass, by x the input gradient, by w the weight gradient.
+Its three derivatives are the three passes: by dy the forward pass, by x the input gradient, by w the weight gradient. Three tables tell what
+cell stands at a place of the padded input, counted from its first cell: row[oh * SH + kh * DH] is ih where that is inside the input; in the
+padding it is the cell that the padding mode repeats there, or -1 for zeros.
 """
 
 import numpy as np
@@ -13,41 +15,41 @@ from fastconv.kernels.policy import reference
 
 
 @reference
-def conv_forward(x, w, b, y, geometry):
+def conv_forward(x, w, b, y, geometry, depth, row, column):
     """y[n,oc,od,oh,ow] = b[oc] + sum over ic,kd,kh,kw of x[n,ic,id,ih,iw] * w[oc,ic,kd,kh,kw]"""
     g = geometry[0]
     for n, oc, od, oh, ow in np.ndindex(y.shape):  # outputs outside,
         y[n, oc, od, oh, ow] = b[oc]
         group = oc // (g.OC // g.G)
         for ic, kd, kh, kw in np.ndindex(w.shape[1:]):  # reductions inside
-            id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
-            if 0 <= id < g.ID and 0 <= ih < g.IH and 0 <= iw < g.IW:  # padding reads as 0
+            id, ih, iw = depth[od * g.SD + kd * g.DD], row[oh * g.SH + kh * g.DH], column[ow * g.SW + kw * g.DW]
+            if id >= 0 and ih >= 0 and iw >= 0:  # what is not there is 0
                 y[n, oc, od, oh, ow] += x[n, group * w.shape[1] + ic, id, ih, iw] * w[oc, ic, kd, kh, kw]
 
 
 @reference
-def conv_input_grad(dy, w, dx, geometry):
+def conv_input_grad(dy, w, dx, geometry, depth, row, column):
     """dx[n,ic,id,ih,iw] = sum over all oc,kd,kh,kw and outputs that read that input of dy[n,oc,od,oh,ow] * w[oc,ic,kd,kh,kw]"""
     g = geometry[0]
     dx[...] = 0
     for n, oc, od, oh, ow in np.ndindex(dy.shape):  # each output's gradient is scattered over the inputs it has read
         group = oc // (g.OC // g.G)
         for ic, kd, kh, kw in np.ndindex(w.shape[1:]):
-            id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
-            if 0 <= id < g.ID and 0 <= ih < g.IH and 0 <= iw < g.IW:
+            id, ih, iw = depth[od * g.SD + kd * g.DD], row[oh * g.SH + kh * g.DH], column[ow * g.SW + kw * g.DW]
+            if id >= 0 and ih >= 0 and iw >= 0:
                 dx[n, group * w.shape[1] + ic, id, ih, iw] += dy[n, oc, od, oh, ow] * w[oc, ic, kd, kh, kw]
 
 
 @reference
-def conv_weight_grad(x, dy, dw, geometry):
+def conv_weight_grad(x, dy, dw, geometry, depth, row, column):
     """dw[oc,ic,kd,kh,kw] = sum over n,od,oh,ow of x[n,ic,id,ih,iw] * dy[n,oc,od,oh,ow]: a shared weight sums over its uses"""
     g = geometry[0]
     dw[...] = 0
     for n, oc, od, oh, ow in np.ndindex(dy.shape):
         group = oc // (g.OC // g.G)
         for ic, kd, kh, kw in np.ndindex(dw.shape[1:]):
-            id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
-            if 0 <= id < g.ID and 0 <= ih < g.IH and 0 <= iw < g.IW:
+            id, ih, iw = depth[od * g.SD + kd * g.DD], row[oh * g.SH + kh * g.DH], column[ow * g.SW + kw * g.DW]
+            if id >= 0 and ih >= 0 and iw >= 0:
                 dw[oc, ic, kd, kh, kw] += x[n, group * dw.shape[1] + ic, id, ih, iw] * dy[n, oc, od, oh, ow]
 
 

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Geometry
+from fastconv import memory
+from fastconv.geometry import Geometry, reads, repeats
 from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_fold, tiled_weight_grad
+from fastconv.kernels.padding import fold_padding
 from fastconv.kernels.selfcheck import vectors_work
 from fastconv.kernels.tiled_plan import fits
 
@@ -24,10 +26,10 @@ class Algorithm(NamedTuple):
     fits: Callable[[Geometry], bool] = lambda g: True
 
 
-def _textbook(kernel) -> Callable[..., None]:
+def _textbook(kernel, tables=lambda g: ()) -> Callable[..., None]:
     def run(*arrays_and_geometry):
         *arrays, g = arrays_and_geometry
-        kernel(*arrays, g.record())
+        kernel(*arrays, g.record(), *tables(g))
 
     return run
 
@@ -43,6 +45,27 @@ def _with_bias(weight_grad, bias_grad) -> Callable[..., None]:
     return run
 
 
+def _sources(g: Geometry) -> tuple[np.ndarray, ...]:
+    return reads(g)[:3]
+
+
+def _any_padding(row: Algorithm) -> Algorithm:
+    """An input gradient for every padding mode from one for zeros: of the padded input, then folded back onto the input."""
+
+    def run(dy, w, dx, g):
+        if g.padding_mode == "zeros":
+            row.run(dy, w, dx, g)
+        else:
+            padded = memory.channels_last((g.N, g.IC, *g.padded[2:5]), dx.dtype)
+            row.run(dy, w, padded, g.padded)
+            fold_padding(padded, dx, g)
+
+    def roundings(g, dtype):
+        return row.roundings(g.padded, dtype) + repeats(g) - 1
+
+    return row._replace(run=run, roundings=roundings, fits=lambda g: row.fits(g.padded))
+
+
 def _positions(g: Geometry) -> int:
     return g.N * g.OD * g.OH * g.OW
 
@@ -52,18 +75,18 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
         Algorithm("direct", tiled.conv_forward, tiled.forward_roundings, fits),
         Algorithm("plain", plain.conv_forward, plain.forward_roundings),
-        Algorithm("reference", _textbook(textbook.conv_forward), lambda g, dtype: g.taps * g.IC // g.G + 1),
+        Algorithm("reference", _textbook(textbook.conv_forward, _sources), lambda g, dtype: g.taps * g.IC // g.G + 1),
     ),
     "conv_input_grad": (
-        Algorithm("fold", tiled_fold.conv_input_grad, tiled_fold.roundings, tiled_fold.fits),
-        Algorithm("direct", tiled.conv_input_grad, tiled.input_grad_roundings, fits),
-        Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings),
-        Algorithm("reference", _textbook(textbook.conv_input_grad), lambda g, dtype: g.taps * g.OC // g.G + 1),
+        _any_padding(Algorithm("fold", tiled_fold.conv_input_grad, tiled_fold.roundings, tiled_fold.fits)),
+        _any_padding(Algorithm("direct", tiled.conv_input_grad, tiled.input_grad_roundings, fits)),
+        _any_padding(Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings)),
+        Algorithm("reference", _textbook(textbook.conv_input_grad, _sources), lambda g, dtype: repeats(g) * g.taps * g.OC // g.G + 1),
     ),
     "conv_weight_grad": (
         Algorithm("direct", tiled_weight_grad.conv_weight_grad, tiled_weight_grad.roundings, fits),
         Algorithm("plain", _with_bias(plain.conv_weight_grad, plain.bias_grad), plain.weight_grad_roundings),
-        Algorithm("reference", _with_bias(_textbook(textbook.conv_weight_grad), textbook.bias_grad), lambda g, dtype: _positions(g) + 1),
+        Algorithm("reference", _with_bias(_textbook(textbook.conv_weight_grad, _sources), textbook.bias_grad), lambda g, dtype: _positions(g) + 1),
     ),
     "bias_grad": (
         Algorithm("plain", lambda dy, db, g: plain.bias_grad(dy, db), plain.bias_grad_roundings),

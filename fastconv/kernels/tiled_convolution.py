@@ -53,18 +53,18 @@ def multiply(tile, MR, source, from_pixels, panels, bias, target, to_pixels, pix
 
 
 @serial
-def correlate_item(tile, MR, item, source, panels, bias, target, plan, from_pixels, to_pixels, runs, blocks, box):
+def correlate_item(tile, MR, item, source, panels, bias, target, plan, cells, from_pixels, to_pixels, runs, blocks, box):
     """The outputs of some images, or of a rectangle of one, in one group of channels."""
     g = plan[0]
     group, n, jd, jh, jw, pixels, narrow = corner(item, plan)
-    inputs = inputs_of(group, n, jd, jh, jw, source, plan, box)
+    inputs = inputs_of(group, n, jd, jh, jw, source, plan, cells, box)
     outputs = outputs_of(group, n, jd, jh, jw, target, plan)
     channel = group * g.T
     multiply(tile, MR, inputs, from_pixels[narrow], panels[group], bias, outputs, to_pixels[narrow], pixels, channel, g.T, runs, blocks)
 
 
 @parallel
-def correlate(tile, MR, items, source, panels, bias, target, plan, from_pixels, to_pixels, runs, blocks, boxes):
+def correlate(tile, MR, items, source, panels, bias, target, plan, cells, from_pixels, to_pixels, runs, blocks, boxes):
     """Every pixel and channel of one pass; each item owns its outputs, each share of the items has a box to pack into.
 
     Not each thread: `get_thread_id` in a kernel from the disk cache is a segmentation fault where Numba has not started its threads yet.
@@ -72,7 +72,7 @@ def correlate(tile, MR, items, source, panels, bias, target, plan, from_pixels, 
     shares = boxes.shape[0]
     for share in prange(shares):  # loop 6; np.int64: prange counts unsigned, which would compile all again
         for item in range(items * share // shares, items * (share + 1) // shares):  # loop 5
-            correlate_item(tile, MR, np.int64(item), source, panels, bias, target, plan, from_pixels, to_pixels, runs, blocks, boxes[share])
+            correlate_item(tile, MR, np.int64(item), source, panels, bias, target, plan, cells, from_pixels, to_pixels, runs, blocks, boxes[share])
 
 
 def run(plans: tuple[Plan, ...], flops: float, source: np.ndarray, w: np.ndarray, bias: np.ndarray, target: np.ndarray) -> None:
@@ -83,7 +83,7 @@ def run(plans: tuple[Plan, ...], flops: float, source: np.ndarray, w: np.ndarray
     for plan in plans:
         panels = memory.empty((G, -(-T // tile.NR), len(plan.taps) * C, tile.NR), source.dtype)
         pack_panels(w, plan.taps, panels)
-        tables = plan.record, plan.from_pixels, plan.to_pixels, plan.runs, plan.blocks
+        tables = plan.record, plan.cells, plan.from_pixels, plan.to_pixels, plan.runs, plan.blocks
         correlate(flops / len(plans), tile, tile.MR, plan.items, source, panels, bias, target, *tables, boxes)
 
 

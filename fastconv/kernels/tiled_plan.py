@@ -1,8 +1,9 @@
 """The tables of a tiled pass: where pixels are, which runs of memory a sum reads, how the work is cut. No loop knows more.
 
 A pass (see `fastconv.geometry.lines`) is cut into work items: some images, or a rectangle of rows and columns of one. An item's inputs are a
-box, packed with its padding; where there is no padding, they are read where they are. A sum's terms, in the order of the weight
-panels (tap by tap, channel by channel), are runs of neighbouring numbers: with dilation 1, all channels of all taps of one kernel row.
+box, packed with its padding, in which a table says what stands; where there is no padding, they are read where they are. A sum's terms, in the
+order of the weight panels (tap by tap, channel by channel), are runs of neighbouring numbers: with dilation 1, all channels of all taps of one
+kernel row.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Geometry
+from fastconv.geometry import Geometry, sources
 from fastconv.geometry.lines import Line, backward_lines, forward_lines
 from fastconv.kernels.host import BOX, PIXELS, TERMS
 
@@ -55,6 +56,7 @@ class Extents(NamedTuple):
     across: int  # items along the rows and columns of an image
     down: int
     G: int
+    margin: int  # coordinate i is at margin + i in the plan's cells
     packed: bool
 
 
@@ -69,6 +71,7 @@ class Plan(NamedTuple):
     record: np.ndarray
     items: int
     box: int  # numbers in it; 0 where nothing is packed
+    cells: np.ndarray  # (3, margin + longest extent + margin): which cell of the source a coordinate of an axis reads, -1 for none
     taps: np.ndarray  # of the kernel, flat, in the order of the panels
     from_pixels: np.ndarray  # (2, pixels): where in the box a pixel's first input is; for items of all columns, and for the last, narrower ones
     to_pixels: np.ndarray  # (2, pixels): where in the target it is, seen from the item's first
@@ -90,7 +93,7 @@ def forward_plans(g: Geometry, itemsize: int) -> tuple[Plan, ...]:
 
 @lru_cache(maxsize=512)
 def backward_plans(g: Geometry, itemsize: int) -> tuple[Plan, ...]:
-    """From dy to dx: a pass per phase of the stride."""
+    """From dy to dx, with padding of zeros: a pass per phase of the stride."""
     return _plans(g, backward_lines, g.OC, g[6:9], g.IC, g[2:5], itemsize, (PIXELS, PIXELS // 4))
 
 
@@ -138,15 +141,23 @@ def _plan(g: Geometry, lines: tuple[Line, Line, Line], IC, source, OC, target, i
     from_pixels, to_pixels = (np.array([np.resize(table[i], images * rows * columns) for table in tables]) for i in (0, 1))
     taps = [(kd * g.KH + kh) * g.KW + kw for kd, kh, kw in product(d.taps, h.taps, w.taps)]
     runs, blocks = _runs(lines, (depth, row, cell), C)
+    margin, cells = _cells(g, source)
     across, down = -(-w.count // columns), -(-h.count // rows)
     extents = Extents(
         g.N, IC, C, *source, OC, OC // g.G, *target, *(line.count for line in lines), *(line.first for line in lines),
         *(line.step for line in lines), *(line.stride for line in lines), *(line.lowest for line in lines), BN, BD, BH, BW,
-        rows, columns, across, down, g.G, packed,
+        rows, columns, across, down, g.G, margin, packed,
     )  # fmt: skip
     items = -(-g.N // images) * g.G * d.count * down * across
     size = BN * BD * BH * BW * C if packed else 0
-    return Plan(np.array([tuple(extents)], _RECORD), items, size, np.array(taps, np.int64), from_pixels, to_pixels, runs, blocks)
+    return Plan(np.array([tuple(extents)], _RECORD), items, size, cells, np.array(taps, np.int64), from_pixels, to_pixels, runs, blocks)
+
+
+def _cells(g: Geometry, source: tuple[int, int, int]) -> tuple[int, np.ndarray]:
+    """Margins no wider than cells differ in what they read: beyond the first one, zeros and copies of the end cell go on as they are."""
+    margin = max(1, *g[15:21]) if g.padding_mode in ("reflect", "circular") else 1
+    i = np.arange(-margin, max(source) + margin)
+    return margin, np.stack([sources(i, extent, g.padding_mode) for extent in source])
 
 
 def _pixels(images: int, rows: int, columns: int, *steps: tuple[int, int, int]) -> list[np.ndarray]:

@@ -37,7 +37,7 @@ def pack_rows(row, NR, dy, at, pixels, channels, width, rows, totals, fresh):
 
 @serial
 def weight_grad_item(
-    tile, row, part, parts, chunk, group, source, dy, totals, bias_totals, plan, from_pixels, to_pixels, cut, places_a, firsts_b,
+    tile, row, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut, places_a, firsts_b,
     box, rows, row_places,
 ):  # fmt: skip
     """Some of the tiles of one group, over one chunk of the pixels: totals[tile, m, r] = sum over pixels of a[pixel, m] * b[pixel, r]"""
@@ -48,7 +48,7 @@ def weight_grad_item(
     pairs = c.A * c.B
     for band in range(low, high):  # loop 4: the chunk's bands, each packed once
         _, n, jd, jh, jw, pixels, narrow = corner((band // inside * g.G + group) * inside + band % inside, plan)
-        inputs, reads = inputs_of(group, n, jd, jh, jw, source, plan, box), from_pixels[narrow]
+        inputs, reads = inputs_of(group, n, jd, jh, jw, source, plan, cells, box), from_pixels[narrow]
         outputs = outputs_of(group, n, jd, jh, jw, dy, plan)
         for p in range(c.panels):
             oc, panel = p * c.width, rows[p * len(row_places) * c.width :]
@@ -76,7 +76,9 @@ def weight_grad_item(
 
 
 @parallel
-def weight_grad(tile, row, parts, source, dy, totals, bias_totals, plan, from_pixels, to_pixels, cut, places_a, firsts_b, scratch, box, row_places):
+def weight_grad(
+    tile, row, parts, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut, places_a, firsts_b, scratch, box, row_places
+):
     """Every chunk of the pixels, group and part of the tiles; each such item owns its sums in `totals`, each share of the items its scratch."""
     chunks, G = totals.shape[:2]
     items, shares = chunks * G * parts, scratch.shape[0]
@@ -84,7 +86,7 @@ def weight_grad(tile, row, parts, source, dy, totals, bias_totals, plan, from_pi
         for item in range(items * share // shares, items * (share + 1) // shares):  # loop 5
             part, chunk, group = np.int64(item) % parts, np.int64(item) // parts // G, np.int64(item) // parts % G
             weight_grad_item(
-                tile, row, part, parts, chunk, group, source, dy, totals, bias_totals, plan, from_pixels, to_pixels, cut, places_a, firsts_b,
+                tile, row, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut, places_a, firsts_b,
                 scratch[share, :box], scratch[share, box:], row_places,
             )  # fmt: skip
 
@@ -134,7 +136,7 @@ def conv_weight_grad(x, dy, dw, db, g: Geometry) -> None:
     scratch = memory.empty((shares(chunks * g.G * parts), box + rows), x.dtype)
     weight_grad(
         g.flops, tile, terms.row, parts, channels_last(x).reshape(-1), channels_last(dy).reshape(-1), totals, bias_totals,
-        plan.record, plan.from_pixels, plan.to_pixels, terms.record, terms.places_a, terms.firsts_b, scratch, box, terms.row_places,
+        plan.record, plan.cells, plan.from_pixels, plan.to_pixels, terms.record, terms.places_a, terms.firsts_b, scratch, box, terms.row_places,
     )  # fmt: skip
     if chunks > 1:
         add_chunks(totals.size, totals, bias_totals)

@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from fastconv.geometry import Geometry, bind, conv_geometry, integer, padding_pairs, spatial
+from fastconv.geometry import Geometry, bind, conv_geometry, integer, padding_pairs, padding_word, spatial
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.ops import convolution
 
-DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
+DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros", "output_padding": 0}
 
 
 class _Conv(Layer):
     rank: int
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, bias=True,
+        self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode="zeros",
         dtype=np.float32, rng: np.random.Generator | None = None,
     ):  # fmt: skip
         op = type(self).__name__
@@ -22,6 +22,7 @@ class _Conv(Layer):
         self.out_channels = integer(op, "out_channels", out_channels, 1)
         self.kernel_size = spatial(op, "kernel_size", kernel_size, self.rank)
         self.words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": integer(op, "groups", groups, 1)}
+        self.words["padding_mode"] = padding_word(op, padding_mode)
         for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
             if channels % groups:
                 raise ValueError(f"{op}: {name}={channels} is not divisible by groups={groups}")
@@ -75,8 +76,9 @@ class Conv1d(_Conv):
 class Conv2d(_Conv):
     """`ops.conv2d` with a weight (OC, IC/groups, KH, KW) and a bias (OC,), initialised as PyTorch does. x: (N, IC, IH, IW) -> (N, OC, OH, OW).
 
-    kernel_size, stride, dilation: an int or one per dimension; padding: also (before, after) pairs, "same", "valid"; dtype float32 or float64;
-    rng: a NumPy generator to draw the initial values from (None: the stream that `fastconv.seed` starts).
+    kernel_size, stride, dilation: an int or one per dimension; padding: also (before, after) pairs, "same", "valid"; padding_mode: "zeros",
+    "reflect", "replicate" or "circular"; dtype float32 or float64; rng: a NumPy generator to draw the initial values from (None: the stream that
+    `fastconv.seed` starts).
     """
 
     rank = 2

@@ -11,13 +11,16 @@ from fastconv.ops import transposed
 class _ConvTranspose(_Conv):
     def __init__(
         self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1, bias=True,
-        dtype=np.float32, rng: np.random.Generator | None = None,
+        padding_mode="zeros", dtype=np.float32, rng: np.random.Generator | None = None,
     ):  # fmt: skip
         op = type(self).__name__
         kernel = spatial(op, "kernel_size", kernel_size, self.rank)
+        if padding_mode != "zeros":
+            raise ValueError(f'{op}: padding_mode must be "zeros", a transposed convolution has no other; got {padding_mode!r}')
         transposed_words(op, kernel, stride, padding, output_padding, dilation)
         words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         super().__init__(in_channels, out_channels, kernel, **words, bias=bias, dtype=dtype, rng=rng)
+        del self.words["padding_mode"]
         self.words["output_padding"] = output_padding
 
     def weight_shape(self) -> tuple[int, ...]:

@@ -1,8 +1,10 @@
 """Convolution and its three gradients in 1, 2 and 3 dimensions.
 
-All take the same five words after their operands: `stride`, `padding`, `dilation` (an int, or one per dimension) and `groups`.
-`padding` is cells of zeros around the input: an int, a tuple of one int or (before, after) pair per dimension, "valid" (none)
-or "same" (ceil(I / stride) outputs, by the smallest padding that gives them, the odd cell at the end). Output size:
+All take the same five words after their operands: `stride`, `padding`, `dilation` (an int, or one per dimension), `groups` and
+`padding_mode`. `padding` is cells around the input: an int, a tuple of one int or (before, after) pair per dimension, "valid" (none)
+or "same" (ceil(I / stride) outputs, by the smallest padding that gives them, the odd cell at the end). `padding_mode` says what these
+cells hold: "zeros"; "reflect", the input mirrored at its end cells (at most I - 1 cells of it); "replicate", copies of the end cells; or
+"circular", the input's other end (at most I cells). A copied cell's gradients go back to the cell that was copied. Output size:
 O = floor((I + before + after - dilation * (K - 1) - 1) / stride) + 1.
 """
 
@@ -11,35 +13,39 @@ from functools import lru_cache
 import numpy as np
 
 from fastconv import memory
-from fastconv.geometry import Geometry, bind, conv_geometry, describe, integer, spatial
+from fastconv.geometry import Geometry, bind, conv_geometry, describe, integer, padding_word, spatial
 from fastconv.kernels import table
 from fastconv.ops.operands import channels_last_5d, dense, floats, shape_tuple, weights_5d
 
 SPATIAL = {1: "W", 2: "H W", 3: "D H W"}
 
 
-def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros") -> np.ndarray:
     """Cross-correlate images with filters, as every framework's convolution does (no flip).
 
     y[n,oc,oh,ow] = b[oc] + sum over ic,kh,kw of x[n, ic, oh*SH - PH + kh*DH, ow*SW - PW + kw*DW] * w[oc,ic,kh,kw]
+    with what padding_mode ("zeros", "reflect", "replicate", "circular") says for places outside of x.
 
     x: (N, IC, IH, IW), w: (OC, IC/groups, KH, KW), b: (OC,) or None. Returns y: (N, OC, OH, OW). Output group i sees input
     group i only. TypeError for dtypes other than float32 or float64 throughout, ValueError for shapes and values.
     """
-    return forward("conv2d", 2, x, w, b, stride, padding, dilation, groups)
+    return forward("conv2d", 2, x, w, b, stride, padding, dilation, groups, padding_mode)
 
 
-def conv2d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+def conv2d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros") -> np.ndarray:
     """The gradient of the input: a full convolution of dy with the flipped kernel.
 
     dx[n,ic,ih,iw] = sum over oc,kh,kw and the oh,ow with ih = oh*SH - PH + kh*DH (iw alike) of dy[n,oc,oh,ow] * w[oc,ic,kh,kw]
+    plus the same sums of the cells of the padding that are copies of that input, where padding_mode is not "zeros".
 
     dy: (N, OC, OH, OW), w: (OC, IC/groups, KH, KW), input_shape: (N, IC, IH, IW). Returns dx of that shape. Errors as `conv2d`.
     """
-    return input_grad("conv2d_input_grad", 2, dy, w, input_shape, stride, padding, dilation, groups)
+    return input_grad("conv2d_input_grad", 2, dy, w, input_shape, stride, padding, dilation, groups, padding_mode)
 
 
-def conv2d_weight_grad(x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, out=None, accumulate=False, return_bias_grad=False):
+def conv2d_weight_grad(
+    x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", out=None, accumulate=False, return_bias_grad=False
+):  # fmt: skip
     """The gradient of the weights: a cross-correlation of the input with dy. A shared weight sums over all its uses.
 
     dw[oc,ic,kh,kw] = sum over n,oh,ow of x[n, ic, oh*SH - PH + kh*DH, ow*SW - PW + kw*DW] * dy[n,oc,oh,ow]
@@ -47,37 +53,44 @@ def conv2d_weight_grad(x, dy, kernel_size, *, stride=1, padding=0, dilation=1, g
     x: (N, IC, IH, IW), dy: (N, OC, OH, OW), kernel_size: an int or (KH, KW). Returns dw: (OC, IC/groups, KH, KW), or (dw, db)
     if return_bias_grad. `out` takes the result (added to what it holds if accumulate); it must not overlap x or dy. Errors as `conv2d`.
     """
-    return weight_grad("conv2d_weight_grad", 2, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad)
+    words = stride, padding, dilation, groups, padding_mode
+    return weight_grad("conv2d_weight_grad", 2, x, dy, kernel_size, *words, out, accumulate, return_bias_grad)
 
 
-def conv1d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+def conv1d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros") -> np.ndarray:
     """As `conv2d` with x: (N, IC, IW), w: (OC, IC/groups, KW). Returns (N, OC, OW)."""
-    return forward("conv1d", 1, x, w, b, stride, padding, dilation, groups)
+    return forward("conv1d", 1, x, w, b, stride, padding, dilation, groups, padding_mode)
 
 
-def conv1d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+def conv1d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros") -> np.ndarray:
     """As `conv2d_input_grad` with dy: (N, OC, OW), w: (OC, IC/groups, KW), input_shape: (N, IC, IW)."""
-    return input_grad("conv1d_input_grad", 1, dy, w, input_shape, stride, padding, dilation, groups)
+    return input_grad("conv1d_input_grad", 1, dy, w, input_shape, stride, padding, dilation, groups, padding_mode)
 
 
-def conv1d_weight_grad(x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, out=None, accumulate=False, return_bias_grad=False):
+def conv1d_weight_grad(
+    x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", out=None, accumulate=False, return_bias_grad=False
+):  # fmt: skip
     """As `conv2d_weight_grad` with x: (N, IC, IW), dy: (N, OC, OW). Returns (OC, IC/groups, KW)."""
-    return weight_grad("conv1d_weight_grad", 1, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad)
+    words = stride, padding, dilation, groups, padding_mode
+    return weight_grad("conv1d_weight_grad", 1, x, dy, kernel_size, *words, out, accumulate, return_bias_grad)
 
 
-def conv3d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+def conv3d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros") -> np.ndarray:
     """As `conv2d` with x: (N, IC, ID, IH, IW), w: (OC, IC/groups, KD, KH, KW). Returns (N, OC, OD, OH, OW)."""
-    return forward("conv3d", 3, x, w, b, stride, padding, dilation, groups)
+    return forward("conv3d", 3, x, w, b, stride, padding, dilation, groups, padding_mode)
 
 
-def conv3d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, groups=1) -> np.ndarray:
+def conv3d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros") -> np.ndarray:
     """As `conv2d_input_grad` with dy: (N, OC, OD, OH, OW), w: (OC, IC/groups, KD, KH, KW), input_shape: (N, IC, ID, IH, IW)."""
-    return input_grad("conv3d_input_grad", 3, dy, w, input_shape, stride, padding, dilation, groups)
+    return input_grad("conv3d_input_grad", 3, dy, w, input_shape, stride, padding, dilation, groups, padding_mode)
 
 
-def conv3d_weight_grad(x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, out=None, accumulate=False, return_bias_grad=False):
+def conv3d_weight_grad(
+    x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", out=None, accumulate=False, return_bias_grad=False
+):  # fmt: skip
     """As `conv2d_weight_grad` with x: (N, IC, ID, IH, IW), dy: (N, OC, OD, OH, OW). Returns (OC, IC/groups, KD, KH, KW)."""
-    return weight_grad("conv3d_weight_grad", 3, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad)
+    words = stride, padding, dilation, groups, padding_mode
+    return weight_grad("conv3d_weight_grad", 3, x, dy, kernel_size, *words, out, accumulate, return_bias_grad)
 
 
 def bias_grad(dy) -> np.ndarray:
@@ -98,19 +111,19 @@ def extents(dims: dict, rank: int, letter: str) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _forward_plan(op, rank, x_shape, w_shape, b_shape, stride, padding, dilation, groups) -> Geometry:
+def _forward_plan(op, rank, x_shape, w_shape, b_shape, stride, padding, dilation, groups, padding_mode) -> Geometry:
     operands = {"x": (x_shape, f"N IC {spatial_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {spatial_axes(rank, 'K')}")}
     if b_shape is not None:
         operands["b"] = (b_shape, "OC")
     dims = bind(op, groups, **operands)
-    kernel = extents(dims, rank, "K")
-    return conv_geometry(op, dims["N"], dims["IC"], dims["OC"], extents(dims, rank, "I"), kernel, stride, padding, dilation, groups)
+    words = stride, padding, dilation, groups, padding_mode
+    return conv_geometry(op, dims["N"], dims["IC"], dims["OC"], extents(dims, rank, "I"), extents(dims, rank, "K"), *words)
 
 
 @lru_cache(maxsize=1024)
-def _backward_plan(op, rank, x_shape, w_shape, dy_shape, stride, padding, dilation, groups) -> Geometry:
+def _backward_plan(op, rank, x_shape, w_shape, dy_shape, stride, padding, dilation, groups, padding_mode) -> Geometry:
     """As the forward plan, but dy must have the output's shape. w_shape None: only the kernel is known."""
-    g = _forward_plan(op, rank, x_shape, w_shape, None, stride, padding, dilation, groups)
+    g = _forward_plan(op, rank, x_shape, w_shape, None, stride, padding, dilation, groups, padding_mode)
     operands = {"x": (x_shape, f"N IC {spatial_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {spatial_axes(rank, 'K')}")}
     check_dy(op, rank, dy_shape, g.output_shape, operands)
     return g
@@ -124,9 +137,10 @@ def check_dy(op: str, rank: int, dy_shape: tuple, y_shape: tuple, operands: dict
         )
 
 
-def conv_words(op, rank, stride, padding, dilation, groups) -> tuple:
+def conv_words(op, rank, stride, padding, dilation, groups, padding_mode="zeros") -> tuple:
     """Checked and hashable, so that True or 1.0 cannot pass for a cached 1."""
-    return spatial(op, "stride", stride, rank), _freeze(op, padding), spatial(op, "dilation", dilation, rank), integer(op, "groups", groups, 1)
+    stride, padding, dilation = spatial(op, "stride", stride, rank), _freeze(op, padding), spatial(op, "dilation", dilation, rank)
+    return stride, padding, dilation, integer(op, "groups", groups, 1), padding_word(op, padding_mode)
 
 
 def _freeze(op, padding):
@@ -136,27 +150,28 @@ def _freeze(op, padding):
     return padding if isinstance(padding, str) else integer(op, "padding", padding, 0)
 
 
-def forward(op, rank, x, w, b, stride, padding, dilation, groups):
+def forward(op, rank, x, w, b, stride, padding, dilation, groups, padding_mode):
     x, w, b = floats(op, x=x, w=w, b=b)
-    words = conv_words(op, rank, stride, padding, dilation, groups)
+    words = conv_words(op, rank, stride, padding, dilation, groups, padding_mode)
     g = _forward_plan(op, rank, x.shape, w.shape, None if b is None else b.shape, *words)
     return run_forward(x, w, b, g)
 
 
-def input_grad(op, rank, dy, w, input_shape, stride, padding, dilation, groups):
+def input_grad(op, rank, dy, w, input_shape, stride, padding, dilation, groups, padding_mode):
     dy, w = floats(op, dy=dy, w=w)
-    words = conv_words(op, rank, stride, padding, dilation, groups)
+    words = conv_words(op, rank, stride, padding, dilation, groups, padding_mode)
     x_shape = shape_tuple(op, "input_shape", input_shape, f"N IC {spatial_axes(rank, 'I')}")
     g = _backward_plan(op, rank, x_shape, w.shape, dy.shape, *words)
     return run_input_grad(dy, w, g)
 
 
-def weight_grad(op, rank, x, dy, kernel_size, stride, padding, dilation, groups, out, accumulate, return_bias_grad):
+def weight_grad(op, rank, x, dy, kernel_size, stride, padding, dilation, groups, padding_mode, out, accumulate, return_bias_grad):
     x, dy = floats(op, x=x, dy=dy)
-    words = conv_words(op, rank, stride, padding, dilation, groups)
+    words = conv_words(op, rank, stride, padding, dilation, groups, padding_mode)
     kernel = spatial(op, "kernel_size", kernel_size, rank)
-    bind(op, words[-1], x=(x.shape, f"N IC {spatial_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {spatial_axes(rank, 'O')}"))
-    w_shape = (dy.shape[1], x.shape[1] // words[-1], *kernel)
+    groups = words[3]
+    bind(op, groups, x=(x.shape, f"N IC {spatial_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {spatial_axes(rank, 'O')}"))
+    w_shape = (dy.shape[1], x.shape[1] // groups, *kernel)
     g = _backward_plan(op, rank, x.shape, w_shape, dy.shape, *words)
     check_out(op, out, w_shape, x, dy)
     db = np.zeros(g.OC, dy.dtype) if return_bias_grad else None

@@ -107,7 +107,7 @@ def conv_transpose3d_weight_grad(
 
 def _words(op, rank, stride, padding, output_padding, output_size, groups, dilation) -> tuple:
     """Checked and hashable, in the order of `_plan`."""
-    stride, padding, dilation, groups = conv_words(op, rank, stride, padding, dilation, groups)
+    stride, padding, dilation, groups, _ = conv_words(op, rank, stride, padding, dilation, groups)
     output_padding = spatial(op, "output_padding", output_padding, rank, least=0)
     if output_size is not None:
         if isinstance(output_size, (tuple, list)) and len(output_size) == rank + 2:
