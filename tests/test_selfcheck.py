@@ -34,10 +34,10 @@ def test_without_them_the_plain_edition_runs(unchecked, monkeypatch, kernel, rea
     monkeypatch.setattr(selfcheck, "twice_the_products", kernel)
     case = CONVOLUTIONS[1]
     x, w, b, dy = case.draw(integers, np.float32)
-    with pytest.warns(UserWarning, match=rf"^fastconv: .*\({reason}\); slower ones are used$") as warned:
-        y, dx, dw = case.forward(x, w, b), case.input_grad(dy, w), case.weight_grad(x, dy)
-        assert {table.pick(operation, case.g).name for operation in OPERATIONS} == {"plain"}
-    assert len(warned) == 1
+    with pytest.warns(UserWarning, match=rf"^fastconv: .*\({reason}\); slower ones are used$"):
+        y = case.forward(x, w, b)
+    dx, dw = case.input_grad(dy, w), case.weight_grad(x, dy)  # without another warning: here warnings are errors
+    assert {table.pick(operation, case.g).name for operation in OPERATIONS} == {"plain"}
     monkeypatch.undo()
     selfcheck.vectors_work.cache_clear()
     for slow, fast in ((y, case.forward(x, w, b)), (dx, case.input_grad(dy, w)), (dw, case.weight_grad(x, dy))):

@@ -9,13 +9,14 @@ import re
 import numba
 import numpy as np
 import pytest
-from geometries import DTYPES, integers
+from geometries import DTYPES, Convolution, integers
 from numba import njit
 from numba.core.registry import cpu_target
 
-from fastconv.kernels import tiled_convolution
-from fastconv.kernels.host import registers, tile_for
+from fastconv.kernels import tiled_convolution, tiled_weight_grad
+from fastconv.kernels.host import MENU, menu, registers
 from fastconv.kernels.policy import FLAGS
+from fastconv.kernels.tiled_term_plan import term_plan
 from fastconv.kernels.vectors import Tile, add, add_row, add_to_row, add_wide, fma, fma_run, load_rows, move_row, places, store_rows, transpose, zeros
 
 GUARD = 40  # elements on each side of a buffer
@@ -196,26 +197,43 @@ def test_tiles_are_types():
     assert len({numba.typeof(tile) for tile in TILES}) == len(TILES)
 
 
+def of_products(tile) -> tuple:
+    """Arguments of `multiply`; only their types count."""
+    numbers, table = np.zeros(1, tile.dtype), np.zeros(1, np.int64)
+    return tile, tile.MR, numbers, table, numbers.reshape(1, 1, 1), numbers, numbers, table, 1, 0, 1, table.reshape(-1, 1), table
+
+
+def of_weight_grads(tile) -> tuple:
+    """Arguments of `weight_grad_item`."""
+    g = Convolution("", (1, 64, 9, 9), (64, 64, 3, 3)).g
+    terms, x, totals = term_plan(g, tile.dtype), np.zeros(1, tile.dtype), np.zeros((1, 1, 1, 1))
+    plan = terms.plan
+    tables = plan.record, plan.cells, plan.from_pixels, plan.to_pixels, terms.record, terms.places_a, terms.firsts_b
+    return tile, Tile(1, tile.NV, tile.LANES, tile.dtype), 0, 1, 0, 0, x, x, totals[0], totals, *tables, x, x, terms.row_places
+
+
 @pytest.mark.skipif("+fma," not in cpu_target.target_context.codegen().magic_tuple()[2] + ",", reason="no FMA instructions of x86")
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
-@pytest.mark.parametrize("NV", [1, 2, 3])
-def test_sums_stay_in_registers(NV, dtype):
+@pytest.mark.parametrize("number", range(max(map(len, MENU.values()))))
+@pytest.mark.parametrize(
+    ("kernel", "arguments", "loops"), [(tiled_convolution.multiply, of_products, 2), (tiled_weight_grad.weight_grad_item, of_weight_grads, 2)]
+)
+def test_sums_stay_in_registers(kernel, arguments, loops, number, dtype):
     """An iteration has one FMA per register of the tile, each adds into its own, and no vector goes to the stack between them.
 
     Pixels' places may: there are fewer general registers than pixels (14x2 reloads 4 of them). For some CPUs LLVM unrolls the loop twice.
     """
-    lanes = registers().bytes // dtype().itemsize
-    tile = next(tile for tile in (tile_for(channels, np.dtype(dtype)) for channels in range(lanes, 99, lanes)) if tile.NV == NV)
-    numbers, table = np.zeros(1, dtype), np.zeros(1, np.int64)
-    kernel = njit(**FLAGS)(tiled_convolution.multiply.py_func)  # compiled here: of a kernel from the cache there is no assembly
-    values = (tile, tile.MR, numbers, table, numbers.reshape(1, 1, 1), numbers, numbers, table, 1, 0, 1, table.reshape(-1, 1), table)
-    kernel.compile(tuple(numba.typeof(value) for value in values))
+    if number >= len(menu(np.dtype(dtype))):
+        pytest.skip("fewer tiles here")
+    tile, _ = menu(np.dtype(dtype))[number]
+    kernel = njit(**FLAGS)(kernel.py_func)  # compiled here: of a kernel from the cache there is no assembly
+    kernel.compile(tuple(numba.typeof(value) for value in arguments(tile)))
     asm = kernel.inspect_asm(kernel.signatures[0])
-    loops = [block for block in re.split(r"^\.L\w+:", asm, flags=re.MULTILINE) if "vfmadd" in block]
+    found = [block for block in re.split(r"^\.L\w+:", asm, flags=re.MULTILINE) if "vfmadd" in block]
     vector = {64: "zmm", 32: "ymm", 16: "xmm"}[registers().bytes]
-    assert loops
-    for loop in loops:
+    assert len(found) >= loops
+    for loop in found:
         sums = re.findall(rf"vfmadd\w+p[sd]\s.*%({vector}\d+)$", loop, re.MULTILINE)
-        assert len(set(sums)) == tile.MR * NV
-        assert len(sums) % (tile.MR * NV) == 0
+        assert len(set(sums)) == tile.MR * tile.NV
+        assert len(sums) % (tile.MR * tile.NV) == 0
         assert not re.search(r"[xyz]mm\d+.*\(%rsp|\(%rsp.*[xyz]mm\d+|vmov\w+\s+%[xyz]mm\d+,.*\(", loop[loop.index("vfmadd") : loop.rindex("vfmadd")])
