@@ -17,7 +17,22 @@ from fastconv.kernels import tiled_convolution, tiled_weight_grad
 from fastconv.kernels.host import MENU, menu, registers
 from fastconv.kernels.policy import FLAGS
 from fastconv.kernels.tiled_term_plan import term_plan
-from fastconv.kernels.vectors import Tile, add, add_row, add_to_row, add_wide, fma, fma_run, load_rows, move_row, places, store_rows, transpose, zeros
+from fastconv.kernels.vectors import (
+    Tile,
+    add,
+    add_row,
+    add_to_row,
+    add_wide,
+    at_least,
+    fma,
+    fma_run,
+    load_rows,
+    move_row,
+    places,
+    store_rows,
+    transpose,
+    zeros,
+)
 
 GUARD = 40  # elements on each side of a buffer
 SHAPES = ((1, 1), (5, 2), (3, 4))  # MR, NV
@@ -49,6 +64,14 @@ def transposed(tile, LANES, x, reads, at, channels, y, writes, first, last):
     """y's rows = the columns of x's rows."""
     block = load_rows(tile, x, places(tile, reads, first, last), at, channels)
     store_rows(tile, transpose(tile, block), y, places(tile, writes, 0, len(writes) - 1), 0, LANES)
+
+
+@njit(**FLAGS)
+def clamped(tile, x, numbers, w, least, y):
+    """y's rows = x's numbers times w, not below least."""
+    where = places(tile, numbers, 0, len(numbers) - 1)
+    sums = at_least(tile, fma(tile, zeros(tile), x, where, 0, w, 0), least)
+    store_rows(tile, sums, y, places(tile, numbers * len(w), 0, len(numbers) - 1), 0, len(w))
 
 
 @njit(**FLAGS)
@@ -136,6 +159,16 @@ def test_words_for_a_row(tile, word, before):
         np.testing.assert_array_equal(y, expected, err_msg=f"{channels} channels")
 
 
+@every_tile
+@pytest.mark.parametrize("least", [0, -np.inf, 2])
+def test_at_least(tile, least):
+    """NaN stays, as in a ReLU, and -0 becomes 0."""
+    w = np.resize(np.array([1, -1, np.nan, np.inf, -np.inf, 0, 3, -5], tile.dtype), tile.NR)
+    x, y = np.ones(tile.MR, tile.dtype), np.empty((tile.MR, tile.NR), tile.dtype)
+    clamped(tile, x, np.arange(tile.MR), w, tile.dtype.type(least), y.ravel())
+    np.testing.assert_array_equal(y, np.tile(np.where(w <= least, tile.dtype.type(least), w), (tile.MR, 1)))
+
+
 @pytest.mark.parametrize("tile", [Tile(lanes, 1, lanes, dtype) for dtype in DTYPES for lanes in (2, 4, 8, 16)], ids=repr)
 def test_load_rows_and_transpose(tile):
     """What lies behind the last channel is not read; where the tile is ragged the last pixel is read again."""
@@ -200,7 +233,7 @@ def test_tiles_are_types():
 def of_products(tile) -> tuple:
     """Arguments of `multiply`; only their types count."""
     numbers, table = np.zeros(1, tile.dtype), np.zeros(1, np.int64)
-    return tile, tile.MR, numbers, table, numbers.reshape(1, 1, 1), numbers, numbers, table, 1, 0, 1, table.reshape(-1, 1), table
+    return tile, tile.MR, numbers, table, numbers.reshape(1, 1, 1), numbers, numbers, table, 1, 0, 1, table.reshape(-1, 1), table, tile.dtype.type(0)
 
 
 def of_weight_grads(tile) -> tuple:

@@ -23,6 +23,7 @@ class Registers(NamedTuple):
 
 KINDS = (  # widest first
     Registers("avx512f", 64, 32),
+    Registers("avx2", 32, 16),
     Registers("avx", 32, 16),
     Registers("neon", 16, 32),
     Registers("sse", 16, 16),

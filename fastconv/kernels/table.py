@@ -34,6 +34,17 @@ def _textbook(kernel, tables=lambda g: ()) -> Callable[..., None]:
     return run
 
 
+def _then_clamp(forward) -> Callable[..., None]:
+    """y not below `least` (-inf: as it is), where no kernel does that before it stores."""
+
+    def run(x, w, b, y, g, least):
+        forward(x, w, b, y, g)
+        if least > -np.inf:
+            np.putmask(y, y <= least, least)
+
+    return run
+
+
 def _with_bias(weight_grad, bias_grad) -> Callable[..., None]:
     """Both gradients that need dy, where no kernel finds them in one read; db None: not asked for."""
 
@@ -74,8 +85,8 @@ tiled, plain, textbook = tiled_convolution, plain_convolution, reference
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
         Algorithm("direct", tiled.conv_forward, tiled.forward_roundings, fits),
-        Algorithm("plain", plain.conv_forward, plain.forward_roundings),
-        Algorithm("reference", _textbook(textbook.conv_forward, _sources), lambda g, dtype: g.taps * g.IC // g.G + 1),
+        Algorithm("plain", _then_clamp(plain.conv_forward), plain.forward_roundings),
+        Algorithm("reference", _then_clamp(_textbook(textbook.conv_forward, _sources)), lambda g, dtype: g.taps * g.IC // g.G + 1),
     ),
     "conv_input_grad": (
         _any_padding(Algorithm("fold", tiled_fold.conv_input_grad, tiled_fold.roundings, tiled_fold.fits)),

@@ -17,7 +17,7 @@ from fastconv.kernels.items import corner, inputs_of, outputs_of, shares
 from fastconv.kernels.packing import pack_panels
 from fastconv.kernels.policy import parallel, serial
 from fastconv.kernels.tiled_plan import Plan, backward_plans, forward_plans
-from fastconv.kernels.vectors import add, add_row, fma, places, store_rows, zeros
+from fastconv.kernels.vectors import add, add_row, at_least, fma, places, store_rows, zeros
 from fastconv.kernels.walk import channels_last
 
 
@@ -34,8 +34,8 @@ def block_sums(tile, source, reads, panel, w, NR, runs, first, behind):
 
 
 @serial
-def multiply(tile, MR, source, from_pixels, panels, bias, target, to_pixels, pixels, channel, channels, runs, blocks):
-    """target[to_pixels[i] + c] = bias[channel + c] + sum over the runs of source[from_pixels[i] + ...] * panels[..., c]"""
+def multiply(tile, MR, source, from_pixels, panels, bias, target, to_pixels, pixels, channel, channels, runs, blocks, least):
+    """target[to_pixels[i] + c] = bias[channel + c] + sum over the runs of source[from_pixels[i] + ...] * panels[..., c], not below `least`"""
     P, terms, NR = panels.shape
     flat = panels.ravel()
     last = pixels - 1
@@ -48,23 +48,23 @@ def multiply(tile, MR, source, from_pixels, panels, bias, target, to_pixels, pix
                 w += TERMS * NR
                 sums = add(tile, sums, block_sums(tile, source, reads, flat, w, NR, runs, blocks[block], blocks[block + 1]))
             rest = channels - p * NR
-            sums = add_row(tile, sums, bias, channel + p * NR, rest)
+            sums = at_least(tile, add_row(tile, sums, bias, channel + p * NR, rest), least)
             store_rows(tile, sums, target, places(tile, to_pixels, t, last), p * NR, rest)
 
 
 @serial
-def correlate_item(tile, MR, item, source, panels, bias, target, plan, cells, from_pixels, to_pixels, runs, blocks, box):
+def correlate_item(tile, MR, item, source, panels, bias, target, plan, cells, from_pixels, to_pixels, runs, blocks, least, box):
     """The outputs of some images, or of a rectangle of one, in one group of channels."""
     g = plan[0]
     group, n, jd, jh, jw, pixels, narrow = corner(item, plan)
     inputs = inputs_of(group, n, jd, jh, jw, source, plan, cells, box)
     outputs = outputs_of(group, n, jd, jh, jw, target, plan)
     channel = group * g.T
-    multiply(tile, MR, inputs, from_pixels[narrow], panels[group], bias, outputs, to_pixels[narrow], pixels, channel, g.T, runs, blocks)
+    multiply(tile, MR, inputs, from_pixels[narrow], panels[group], bias, outputs, to_pixels[narrow], pixels, channel, g.T, runs, blocks, least)
 
 
 @parallel
-def correlate(tile, MR, items, source, panels, bias, target, plan, cells, from_pixels, to_pixels, runs, blocks, boxes):
+def correlate(tile, MR, items, source, panels, bias, target, plan, cells, from_pixels, to_pixels, runs, blocks, least, boxes):
     """Every pixel and channel of one pass; each item owns its outputs, each share of the items has a box to pack into.
 
     Not each thread: `get_thread_id` in a kernel from the disk cache is a segmentation fault where Numba has not started its threads yet.
@@ -72,10 +72,14 @@ def correlate(tile, MR, items, source, panels, bias, target, plan, cells, from_p
     shares = boxes.shape[0]
     for share in prange(shares):  # loop 6; np.int64: prange counts unsigned, which would compile all again
         for item in range(items * share // shares, items * (share + 1) // shares):  # loop 5
-            correlate_item(tile, MR, np.int64(item), source, panels, bias, target, plan, cells, from_pixels, to_pixels, runs, blocks, boxes[share])
+            correlate_item(
+                tile, MR, np.int64(item), source, panels, bias, target, plan, cells, from_pixels, to_pixels, runs, blocks, least, boxes[share]
+            )
 
 
-def run(plans: tuple[Plan, ...], flops: float, source: np.ndarray, w: np.ndarray, bias: np.ndarray, target: np.ndarray) -> None:
+def run(
+    plans: tuple[Plan, ...], flops: float, source: np.ndarray, w: np.ndarray, bias: np.ndarray, target: np.ndarray, least: float = -np.inf
+) -> None:
     """All passes. source, target: channels-last, flat; w: (G, T, C, taps)."""
     G, T, C, _ = w.shape
     tile = tile_for(T, source.dtype)
@@ -84,12 +88,12 @@ def run(plans: tuple[Plan, ...], flops: float, source: np.ndarray, w: np.ndarray
         panels = memory.empty((G, -(-T // tile.NR), len(plan.taps) * C, tile.NR), source.dtype)
         pack_panels(w, plan.taps, panels)
         tables = plan.record, plan.cells, plan.from_pixels, plan.to_pixels, plan.runs, plan.blocks
-        correlate(flops / len(plans), tile, tile.MR, plan.items, source, panels, bias, target, *tables, boxes)
+        correlate(flops / len(plans), tile, tile.MR, plan.items, source, panels, bias, target, *tables, source.dtype.type(least), boxes)
 
 
-def conv_forward(x, w, b, y, g: Geometry) -> None:
+def conv_forward(x, w, b, y, g: Geometry, least: float) -> None:
     weights = w.reshape(g.G, g.OC // g.G, g.IC // g.G, g.taps)
-    run(forward_plans(g, x.itemsize), g.flops, channels_last(x).reshape(-1), weights, b, channels_last(y).reshape(-1))
+    run(forward_plans(g, x.itemsize), g.flops, channels_last(x).reshape(-1), weights, b, channels_last(y).reshape(-1), least)
 
 
 def conv_input_grad(dy, w, dx, g: Geometry) -> None:

@@ -285,6 +285,22 @@ def add_to_row(typing, tile, x, at, channels, y, to):
 
 
 @intrinsic
+def at_least(typing, tile, sums, least):
+    """np.where(sums <= least, least, sums): NaN stays, -0 becomes 0"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, least = arguments
+        least = _splat(builder, least, tile.vector)
+        for _, _, i in _registers(tile):
+            value = builder.extract_value(sums, i)
+            value = builder.select(builder.fcmp_ordered("<=", value, least), least, value)
+            sums = builder.insert_value(sums, value, i)
+        return sums
+
+    return sums(tile, sums, least), generate
+
+
+@intrinsic
 def store_rows(typing, tile, sums, y, pixels, at, channels):
     """y[pixels[:, None] + at + np.arange(channels)] = sums[:, :channels]"""
 

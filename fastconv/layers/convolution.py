@@ -6,6 +6,7 @@ from fastconv.geometry import Geometry, bind, conv_geometry, integer, padding_pa
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.ops import convolution
+from fastconv.ops.elementwise import relu_grad
 
 DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros", "output_padding": 0}
 
@@ -34,11 +35,15 @@ class _Conv(Layer):
     def weight_shape(self) -> tuple[int, ...]:
         return (self.out_channels, self.in_channels // self.words["groups"], *self.kernel_size)
 
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+        """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         op, w = type(self).__name__, self.weight.value
-        y = convolution.forward(op, self.rank, x, w, None if self.bias is None else self.bias.value, **self.words)
+        y = convolution.forward(op, self.rank, x, w, None if self.bias is None else self.bias.value, **self.words, relu=relu)
+        clamped = y if relu else None
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            if clamped is not None:
+                dy = relu_grad(dy, clamped)
             dw, db = convolution.weight_grad(op, self.rank, x, dy, self.kernel_size, **self.words, out=None, accumulate=False, return_bias_grad=True)
             self.weight.add_grad(dw)
             if self.bias is not None:

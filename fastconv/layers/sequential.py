@@ -1,41 +1,59 @@
 """Layers one after another."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
+from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.parameter import flatten
+from fastconv.layers.simple import ReLU
 
 
 class Sequential(Layer):
     """y = last(...second(first(x))). Parameter names are PyTorch's: "0.weight", "0.bias", "3.weight", ...
 
     All parameters move into one flat buffer. Backward with input_grad=False ends at the first layer that has parameters.
+    A convolution and the ReLU behind it run as one, to the same bits; not with fuse=False.
     """
 
-    def __init__(self, *layers: Layer):
+    def __init__(self, *layers: Layer, fuse: bool = True):
         for i, layer in enumerate(layers):
             if not isinstance(layer, Layer):
                 hint = ": write Sequential(*layers)" if isinstance(layer, (list, tuple)) else ""
                 raise TypeError(f"Sequential: argument {i} is not a Layer but a {type(layer).__name__}{hint}")
         self.layers = list(layers)
+        self.fuse = fuse
         flatten(self.parameters())
 
     def children(self) -> Iterator[tuple[str, Layer]]:
         return ((str(i), layer) for i, layer in enumerate(self.layers))
 
+    def _steps(self) -> Iterator[tuple[bool, Callable]]:
+        """What runs in turn: whether it has parameters, and its forward pass."""
+        layers = iter(zip(self.layers, [*self.layers[1:], None]))
+        for layer, behind in layers:
+            if self.fuse and type(layer) in (Conv1d, Conv2d, Conv3d) and type(behind) is ReLU:
+                yield True, partial(layer.forward, relu=True)
+                next(layers)
+            else:
+                yield bool(layer.parameters()), layer.forward
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        for layer in self.layers:
-            x = layer(x)
+        for _, forward in self._steps():
+            x, _ = forward(x, training=False)
         return x
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         steps: list[Backward] = []
-        for layer in self.layers:
-            x, step = layer.forward(x, training)
+        first = None
+        for has_parameters, forward in self._steps():
+            if has_parameters and first is None:
+                first = len(steps)
+            x, step = forward(x, training)
             steps.append(step)
-        first = next((i for i, layer in enumerate(self.layers) if layer.parameters()), len(steps))
+        first = len(steps) if first is None else first
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             gradient: np.ndarray | None = dy

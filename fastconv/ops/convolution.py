@@ -150,11 +150,11 @@ def _freeze(op, padding):
     return padding if isinstance(padding, str) else integer(op, "padding", padding, 0)
 
 
-def forward(op, rank, x, w, b, stride, padding, dilation, groups, padding_mode):
+def forward(op, rank, x, w, b, stride, padding, dilation, groups, padding_mode, relu=False):
     x, w, b = floats(op, x=x, w=w, b=b)
     words = conv_words(op, rank, stride, padding, dilation, groups, padding_mode)
     g = _forward_plan(op, rank, x.shape, w.shape, None if b is None else b.shape, *words)
-    return run_forward(x, w, b, g)
+    return run_forward(x, w, b, g, relu)
 
 
 def input_grad(op, rank, dy, w, input_shape, stride, padding, dilation, groups, padding_mode):
@@ -179,11 +179,11 @@ def weight_grad(op, rank, x, dy, kernel_size, stride, padding, dilation, groups,
     return (dw, db) if return_bias_grad else dw
 
 
-def run_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: Geometry) -> np.ndarray:
+def run_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: Geometry, relu: bool = False) -> np.ndarray:
     y = memory.channels_last(g.output_shape, x.dtype)
     if g.N:
         bias = np.zeros(g.OC, x.dtype) if b is None else dense(b)
-        table.pick("conv_forward", g).run(channels_last_5d(x), weights_5d(w), bias, channels_last_5d(y), g)
+        table.pick("conv_forward", g).run(channels_last_5d(x), weights_5d(w), bias, channels_last_5d(y), g, 0 if relu else -np.inf)
     return y
 
 
