@@ -232,3 +232,32 @@ def test_global_average_is_the_mean_of_each_channel(rng):
     y, backward = layers.GlobalAvgPool2d().forward(x)
     np.testing.assert_array_equal(y, x.mean(axis=(2, 3), keepdims=True))
     np.testing.assert_array_equal(backward(y), np.broadcast_to(y / 32, x.shape))
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "plain", "reference"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_convolution_and_its_relu_run_as_one_to_the_same_bits(rng, algorithm, training):
+    """DESIGN 10: fusing changes no bit and no name; NaN passes through both."""
+    body = layers.Conv2d(3, 20, 3, padding=1, rng=rng), layers.ReLU(), layers.Conv2d(20, 4, 3, rng=rng), layers.ReLU(), layers.ReLU()
+    apart, fused = layers.Sequential(*body, fuse=False), layers.Sequential(*body)
+    assert list(apart.state_dict()) == list(fused.state_dict())
+    x = rng.standard_normal((2, 3, 9, 8)).astype(np.float32)
+    x[1, 0, 4, 4] = np.nan
+    with fc.algorithm(algorithm):
+        found = []
+        for model in (apart, fused):
+            y, backward = model.forward(x, training)
+            for p in model.parameters():
+                p.zero_grad()
+            dx = backward(np.ones_like(y))
+            found.append([y, dx, *(p.grad.copy() for p in model.parameters())])
+            np.testing.assert_array_equal(model(x), y)
+    assert np.isnan(found[0][0]).any()
+    for a, b in zip(*found):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_sequential_runs_a_convolution_and_its_relu_once(rng, monkeypatch):
+    monkeypatch.setattr(layers.ReLU, "forward", None)
+    model = layers.Sequential(layers.Conv2d(1, 2, 3, rng=rng), layers.ReLU())
+    assert (model(np.ones((1, 1, 4, 4), np.float32)) >= 0).all()

@@ -77,9 +77,7 @@ def correlate(tile, MR, items, source, panels, bias, target, plan, cells, from_p
             )
 
 
-def run(
-    plans: tuple[Plan, ...], flops: float, source: np.ndarray, w: np.ndarray, bias: np.ndarray, target: np.ndarray, least: float = -np.inf
-) -> None:
+def run(plans: tuple[Plan, ...], flops, source: np.ndarray, w: np.ndarray, bias: np.ndarray, target: np.ndarray, least=-np.inf) -> None:
     """All passes. source, target: channels-last, flat; w: (G, T, C, taps)."""
     G, T, C, _ = w.shape
     tile = tile_for(T, source.dtype)
