@@ -33,7 +33,18 @@ CASES = [
     (layers.ReLU(), (2, 3, 4, 5)),
     (layers.Dropout(0.25), (2, 3, 4, 5)),
     (layers.Flatten(), (2, 3, 4, 5)),
+    (layers.BatchNorm1d(3), (2, 3, 4)),
+    (layers.BatchNorm2d(3, eps=1e-3, momentum=None), (2, 3, 4, 5)),
+    (layers.BatchNorm2d(3, affine=False, track_running_stats=False), (2, 3, 4, 5)),
+    (layers.BatchNorm3d(3), (2, 3, 4, 1, 2)),
+    (layers.LeakyReLU(0.25), (2, 3, 4, 5)),
+    (layers.Sigmoid(), (2, 3, 4)),
+    (layers.Tanh(), (2, 3)),
+    (layers.Residual(layers.Conv2d(3, 3, 3, padding=1)), (2, 3, 4, 5)),
+    (layers.Residual(layers.Conv2d(3, 6, 3, stride=2, padding=1), layers.Conv2d(3, 6, 1, stride=2)), (2, 3, 4, 5)),
+    (layers.Concat(layers.Conv2d(3, 2, 1), layers.ReLU(), layers.Conv2d(3, 4, 3, padding=1)), (2, 3, 4, 5)),
 ]
+OF_ANY_RANK = layers.ReLU, layers.Dropout, layers.Flatten, layers.BatchNorm1d, layers.LeakyReLU, layers.Sigmoid, layers.Tanh
 each_layer = pytest.mark.parametrize(("layer", "shape"), CASES, ids=lambda case: repr(case))
 
 
@@ -85,9 +96,7 @@ def test_integer_input_is_a_type_error_that_writes_the_conversion(layer, shape):
         layer(np.ones(shape, np.int64))
 
 
-@pytest.mark.parametrize(
-    ("layer", "shape"), [(layer, shape) for layer, shape in CASES if not isinstance(layer, (layers.ReLU, layers.Dropout, layers.Flatten))], ids=repr
-)
+@pytest.mark.parametrize(("layer", "shape"), [case for case in CASES if not isinstance(case[0], OF_ANY_RANK)], ids=repr)
 def test_unbatched_input_is_an_error_that_shows_how_to_add_the_batch_axis(layer, shape):
     """SEMANTICS: unbatched input: ValueError whose text shows `x[None]`; output_shape raises where forward does."""
     with pytest.raises(ValueError, match=r"x\[None\]"):

@@ -1,7 +1,10 @@
 """Layers: nouns with parameters; `forward` returns the output and the way back."""
 
+from fastconv.layers.activations import LeakyReLU, Sigmoid, Tanh
+from fastconv.layers.branches import Concat, Residual
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
 from fastconv.layers.layer import Layer, once
+from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import Buffer, Parameter, flatten
 from fastconv.layers.pooling import AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d, MaxPool1d, MaxPool2d, MaxPool3d
 from fastconv.layers.sequential import Sequential
@@ -12,7 +15,11 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "Buffer",
+    "Concat",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -23,13 +30,17 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "Layer",
+    "LeakyReLU",
     "Linear",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
     "Parameter",
     "ReLU",
+    "Residual",
     "Sequential",
+    "Sigmoid",
+    "Tanh",
     "flatten",
     "once",
 ]

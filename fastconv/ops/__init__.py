@@ -19,6 +19,7 @@ from fastconv.ops.convolution import (
 )
 from fastconv.ops.elementwise import dropout, relu, relu_grad
 from fastconv.ops.linear import linear, linear_input_grad, linear_weight_grad
+from fastconv.ops.norm import batch_norm, batch_norm_grad, batch_statistics
 from fastconv.ops.pooling import (
     avg_pool1d,
     avg_pool1d_grad,
@@ -52,6 +53,9 @@ __all__ = [
     "avg_pool2d_grad",
     "avg_pool3d",
     "avg_pool3d_grad",
+    "batch_norm",
+    "batch_norm_grad",
+    "batch_statistics",
     "bias_grad",
     "conv1d",
     "conv1d_input_grad",

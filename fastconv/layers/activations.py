@@ -1,0 +1,68 @@
+"""Activations besides ReLU. Results keep the memory order of a channels-last activation."""
+
+import numpy as np
+
+from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.norm import number
+from fastconv.ops.operands import floats
+
+
+class _Activation(Layer):
+    """y = f(x), number by number, with f' written in terms of y."""
+
+    def value(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def derivative(self, y: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        (x,) = floats(type(self).__name__, x=x)
+        y = self.value(x)
+
+        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            return dy * self.derivative(y) if input_grad else None
+
+        return y, once(backward, y)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(input_shape)
+
+
+class LeakyReLU(_Activation):
+    """y = x where x > 0, else negative_slope * x (Maas et al. 2013). negative_slope: at least 0."""
+
+    def __init__(self, negative_slope: float = 0.01):
+        self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope)
+        if not self.negative_slope >= 0:
+            raise ValueError(f"LeakyReLU: negative_slope must be at least 0, got {negative_slope!r}")
+
+    def value(self, x):
+        return np.where(x <= 0, x * x.dtype.type(self.negative_slope), x)
+
+    def derivative(self, y):
+        return np.where(y <= 0, y.dtype.type(self.negative_slope), y.dtype.type(1))
+
+    def describe(self) -> str:
+        return f"{self.negative_slope}"
+
+
+class Sigmoid(_Activation):
+    """y = 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, which cannot overflow. dy/dx = y * (1 - y)"""
+
+    def value(self, x):
+        half = x.dtype.type(0.5)
+        return np.tanh(x * half) * half + half
+
+    def derivative(self, y):
+        return y * (1 - y)
+
+
+class Tanh(_Activation):
+    """y = tanh(x). dy/dx = 1 - y^2"""
+
+    def value(self, x):
+        return np.tanh(x)
+
+    def derivative(self, y):
+        return 1 - y * y

@@ -1,0 +1,83 @@
+"""Layers side by side: skip connections and concatenation."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastconv import memory
+from fastconv.layers.layer import Backward, Layer, once
+
+
+def _sum(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.shape != b.shape:
+        raise ValueError(f"{op}: the body gives {a.shape}, the shortcut {b.shape}; they must have the same shape to be added")
+    return np.add(a, b, out=memory.channels_last(a.shape, a.dtype) if a.ndim > 2 else None)
+
+
+class Residual(Layer):
+    """y = body(x) + shortcut(x), shortcut None: x itself (He et al. 2015). x: whatever both take; they return the same shape."""
+
+    def __init__(self, body: Layer, shortcut: Layer | None = None):
+        for name, part in (("body", body), ("shortcut", shortcut)):
+            if not isinstance(part, Layer) and not (name == "shortcut" and part is None):
+                raise TypeError(f"Residual: {name} must be a Layer, got {type(part).__name__}")
+        self.body = body
+        self.shortcut = shortcut
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        through, body_backward = self.body.forward(x, training)
+        around, shortcut_backward = (x, None) if self.shortcut is None else self.shortcut.forward(x, training)
+        y = _sum("Residual", through, np.asarray(around))
+
+        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            dx = body_backward(dy, input_grad)
+            more = dy if shortcut_backward is None else shortcut_backward(dy, input_grad)
+            return _sum("Residual", dx, more) if input_grad else None
+
+        return y, once(backward, y)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        shapes = self.body.output_shape(input_shape), tuple(input_shape) if self.shortcut is None else self.shortcut.output_shape(input_shape)
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"Residual: the body gives {shapes[0]}, the shortcut {shapes[1]}; they must have the same shape to be added")
+        return shapes[0]
+
+
+class Concat(Layer):
+    """The outputs of all branches, one behind the other along the channels. x: whatever all take; only their channels may differ."""
+
+    def __init__(self, *branches: Layer):
+        if not branches:
+            raise ValueError("Concat: needs at least one branch")
+        for i, branch in enumerate(branches):
+            if not isinstance(branch, Layer):
+                hint = ": write Concat(*branches)" if isinstance(branch, (list, tuple)) else ""
+                raise TypeError(f"Concat: argument {i} is not a Layer but a {type(branch).__name__}{hint}")
+        self.branches = list(branches)
+
+    def children(self) -> Iterator[tuple[str, Layer]]:
+        return ((str(i), branch) for i, branch in enumerate(self.branches))
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        outputs, backwards = zip(*(branch.forward(x, training) for branch in self.branches))
+        shape = self._joined([output.shape for output in outputs])
+        ends = np.cumsum([output.shape[1] for output in outputs])
+        y = memory.channels_last(shape, outputs[0].dtype) if len(shape) > 2 else np.empty(shape, outputs[0].dtype)
+        np.concatenate(outputs, axis=1, out=y)
+
+        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            parts = [step(part, input_grad) for step, part in zip(backwards, np.split(dy, ends[:-1], axis=1))]
+            return sum(parts[1:], parts[0]) if input_grad else None
+
+        return y, once(backward, y)
+
+    def _joined(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+        if len({(shape[:1], shape[2:]) for shape in shapes}) > 1:
+            raise ValueError(f"Concat: the branches give {', '.join(map(str, shapes))}; only channels may differ")
+        return (shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:])
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self._joined([branch.output_shape(input_shape) for branch in self.branches])
+
+    def describe(self) -> str:
+        return ", ".join(map(repr, self.branches))
