@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fastconv.layers.parameter import Buffer, Parameter
+from fastconv.layers.summary import Summary, summarise
 from fastconv.streams import Stream
 
 Backward = Callable[..., np.ndarray | None]
@@ -82,6 +83,14 @@ class Layer(ABC):
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """The layers inside this one, by name."""
         return self._members(Layer)
+
+    def inner(self, input_shape: tuple[int, ...]) -> Iterator[tuple[str, "Layer", tuple[int, ...]]]:
+        """The layers inside that a forward pass runs, by name, each with its input's shape. Here: all see the layer's own input."""
+        return ((name, child, input_shape) for name, child in self.children())
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Output shape, parameters, multiplications and activation bytes of every layer inside, without running any; print it."""
+        return summarise(self, input_shape)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         return self._named(Parameter)

@@ -65,6 +65,11 @@ class Sequential(Layer):
 
         return x, once(backward, x, *self.parameters())
 
+    def inner(self, input_shape: tuple[int, ...]) -> Iterator[tuple[str, Layer, tuple[int, ...]]]:
+        for name, layer in self.children():
+            yield name, layer, input_shape
+            input_shape = layer.output_shape(input_shape)
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         for layer in self.layers:
             input_shape = layer.output_shape(input_shape)
