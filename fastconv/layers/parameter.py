@@ -50,6 +50,13 @@ class Parameter:
     def zero_grad(self) -> None:
         self.has_grad = False
 
+    def __deepcopy__(self, memo: dict) -> "Parameter":
+        """On its own, outside any flat buffer: copies of views would not be views of the buffer's copy."""
+        memo[id(self)] = copy = Parameter(self._value.copy())
+        copy._grad[...] = self.grad
+        copy.has_grad, copy.version = self.has_grad, self.version
+        return copy
+
     def move(self, home: "Flat", value: np.ndarray, grad: np.ndarray) -> None:
         """Live in these arrays of `home` from now on."""
         value[...], grad[...] = self._value, self.grad
