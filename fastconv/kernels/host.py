@@ -47,6 +47,18 @@ MENU = {32: (12, 14, 8, 6), 16: (12, 6, 4)}
 WORTH = (0.7, 1.0, 1.0, 1.0)  # a single vector needs a load for each of its multiplications
 
 
+# Where lanes are groups: vectors of a tile; two where their 9 weights, 3 sums and a start fit the registers.
+LANE_VECTORS = {32: 2, 16: 1}
+
+
+class LaneTiles(NamedTuple):
+    """For blocks of groups as lanes."""
+
+    pixels: Tile  # sums of 8 pixels
+    taps: Tile  # of 9 taps, those of a 3x3 kernel
+    columns: Tile  # of 3 pixels that a window of 3 columns passes
+
+
 @cache
 def tile_for(channels: int, dtype: np.dtype) -> Tile:
     """The tile that spends least on `channels` output channels: the fewest vectors, padding counted, each by its worth."""
@@ -59,3 +71,12 @@ def tile_for(channels: int, dtype: np.dtype) -> Tile:
 
     NV = min(range(1, len(MENU[kind.count]) + 1), key=cost)
     return Tile(MENU[kind.count][NV - 1], NV, lanes, dtype)
+
+
+@cache
+def lane_tiles_for(groups: int, dtype: np.dtype) -> LaneTiles:
+    """Of two vectors, where the groups fill them: a last vector that is not full takes lanes from the one before."""
+    kind = registers()
+    lanes = kind.bytes // dtype.itemsize
+    NV = LANE_VECTORS[kind.count] if groups >= 2 * lanes and -(-groups // lanes) != 3 else 1
+    return LaneTiles(*(Tile(MR, NV, lanes, dtype) for MR in (8, 9, 3)))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.geometry import Geometry
-from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_weight_grad
+from fastconv.kernels import depthwise, depthwise_plan, depthwise_weight_grad, plain_convolution, plain_pooling, reference, tiled_convolution, tiled_weight_grad
 from fastconv.kernels.tiled_plan import fits
 
 
@@ -38,16 +38,19 @@ def _positions(g: Geometry) -> int:
 tiled, plain, textbook = tiled_convolution, plain_convolution, reference
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
+        Algorithm("depthwise", depthwise.conv_forward, depthwise.forward_roundings, depthwise_plan.fits),
         Algorithm("direct", tiled.conv_forward, tiled.forward_roundings, fits),
         Algorithm("plain", plain.conv_forward, plain.forward_roundings),
         Algorithm("reference", _textbook(textbook.conv_forward), lambda g, dtype: g.taps * g.IC // g.G + 1),
     ),
     "conv_input_grad": (
+        Algorithm("depthwise", depthwise.conv_input_grad, depthwise.input_grad_roundings, depthwise_plan.fits),
         Algorithm("direct", tiled.conv_input_grad, tiled.input_grad_roundings, fits),
         Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings),
         Algorithm("reference", _textbook(textbook.conv_input_grad), lambda g, dtype: g.taps * g.OC // g.G + 1),
     ),
     "conv_weight_grad": (
+        Algorithm("depthwise", depthwise_weight_grad.conv_weight_grad, depthwise_weight_grad.roundings, depthwise_plan.fits),
         Algorithm("direct", tiled_weight_grad.conv_weight_grad, tiled_weight_grad.roundings, fits),
         Algorithm("plain", plain.conv_weight_grad, plain.weight_grad_roundings),
         Algorithm("reference", _textbook(textbook.conv_weight_grad), lambda g, dtype: _positions(g) + 1),

@@ -82,15 +82,15 @@ def fits(g: Geometry) -> bool:
 
 
 @lru_cache(maxsize=512)
-def forward_plans(g: Geometry, itemsize: int) -> tuple[Plan, ...]:
-    """One pass from x to y."""
-    return _plans(g, forward_lines, g.IC, g[2:5], g.OC, g[6:9], itemsize)
+def forward_plans(g: Geometry, itemsize: int, pack: bool = False) -> tuple[Plan, ...]:
+    """One pass from x to y. pack: into boxes, even where there is no padding."""
+    return _plans(g, forward_lines, g.IC, g[2:5], g.OC, g[6:9], itemsize, pack)
 
 
 @lru_cache(maxsize=512)
-def backward_plans(g: Geometry, itemsize: int) -> tuple[Plan, ...]:
+def backward_plans(g: Geometry, itemsize: int, pack: bool = False) -> tuple[Plan, ...]:
     """From dy to dx: a pass per phase of the stride."""
-    return _plans(g, backward_lines, g.OC, g[6:9], g.IC, g[2:5], itemsize)
+    return _plans(g, backward_lines, g.OC, g[6:9], g.IC, g[2:5], itemsize, pack)
 
 
 class TermPlan(NamedTuple):
