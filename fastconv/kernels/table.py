@@ -12,7 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.geometry import Geometry
-from fastconv.kernels import depthwise, depthwise_plan, depthwise_weight_grad, plain_convolution, plain_pooling, reference, tiled_convolution, tiled_weight_grad
+from fastconv.kernels import (
+    depthwise,
+    depthwise_plan,
+    depthwise_weight_grad,
+    plain_convolution,
+    plain_pooling,
+    reference,
+    tiled_convolution,
+    tiled_weight_grad,
+)
 from fastconv.kernels.tiled_plan import fits
 
 
