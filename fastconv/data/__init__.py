@@ -2,5 +2,6 @@
 
 from fastconv.data.batches import Batches
 from fastconv.data.digits import SPLITS, digits
+from fastconv.data.normalise import Normalise
 
-__all__ = ["SPLITS", "Batches", "digits"]
+__all__ = ["SPLITS", "Batches", "Normalise", "digits"]
