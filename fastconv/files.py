@@ -1,8 +1,12 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the error for those that hold something else than they should."""
 
 import os
 import tempfile
 from pathlib import Path
+
+
+class FileFormatError(ValueError):
+    """A file does not hold what its format promises; the message names the file and what is wrong."""
 
 
 def write_whole(path: Path, content: bytes, sync: bool = True) -> None:

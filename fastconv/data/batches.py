@@ -1,52 +1,104 @@
-"""Shuffled, shifted batches of a data set."""
+"""Shuffled batches of a data set, in which no pass shows an image as another did: moved, mirrored, with noise."""
 
 from collections.abc import Iterator
+from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 
 from fastconv import memory, streams
+from fastconv.data.normalise import Normalise
 from fastconv.geometry import integer
-from fastconv.kernels.batches import take_shifted
+from fastconv.kernels.batches import PLAN, QUANTILES, take_changed
 from fastconv.ops.operands import dense, floats
 
 
 class Batches:
     """Iterate over (x, y) once: `for x_batch, y_batch in Batches(x, y, 32): ...`; each iteration is a new order.
 
-    x: (N, C, H, W) images, or any (N, ...) floats if shift is 0; y: (N, ...). shuffle: a random order from `stream` (None: the stream
-    of `fastconv.seed`). shift: each image is moved by up to so many pixels in each direction, zeros move in. The last batch may be smaller.
+    x: (N, C, H, W) images, or any (N, C, ...) floats if shift and flip are 0; y: (N, ...). shuffle: a random order from `stream` (None: the
+    stream of `fastconv.seed`). The last batch may be smaller. In each pass each image is, in this order,
+
+    mirrored      left to right with probability `flip`, 0 to 1;
+    moved         by up to `shift` pixels in each direction, zeros move in: a random crop of the image with a border of `shift` zeros;
+    made noisy    by normal numbers of standard deviation `noise` >= 0, in the unit of x;
+    normalised    by `normalise`, a `Normalise`.
+
+    The same stream gives the same bits on any number of threads and for any batch size. ValueError, TypeError for other arguments.
     """
 
-    def __init__(self, x, y, batch_size: int, *, shuffle: bool = True, shift: int = 0, stream: streams.Stream | None = None):
+    def __init__(
+        self, x, y, batch_size: int, *, shuffle: bool = True, shift: int = 0, flip: float = 0, noise: float = 0,
+        normalise: Normalise | None = None, stream: streams.Stream | None = None,
+    ):  # fmt: skip
         (x,) = floats("Batches", x=x)
         self.y = np.asarray(y)
         self.batch_size = integer("Batches", "batch_size", batch_size, 1)
         self.shift = integer("Batches", "shift", shift, 0)
+        self.flip = _level("flip", flip, most=1)
+        self.noise = _level("noise", noise, most=float(np.finfo(np.float32).max))
         if x.ndim < 2 or len(x) != len(self.y) or not len(x):
             raise ValueError(f"Batches: x and y must have the same length N >= 1, got x{x.shape}, y{self.y.shape}")
-        if self.shift and x.ndim != 4:
-            raise ValueError(f"Batches: shift needs images (N, C, H, W), got x{x.shape}")
+        for name, wanted in (("shift", self.shift), ("flip", self.flip)):
+            if wanted and x.ndim != 4:
+                raise ValueError(f"Batches: {name} needs images (N, C, H, W), got x{x.shape}")
+        if normalise is not None:
+            if not isinstance(normalise, Normalise):
+                raise TypeError(f"Batches: normalise must be a data.Normalise, got {type(normalise).__name__}")
+            normalise.check("Batches", x.shape)
+        self.normalise = normalise
         self.shape = x.shape
         self.shuffle = shuffle
         self.stream = stream or streams.default.fork()
         last = dense(np.moveaxis(x, 1, -1))
-        self._pixels = last if x.ndim == 4 else last.reshape(len(x), 1, 1, -1)
+        self._pixels = last if x.ndim == 4 else last.reshape(len(x), 1, -1, x.shape[1])
         self._last_shape = last.shape[1:]
+        none = np.empty(0, x.dtype)
+        self._mean_and_scale = normalise.mean_and_scale(x.dtype) if normalise else (none, none)
+        self._noise_table = (quarter_normals() * self.noise).astype(x.dtype) if self.noise else none
 
     def __len__(self) -> int:
         """Batches per iteration."""
         return -(-self.shape[0] // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        N = self.shape[0]
-        random = self.stream.generator()
-        order = random.permutation(N) if self.shuffle else np.arange(N)
-        shifts = random.integers(-self.shift, self.shift + 1, (N, 2)) if self.shift else np.zeros((N, 2), np.int64)
-        for start in range(0, N, self.batch_size):
+        order, plans = self._plan(self.stream.generator())
+        for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
             batch = memory.empty((len(chosen), *self._pixels.shape[1:]), self._pixels.dtype)
-            take_shifted(batch.size, self._pixels, chosen, shifts[start : start + self.batch_size], batch)
+            changes = plans[start : start + self.batch_size], self._noise_table, *self._mean_and_scale
+            take_changed(batch.size, self._pixels, chosen, *changes, batch)
             yield np.moveaxis(batch.reshape(len(chosen), *self._last_shape), -1, 1), self.y[chosen]
 
+    def _plan(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Which image comes when in a pass, and what happens to it. Nothing is drawn for what is not wanted."""
+        N = self.shape[0]
+        order = random.permutation(N) if self.shuffle else np.arange(N)
+        plans = np.zeros(N, PLAN)
+        if self.shift:
+            plans["down"], plans["right"] = random.integers(-self.shift, self.shift + 1, (N, 2)).T
+        if self.flip:
+            plans["mirror"] = random.random(N) < self.flip
+        if self.noise:
+            plans["key"] = random.integers(0, 2**64, N, np.uint64)
+        return order, plans
+
     def __repr__(self) -> str:
-        return f"Batches({self.shape[0]} examples of {self.shape[1:]}, {self.batch_size} at a time, shift={self.shift})"
+        words = {"shift": self.shift, "flip": self.flip, "noise": self.noise, "normalise": self.normalise}
+        wanted = "".join(f", {name}={value}" for name, value in words.items() if value)
+        return f"Batches({self.shape[0]} examples of {self.shape[1:]}, {self.batch_size} at a time{wanted})"
+
+
+@cache
+def quarter_normals() -> np.ndarray:
+    """QUANTILES numbers, the quantiles of a normal distribution scaled to variance 1/4: the sum of four has variance 1."""
+    quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / QUANTILES) for i in range(QUANTILES)])
+    return quantiles / (2 * quantiles.std())
+
+
+def _level(name: str, value: object, most: float) -> float:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"Batches: {name} must be a number, got {value!r}")
+    if not 0 <= value <= most:
+        raise ValueError(f"Batches: {name} must be between 0 and {most:.2g}, got {value}")
+    return float(value)

@@ -1,0 +1,99 @@
+"""NumPy's own files, without the part that unpickles: one array (.npy), or a zip archive of them (.npz).
+
+The format: numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+import io
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fastconv.data.reading import as_images, as_labels, check_size, contents, exactly, is_pickle, readable, refuse_bomb
+from fastconv.data.split import stratified_fifth
+from fastconv.files import FileFormatError
+
+Header = tuple[tuple[int, ...], bool, np.dtype]  # shape, whether Fortran's order, dtype
+PICKLED = "holds pickled Python objects, which will not be read; save arrays of numbers: np.asarray(a, np.float32), and no lists of arrays"
+
+
+def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """(x, y) to train on and (x, y) to test with. x: (N, C, H, W) float32 in 0..1, y: (N,) int64.
+
+    path: a file of `np.savez` or `np.savez_compressed` with arrays x, (N, C, H, W) or (N, H, W), integers 0..255 or floats 0..1; y, (N,)
+    integers from 0; and x_test and y_test alike. Without these a fixed random fifth of each class is there to test with.
+    FileNotFoundError; FileFormatError (a ValueError), also for arrays of Python objects, which are pickled.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.name} in {path.parent}, {contents(path.parent)}")
+    with path.open("rb") as file, readable(path):
+        if is_pickle(file.read(2)):
+            raise FileFormatError(f"{path}: {PICKLED}")
+        there = os.fstat(file.fileno()).st_size
+        with zipfile.ZipFile(file) as archive:
+            held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            wanted = ["x", "y", "x_test", "y_test"] if held.keys() & {"x_test", "y_test"} else ["x", "y"]
+            if not held.keys() >= set(wanted):
+                raise FileFormatError(f"{path}: must hold arrays {', '.join(wanted)}, got {', '.join(held) or 'none'}")
+            arrays = {name: _member(archive, held[name], there, path) for name in wanted}
+    x = as_images(path, "x", arrays["x"])
+    y = as_labels(path, "y", arrays["y"], len(x), len(x))  # more classes than examples there cannot be
+    if len(wanted) == 2:
+        return split(path, x, y)
+    x_test = as_images(path, "x_test", arrays["x_test"])
+    if x_test.shape[1:] != x.shape[1:]:
+        raise FileFormatError(f"{path}: images of x are {x.shape[1:]}, those of x_test {x_test.shape[1:]}")
+    return (x, y), (x_test, as_labels(path, "y_test", arrays["y_test"], len(x_test), int(y.max()) + 1))
+
+
+def split(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """(x, y) to train on, and a fixed random fifth of each class to test with."""
+    test = stratified_fifth(y)
+    if not test.any():
+        raise FileFormatError(f"{path}: no class has the 3 examples of which one could be there to test with; {len(y)} in all")
+    return (x[~test], y[~test]), (x[test], y[test])
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, there: int, path: Path) -> np.ndarray:
+    where = path / info.filename
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack in steps of any size
+        raise FileFormatError(f"{where}: packed by a method that np.savez_compressed does not use")
+    if not 0 <= info.header_offset < there:
+        raise FileFormatError(f"{where}: broken, said to begin at byte {info.header_offset} of {there}")
+    refuse_bomb(where, info.file_size, min(info.compress_size, there))
+    with archive.open(info) as stream:
+        return read(stream, header(stream, info.file_size, where), where)
+
+
+def header(file: BinaryIO, size: int, path: Path) -> Header:
+    """What a .npy file of `size` bytes says of itself; the numbers it promises must be as many bytes as are left."""
+    start = file.read(10)  # magic, version, length of the rest: at most 64 KB
+    if is_pickle(start):
+        raise FileFormatError(f"{path}: {PICKLED}")
+    stream = io.BytesIO(start + file.read(int.from_bytes(start[8:], "little")))
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):  # 2.0 and 3.0 are for long lists of named fields
+            raise ValueError(f"version {version} of the format, 1.0 is needed")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except Exception as error:  # the header is a Python literal, and what its parser raises is not documented
+        raise FileFormatError(f"{path}: not a .npy file, {error}") from None
+    if dtype.hasobject:
+        raise FileFormatError(f"{path}: {PICKLED}")
+    if dtype.kind not in "iuf" or dtype.subdtype:
+        raise FileFormatError(f"{path}: must hold integers or floats, got {dtype}")
+    if not 1 <= len(shape) <= 32 or min(shape) < 1:
+        raise FileFormatError(f"{path}: impossible shape {shape}")
+    check_size(path, math.prod(shape) * dtype.itemsize, size - file.tell())
+    return shape, fortran, dtype
+
+
+def read(file: BinaryIO, head: Header, path: Path) -> np.ndarray:
+    """The array behind its header."""
+    shape, fortran, dtype = head
+    content = exactly(file, math.prod(shape) * dtype.itemsize, path)
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
