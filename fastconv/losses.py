@@ -1,35 +1,60 @@
 """Losses: `value, d_outputs = loss(outputs, targets)`. Any callable of that form is a loss.
 
-Computed in float64 and given back in the dtype of the outputs; the value is a Python float, the mean over the batch.
+Computed in float64 and given back in the dtype of the outputs; the value is a Python float, the mean over the batch. Options are keywords; where a
+function of two arguments is wanted, `functools.partial(losses.cross_entropy, label_smoothing=0.1)` is one.
 """
+
+import math
 
 import numpy as np
 
+from fastconv.geometry import number, whole
 from fastconv.ops.operands import floats
 
 
-def cross_entropy(outputs, targets) -> tuple[float, np.ndarray]:
+def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weights=None, ignore_index: int | None = None) -> tuple[float, np.ndarray]:
     """Mean over the batch of -log softmax(outputs)[target]; d_outputs = (softmax(outputs) - one_hot(targets)) / N.
 
     outputs: (N, K) scores, float32 or float64, of any size (the largest is subtracted first). targets: (N,) integers 0..K-1.
-    TypeError for targets that are not integers, ValueError for a wrong length, a label out of range, an empty batch.
+    With p = softmax(outputs), y = targets, e = label_smoothing in 0..1, w = class_weights, (K,) numbers >= 0 (None: ones):
+
+        value = sum over n of ((1 - e) w[y] (-log p[y]) + e / K * sum over k of w[k] (-log p[k])) / W,    W = sum over n of w[y]
+        d_outputs[n, k] = ((1 - e) w[y] (p[k] - [k = y]) + e / K * (p[k] sum(w) - w[k])) / W
+
+    ignore_index: rows with this target are in no sum and have gradient 0; it need not be a class. If no row counts (W = 0) the value is NaN, and
+    the gradient 0 where all rows are ignored, as in PyTorch. TypeError for targets that are not integers, ValueError for a wrong length, a label
+    out of range, an empty batch, wrong options. Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7, for the smoothing.
     """
     (outputs,) = floats("cross_entropy", outputs=outputs)
-    labels = class_labels("cross_entropy", outputs.shape, targets)
-    rows = np.arange(len(labels))
-    shifted = outputs.astype(np.float64)
+    label_smoothing = number("cross_entropy", "label_smoothing", label_smoothing, most=1)
+    labels = class_labels("cross_entropy", outputs.shape, targets, ignore_index)
+    weights = _class_weights(class_weights, outputs.shape[1])
+    kept = np.flatnonzero(labels != ignore_index) if ignore_index is not None else np.arange(len(labels))
+    labels, rows = labels[kept], np.arange(len(kept))
     with np.errstate(invalid="ignore"):  # infinite scores: the loss is NaN, and says so
+        shifted = outputs[kept].astype(np.float64)
         shifted -= shifted.max(axis=1, keepdims=True)
-        exponentials = np.exp(shifted)
-        sums = exponentials.sum(axis=1, keepdims=True)
-        value = float(np.mean(np.log(sums[:, 0]) - shifted[rows, labels]))
-        gradient = exponentials / sums
-    gradient[rows, labels] -= 1
-    return value, (gradient / len(labels)).astype(outputs.dtype)
+        softmax = np.exp(shifted)
+        sums = softmax.sum(axis=1, keepdims=True)
+        softmax /= sums
+        logs = np.log(sums)  # -log softmax = logs - shifted
+        row_weights = weights[labels]
+        losses = row_weights * (logs[:, 0] - shifted[rows, labels])
+        slopes = softmax.copy()
+        slopes[rows, labels] -= 1
+        slopes *= row_weights[:, None]
+        if label_smoothing:
+            share = label_smoothing / outputs.shape[1]
+            losses = (1 - label_smoothing) * losses + share * ((logs - shifted) * weights).sum(axis=1)
+            slopes = (1 - label_smoothing) * slopes + share * (softmax * weights.sum() - weights)
+        total = row_weights.sum() or math.nan
+        d_outputs = np.zeros_like(outputs)
+        d_outputs[kept] = slopes / total
+        return float(losses.sum() / total), d_outputs
 
 
-def class_labels(op: str, shape: tuple[int, ...], targets) -> np.ndarray:
-    """The targets as (N,) integers that index the K columns of outputs of this shape (N, K)."""
+def class_labels(op: str, shape: tuple[int, ...], targets, ignore_index: int | None = None) -> np.ndarray:
+    """The targets as (N,) integers that index the K columns of outputs of this shape (N, K), or are ignore_index."""
     if isinstance(targets, tuple):
         raise TypeError(f"{op}: targets is a tuple; unpack it")
     labels = np.asarray(targets)
@@ -42,20 +67,80 @@ def class_labels(op: str, shape: tuple[int, ...], targets) -> np.ndarray:
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: targets must be integers, got {labels.dtype}: write targets.astype(np.int64)")
     wrong = (labels < 0) | (labels >= shape[1])
+    if ignore_index is not None:
+        wrong &= labels != whole(op, "ignore_index", ignore_index)
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         raise ValueError(f"{op}: targets[{at}] = {labels[at]} is not a class 0..{shape[1] - 1}")
     return labels.astype(np.int64)
 
 
+def _class_weights(class_weights, classes: int) -> np.ndarray:
+    if class_weights is None:
+        return np.ones(classes)
+    weights = np.asarray(class_weights)
+    if weights.dtype.kind not in "fiu":
+        raise TypeError(f"cross_entropy: class_weights must be numbers, got {weights.dtype}")
+    if weights.shape != (classes,):
+        raise ValueError(f"cross_entropy: class_weights must be ({classes},), one for each column of outputs, got {weights.shape}")
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError("cross_entropy: class_weights must be finite and >= 0")
+    return weights.astype(np.float64)
+
+
 def mse(outputs, targets) -> tuple[float, np.ndarray]:
     """Mean over all elements of (outputs - targets)**2; d_outputs = 2 (outputs - targets) / count. The same shapes and dtypes."""
-    outputs, targets = floats("mse", outputs=outputs, targets=targets)
+    outputs, targets = _alike("mse", outputs, targets)
+    with np.errstate(invalid="ignore", over="ignore"):  # the value is NaN or Inf, and says so
+        difference = outputs.astype(np.float64) - targets
+        return float(np.mean(difference**2)), (difference * (2 / difference.size)).astype(outputs.dtype)
+
+
+def huber(outputs, targets, *, delta: float = 1.0) -> tuple[float, np.ndarray]:
+    """Mean over all elements of d**2 / 2 where |d| <= delta, else delta * (|d| - delta / 2), with d = outputs - targets.
+
+    d_outputs = d / count, but not beyond -delta / count..delta / count: outliers pull no harder. The same shapes and dtypes; ValueError for other
+    shapes, NaN in targets and unless delta > 0. PyTorch's HuberLoss (its SmoothL1Loss is this divided by delta). Huber 1964, "Robust Estimation
+    of a Location Parameter".
+    """
+    if not number("huber", "delta", delta):
+        raise ValueError(f"huber: delta must be > 0, got {delta}")
+    outputs, targets = _alike("huber", outputs, targets)
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = outputs.astype(np.float64) - targets
+        size = np.abs(difference)
+        slope = np.minimum(size, delta)
+        value = float(np.mean(slope * (size - slope / 2)))  # both cases: below delta, slope is size
+    return value, (np.copysign(slope, difference) / difference.size).astype(outputs.dtype)
+
+
+def bce_with_logits(outputs, targets) -> tuple[float, np.ndarray]:
+    """Binary cross-entropy: mean over all elements of -t log s - (1 - t) log(1 - s), with s = 1 / (1 + exp(-outputs)), t = targets in 0..1.
+
+    Computed as max(x, 0) - t x + log(1 + exp(-|x|)), x = outputs, which overflows nowhere; d_outputs = (s - t) / count. The same shapes and
+    float dtypes (one number per yes-or-no question, such as (N, K) for K labels of which any may hold); ValueError for other shapes, NaN in
+    targets or targets outside 0..1. PyTorch's BCEWithLogitsLoss.
+    """
+    outputs, targets = _alike("bce_with_logits", outputs, targets)
+    wrong = (targets < 0) | (targets > 1)
+    if wrong.any():
+        at = tuple(int(i[0]) for i in np.nonzero(wrong))
+        raise ValueError(f"bce_with_logits: targets{list(at)} = {targets[at]} is not in 0..1")
+    x = outputs.astype(np.float64)
+    with np.errstate(invalid="ignore", under="ignore"):
+        small = np.exp(-np.abs(x))
+        value = float(np.mean(np.maximum(x, 0) - targets * x + np.log1p(small)))
+        sigmoid = np.where(x < 0, small, 1) / (1 + small)
+    return value, ((sigmoid - targets) / x.size).astype(outputs.dtype)
+
+
+def _alike(op: str, outputs, targets) -> list[np.ndarray]:
+    """Both as float arrays of one shape and dtype, neither empty, no NaN in the targets."""
+    outputs, targets = floats(op, outputs=outputs, targets=targets)
     if outputs.shape != targets.shape:
-        raise ValueError(f"mse: outputs{outputs.shape} and targets{targets.shape} must have the same shape")
+        raise ValueError(f"{op}: outputs{outputs.shape} and targets{targets.shape} must have the same shape")
     if not outputs.size:
-        raise ValueError(f"mse: outputs{outputs.shape} is empty")
+        raise ValueError(f"{op}: outputs{outputs.shape} is empty")
     if np.isnan(targets).any():
-        raise ValueError("mse: targets hold NaN")
-    difference = outputs.astype(np.float64) - targets
-    return float(np.mean(difference**2)), (difference * (2 / difference.size)).astype(outputs.dtype)
+        raise ValueError(f"{op}: targets hold NaN")
+    return [outputs, targets]

@@ -139,3 +139,19 @@ def test_a_layer_of_ones_own_is_searched_for_parameters_layers_buffers_and_strea
     net.load_state_dict(state)
     assert (net[0].seen.value == 5).all()
     assert len(net.parameters()) == 3
+
+
+def test_a_frozen_parameter_takes_no_gradient_and_its_layer_still_passes_one_on():
+    net = small_net()
+    frozen, free = net[0], net[3][0]
+    frozen.weight.frozen = frozen.bias.frozen = True
+    assert repr(frozen.bias) == "Parameter(2,) float32, frozen"
+    y, backward = net.forward(np.ones((2, 1, 4, 4), np.float32))
+    dx = backward(np.ones_like(y))
+    assert dx.shape == (2, 1, 4, 4)
+    assert free.weight.has_grad
+    for p in (frozen.weight, frozen.bias):
+        assert not p.has_grad
+        assert (p.grad == 0).all()
+    with pytest.raises(TypeError, match="Parameter: frozen must be True or False, got 1"):
+        free.weight.frozen = 1

@@ -15,7 +15,7 @@ from fastconv.geometry.windows import (
     transposed_geometry,
     transposed_words,
 )
-from fastconv.geometry.words import flag, integer, padding_pairs, spatial, whole
+from fastconv.geometry.words import flag, integer, number, padding_pairs, spatial, whole
 
 __all__ = [
     "Geometry",
@@ -27,6 +27,7 @@ __all__ = [
     "describe",
     "flag",
     "integer",
+    "number",
     "padding_pairs",
     "padding_word",
     "pool_geometry",

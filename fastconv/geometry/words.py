@@ -3,6 +3,7 @@
 Everything is compared as Python integers before anything is allocated, so 2**63 is a ValueError and not a crash.
 """
 
+import math
 import operator
 
 import numpy as np
@@ -25,6 +26,15 @@ def integer(op: str, name: str, value: object, least: int) -> int:
     if not least <= number <= LARGEST:
         raise ValueError(f"{op}: {name} must be between {least} and {LARGEST}, got {number}")
     return number
+
+
+def number(op: str, name: str, value: object, most: float = math.inf) -> float:
+    """`value` as a finite float in 0..most. TypeError for what is no number (bool, str, None), ValueError out of range."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{op}: {name} must be a number, got {value!r}")
+    if not (math.isfinite(value) and 0 <= value <= most):
+        raise ValueError(f"{op}: {name} must be finite and >= 0{f' and <= {most:g}' if most < math.inf else ''}, got {value}")
+    return float(value)
 
 
 def flag(op: str, name: str, value: object) -> bool:

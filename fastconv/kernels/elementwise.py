@@ -1,4 +1,4 @@
-"""Passes over flat arrays: ReLU, Dropout, and the optimizers' updates. An item owns a run of SPAN elements."""
+"""Passes over flat arrays: ReLU and Dropout. An item owns a run of SPAN elements."""
 
 import numpy as np
 from numba import prange
@@ -66,39 +66,3 @@ def dropout(x, y, key, threshold, scale):
     for item in prange(-(-x.size // SPAN)):
         at = np.int64(item) * SPAN
         dropout_span(x[at : at + SPAN], y[at : at + SPAN], at, key, threshold, scale)
-
-
-@serial
-def sgd_span(value, grad, velocity, lr, momentum, decay, nesterov):
-    for i in range(value.size):
-        g = grad[i] + decay * value[i]
-        v = momentum * velocity[i] + g
-        velocity[i] = v
-        value[i] -= lr * (g + momentum * v if nesterov else v)
-
-
-@parallel
-def sgd(value, grad, velocity, lr, momentum, decay, nesterov):
-    """velocity = momentum * velocity + g;  value -= lr * velocity, or lr * (g + momentum * velocity)"""
-    for item in prange(-(-value.size // SPAN)):
-        at = np.int64(item) * SPAN
-        span = slice(at, at + SPAN)
-        sgd_span(value[span], grad[span], velocity[span], lr, momentum, decay, nesterov)
-
-
-@serial
-def adam_span(value, grad, mean, square, rate, beta1, beta2, root, eps, decay):
-    for i in range(value.size):
-        g = grad[i] + decay * value[i]
-        mean[i] = beta1 * mean[i] + (1 - beta1) * g
-        square[i] = beta2 * square[i] + (1 - beta2) * g * g
-        value[i] -= rate * mean[i] / (np.sqrt(square[i]) * root + eps)
-
-
-@parallel
-def adam(value, grad, mean, square, rate, beta1, beta2, root, eps, decay):
-    """value -= rate * mean / (sqrt(square) * root + eps), where rate = lr / (1 - beta1**t) and root = 1 / sqrt(1 - beta2**t)"""
-    for item in prange(-(-value.size // SPAN)):
-        at = np.int64(item) * SPAN
-        span = slice(at, at + SPAN)
-        adam_span(value[span], grad[span], mean[span], square[span], rate, beta1, beta2, root, eps, decay)

@@ -1,15 +1,18 @@
 """Parameters, their gradients, and the flat buffers they live in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 
 import numpy as np
+
+from fastconv.geometry import flag
 
 
 class Parameter:
     """An array that training changes, and its gradient.
 
     Assigning `.value` copies in place. `.grad` is what backward passes have added since `zero_grad`, which only marks: the
-    first gradient then overwrites. `version` counts the changes made by assignment and by optimizers.
+    first gradient then overwrites. `version` counts the changes made by assignment and by optimizers. With `.frozen = True` the
+    gradient it has is dropped and no other is added, so that optimizers, decay and clipping pass it by.
     """
 
     def __init__(self, value: np.ndarray):
@@ -17,6 +20,7 @@ class Parameter:
         self._grad = np.empty_like(value)
         self.has_grad = False
         self.version = 0
+        self._frozen = False
         self.home: Flat | None = None
 
     @property
@@ -39,8 +43,20 @@ class Parameter:
             self._grad.fill(0)
         return self._grad
 
+    @property
+    def frozen(self) -> bool:
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self._frozen = flag("Parameter", "frozen", frozen)
+        if frozen:
+            self.zero_grad()
+
     def add_grad(self, gradient: np.ndarray) -> None:
-        """Add a backward pass's gradient; the first since `zero_grad` overwrites."""
+        """Add a backward pass's gradient; the first since `zero_grad` overwrites. A frozen parameter takes none."""
+        if self._frozen:
+            return
         if self.has_grad:
             self._grad += gradient
         else:
@@ -75,7 +91,7 @@ class Parameter:
         return self._value.size
 
     def __repr__(self) -> str:
-        return f"Parameter{self.shape} {self.dtype}"
+        return f"Parameter{self.shape} {self.dtype}{', frozen' if self.frozen else ''}"
 
 
 class Buffer:
@@ -100,17 +116,18 @@ class Flat:
 
     def gather(self) -> None:
         """Move the parameters in; again, if another model or optimizer has taken them meanwhile."""
-        for p, start, end in self._places():
+        for p, start, end in self.places():
             if p.home is not self:
                 p.move(self, self.values[start:end].reshape(p.shape), self.grads[start:end].reshape(p.shape))
 
-    def _places(self):
+    def places(self) -> Iterator[tuple[Parameter, int, int]]:
+        """Each parameter, where it starts and where it ends."""
         return zip(self.parameters, [0, *self.ends], self.ends)
 
-    def runs(self, key: Callable[[Parameter], int]) -> list[tuple[int, slice]]:
+    def runs(self, key: Callable[[Parameter], Hashable]) -> list[tuple[Hashable, slice]]:
         """The stretches of neighbours that have a gradient and the same key: one, as a rule."""
-        runs: list[tuple[int, slice]] = []
-        for p, start, end in self._places():
+        runs: list[tuple[Hashable, slice]] = []
+        for p, start, end in self.places():
             if not p.has_grad:
                 continue
             if runs and runs[-1][0] == key(p) and runs[-1][1].stop == start:
