@@ -178,7 +178,8 @@ def test_a_frozen_parameter_stays_and_is_no_part_of_the_norm(kind, words):
     optimizer = kind([a, b], lr=0.1, clip_norm=1, **words)
     train(optimizer, [a, b], [[np.ones(2), np.ones(3)]])
     a.add_grad(np.ones(2))
-    a.frozen = True  # also what it has is dropped
+    a.frozen = True
+    assert not a.has_grad, "what it had is dropped"
     before = a.value.copy(), b.value.copy(), a.version
     train(optimizer, [a, b], [[np.ones(2), np.full(3, 2.0)]])
     np.testing.assert_array_equal(a.value, before[0])

@@ -171,7 +171,8 @@ def test_plateau_without_its_metric_says_what_to_write():
 
 
 ALL = [make for make, _ in FORMULAS] + [
-    lambda o: optim.OneCycle(o, 0.5, 12), lambda o: optim.Plateau(o, patience=1, cooldown=1), lambda o: optim.Plateau(o, "max", patience=0),
+    lambda o: optim.OneCycle(o, 0.5, 12), lambda o: optim.Plateau(o, patience=1, cooldown=3),
+    lambda o: optim.Plateau(o, patience=3), lambda o: optim.Plateau(o, "max", patience=0),
 ]  # fmt: skip
 
 
