@@ -74,7 +74,6 @@ CONVOLUTIONS = tuple(
         ("depthwise, asymmetric", (1, 33, 9, 8), (33, 1, 3, 3), {"groups": 33, "padding": ((2, 0), (0, 2))}),
         ("depthwise, stride over kernel", (2, 16, 7, 9), (16, 1, 2, 1), {"groups": 16, "stride": (3, 2)}),
         ("depthwise, 289 taps", (1, 16, 6, 10), (16, 1, 17, 17), {"groups": 16, "padding": 8}),
-        ("1-D depthwise, 100 taps", (1, 17, 60), (17, 1, 100), {"groups": 17, "padding": 50}),
         ("289 taps and a multiplier", (1, 6, 5, 4), (12, 1, 17, 17), {"groups": 6, "padding": 8}),
         ("many pixels, depthwise", (3, 17, 20, 21), (17, 1, 3, 3), {"groups": 17, "padding": 1}),
         ("few channels a group", (2, 12, 6, 7), (18, 2, 3, 2), {"groups": 6, "stride": (1, 2), "padding": 1}),

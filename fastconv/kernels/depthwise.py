@@ -33,23 +33,23 @@ from fastconv.kernels.walk import channels_last
 
 
 @serial
-def add_terms(tile, sums, source, reads, x, terms, panel, w, rows):
-    """sums + sum over terms k of source[reads + x + terms[k]] * panel[w + rows[k]]"""
-    for k in range(len(terms)):  # loop 1: the sum
-        sums = fma_rows(tile, sums, source, reads, x + terms[k], panel, w + rows[k])
+def add_terms(tile, sums, source, reads, x, terms, panel, w, W):
+    """sums + sum over terms k of source[reads + x + terms[k]] * panel[w + k * W]"""
+    for term in terms:  # loop 1: the sum
+        sums = fma_rows(tile, sums, source, reads, x + term, panel, w)
+        w += W
     return sums
 
 
 @serial
-def multiply_lanes(tile, MR, NR, rectangle, lines, reads, writes, terms, rows, source, panels, bias, target, L):
+def multiply_lanes(tile, MR, NR, rectangle, lines, reads, writes, terms, source, panels, bias, target, L):
     """target[pixel, j, l] = bias[j, l] + sum over terms of source[pixel + term, l] * panels[j, term, l]; some lines of a rectangle, L lanes"""
     r = rectangle[0]
     T, K, W = panels.shape
     panel, rest = panels.ravel(), min(L, NR)
     last = min(MR, r.pixels) - 1
     reads, writes = places(tile, reads, 0, last), places(tile, writes, 0, last)
-    end = min(r.last_term, r.first_term + TERMS)
-    own, own_rows = terms[r.first_term : end], rows[r.first_term : end]
+    own = terms[r.first_term : min(r.last_term, r.first_term + TERMS)]
     for line in range(lines):  # loop 5
         for pixel in range(0, r.pixels, MR):  # loop 4: tiles of MR pixels, the last of a line from its end
             first = min(pixel, r.pixels - 1 - last)
@@ -57,12 +57,13 @@ def multiply_lanes(tile, MR, NR, rectangle, lines, reads, writes, terms, rows, s
             for j in range(T):  # loop 3: planes of outputs
                 for vector in range(0, W, NR):  # loop 2: vectors of lanes, the last of a plane from its end
                     lane = max(0, min(vector, L - NR))
-                    at, w = j * L + lane, j * K * W + lane
-                    sums = add_terms(tile, add_row(tile, zeros(tile), bias, at, rest), source, reads, x + lane, own, panel, w, own_rows)
+                    at, w = j * L + lane, (j * K + r.first_term) * W + lane
+                    sums = add_terms(tile, add_row(tile, zeros(tile), bias, at, rest), source, reads, x + lane, own, panel, w, W)
                     store_rows(tile, sums, target, writes, y + at, rest)
-                    for k in range(end, r.last_term, TERMS):  # further blocks of at most 256 terms
-                        more = min(k + TERMS, r.last_term)
-                        sums = add_terms(tile, zeros(tile), source, reads, x + lane, terms[k:more], panel, w, rows[k:more])
+                    for k in range(r.first_term + TERMS, r.last_term, TERMS):  # further blocks of at most 256 terms
+                        w += TERMS * W
+                        more = terms[k : min(k + TERMS, r.last_term)]
+                        sums = add_terms(tile, zeros(tile), source, reads, x + lane, more, panel, w, W)
                         store_rows(tile, add(tile, load_rows(tile, target, writes, y + at, rest), sums), target, writes, y + at, rest)
 
 
@@ -75,11 +76,10 @@ def slide_lanes(tile, tap_tile, NR, rectangle, terms, rows, source, panels, bias
     r = rectangle[0]
     panel, W = panels.ravel(), panels.shape[2]
     reads = places(tile, terms[r.first_term : r.last_term : 3].copy(), 0, 2)
-    weights = places(tap_tile, rows, r.first_term, r.last_term - 1)
     for line in range(r.lines):  # loop 3
         for vector in range(0, W, NR):  # loop 2: vectors of lanes
             lane = min(vector, L - NR)
-            w = load_rows(tap_tile, panel, weights, lane, NR)
+            w = load_rows(tap_tile, panel, places(tap_tile, rows, 0, 8), r.first_term * W + lane, NR)
             start = add_row(tile, zeros(tile), bias, lane, NR)
             x, y, sums = r.from_first + line * r.from_line + lane, r.to_first + line * r.to_line + lane, start
             for _ in range(2 - r.lead):  # columns before the first sum is complete; what is stored gives way to it
@@ -108,7 +108,7 @@ def correlate_direct(
             if rectangle[0].slides:
                 slide_lanes(column_tile, tap_tile, NR, rectangle, terms, rows, x, panels, bias, y, G)
             else:
-                multiply_lanes(tile, MR, NR, rectangle, rectangle[0].lines, reads[r], writes[r], terms, rows, x, panels, bias, y, G)
+                multiply_lanes(tile, MR, NR, rectangle, rectangle[0].lines, reads[r], writes[r], terms, x, panels, bias, y, G)
 
 
 @serial
@@ -139,7 +139,7 @@ def planes_of(block, n, jd, jh, jw, L, source, plan, cells, box, planes):
 
 @serial
 def correlate_item(
-    tile, MR, NR, L, item, plan, cells, to_pixels, rectangles, reads, writes, terms, rows, source, panels, bias, target, box, planes, results
+    tile, MR, NR, L, item, plan, cells, to_pixels, rectangles, reads, writes, terms, source, panels, bias, target, box, planes, results
 ):
     """The outputs of some images, or of a rectangle of one, in one block of groups."""
     g = plan[0]
@@ -152,7 +152,7 @@ def correlate_item(
     for image in range(min(g.BN, g.N - n)):
         x, to = inputs[image * g.BD * g.BH * g.BW * g.C :], outputs[to_pixels[narrow, image * each] :]
         multiply_lanes(
-            tile, MR, NR, rectangles[narrow : narrow + 1], lines, reads[narrow], writes[narrow], terms, rows, x, panels[block], bias[block * g.T :],
+            tile, MR, NR, rectangles[narrow : narrow + 1], lines, reads[narrow], writes[narrow], terms, x, panels[block], bias[block * g.T :],
             to if T == 1 else results, L,
         )  # fmt: skip
         if T > 1:
@@ -162,14 +162,14 @@ def correlate_item(
 
 @parallel
 def correlate_planes(
-    tile, MR, NR, L, plan, cells, to_pixels, rectangles, reads, writes, terms, rows, source, panels, bias, target, boxes, planes, results, items
+    tile, MR, NR, L, plan, cells, to_pixels, rectangles, reads, writes, terms, source, panels, bias, target, boxes, planes, results, items
 ):
     """Every pixel and channel of one pass; each item owns its outputs, each share of the items has scratch of its own."""
     shares = boxes.shape[0]
     for share in prange(shares):  # loop 6
         for item in range(items * share // shares, items * (share + 1) // shares):  # loop 5
             correlate_item(
-                tile, MR, NR, L, np.int64(item), plan, cells, to_pixels, rectangles, reads, writes, terms, rows, source, panels, bias, target,
+                tile, MR, NR, L, np.int64(item), plan, cells, to_pixels, rectangles, reads, writes, terms, source, panels, bias, target,
                 boxes[share], planes[share], results[share],
             )  # fmt: skip
 
@@ -177,10 +177,10 @@ def correlate_planes(
 def run_direct(rectangles: Rectangles, g: Geometry, source: np.ndarray, w: np.ndarray, bias: np.ndarray, target: np.ndarray) -> None:
     """source, target: channels-last, flat; w: (G, 1, 1, taps)."""
     tile, taps, columns = lane_tiles_for(g.G, source.dtype)
-    panels = np.ascontiguousarray(w.reshape(1, g.G, -1).swapaxes(1, 2))
+    panels = np.ascontiguousarray(w.reshape(1, g.G, -1)[:, :, rectangles.taps].swapaxes(1, 2))
     count = shares(g.N * len(rectangles.records))
     correlate_direct(
-        g.flops, tile, columns, taps, tile.MR, tile.NR, g.N, count, *rectangles[:4], rectangles.taps * g.G, source, panels, bias, target
+        g.flops, tile, columns, taps, tile.MR, tile.NR, g.N, count, *rectangles[:4], np.arange(9) * g.G, source, panels, bias, target
     )  # fmt: skip
 
 
@@ -198,16 +198,17 @@ def run_planes(plans: tuple[PlanesPlan, ...], g: Geometry, source: np.ndarray, w
         panels = memory.zeros((g.G // L, T, len(plan.taps), C, width(L, dtype)), dtype)
         panels[..., :L] = w[..., plan.taps].reshape(g.G // L, L, T, C, len(plan.taps)).transpose(0, 2, 4, 3, 1)
         panels = panels.reshape(g.G // L, T, -1, panels.shape[-1])
-        tables = plan.record, plan.cells, plan.to_pixels, *rectangles[:4], rectangles.taps * panels.shape[-1]
-        scratch = boxes, planes, results
-        correlate_planes(g.flops / len(plans), tile, tile.MR, tile.NR, L, *tables, source, panels, bias, target, *scratch, plan.items)
+        correlate_planes(
+            g.flops / len(plans), tile, tile.MR, tile.NR, L, plan.record, plan.cells, plan.to_pixels, *rectangles[:4], source, panels, bias, target,
+            boxes, planes, results, plan.items,
+        )  # fmt: skip
 
 
 def conv_forward(x, w, b, y, g: Geometry) -> None:
     w = w.reshape(g.G, g.OC // g.G, g.IC // g.G, g.taps)
     source, target = channels_last(x).reshape(-1), channels_last(y).reshape(-1)
     if is_direct(g, x.dtype):
-        run_direct(direct_forward(g, lane_tiles_for(g.G, x.dtype).pixels.MR), g, source, w, b, target)
+        run_direct(direct_forward(g._replace(N=1), lane_tiles_for(g.G, x.dtype).pixels.MR), g, source, w, b, target)
     else:
         run_planes(planes_forward(g, x.dtype), g, source, w, b, target)
 
@@ -216,7 +217,7 @@ def conv_input_grad(dy, w, dx, g: Geometry) -> None:
     w = w.reshape(g.G, g.OC // g.G, g.IC // g.G, g.taps).swapaxes(1, 2)
     source, target, bias = channels_last(dy).reshape(-1), channels_last(dx).reshape(-1), np.zeros(g.IC, dy.dtype)
     if is_direct(g, dy.dtype):
-        run_direct(direct_backward(g, lane_tiles_for(g.G, dy.dtype).pixels.MR), g, source, w, bias, target)
+        run_direct(direct_backward(g._replace(N=1), lane_tiles_for(g.G, dy.dtype).pixels.MR), g, source, w, bias, target)
     else:
         run_planes(planes_backward(g, dy.dtype), g, source, w, bias, target)
 

@@ -17,12 +17,11 @@ import numpy as np
 from fastconv.geometry import Geometry
 from fastconv.geometry.lines import Line, backward_lines, forward_lines
 from fastconv.kernels import tiled_plan
-from fastconv.kernels.host import BOX, lane_tiles_for
+from fastconv.kernels.host import lane_tiles_for
 from fastconv.kernels.tiled_plan import LARGEST_BOX, Plan
 
 WORTH = (0.7, 1.0)  # of a tile of one vector, of two
 CELL = 256  # bytes of a box cell: with more, a box has few cells, and packs its rim many times
-EDGES = 128  # taps of a kernel whose edges have tables
 OUTPUTS = 1 << 15  # numbers of a rectangle: enough to pay for going there, few enough to share an image among threads
 
 
@@ -52,7 +51,7 @@ class Rectangles(NamedTuple):
     reads: np.ndarray  # (rectangles, MR): where the pixels of a tile are, seen from the first
     writes: np.ndarray
     terms: np.ndarray  # (terms,): where they are in the source, seen from where the pixel's are counted from
-    taps: np.ndarray  # (terms,): which row of the weights they meet
+    taps: np.ndarray  # (terms,): of the kernel
 
     @classmethod
     def of(cls, rectangles: list[Rectangle], terms, taps, MR: int) -> "Rectangles":
@@ -66,23 +65,20 @@ class PlanesPlan(NamedTuple):
     rectangles: Rectangles  # of an image in a box: of all columns, and of the last, narrower ones
 
 
-@lru_cache(maxsize=512)
 def is_direct(g: Geometry, dtype: np.dtype) -> bool:
-    """Fewer groups than lanes would be read behind the source's end; what other modes copy into the padding lies in boxes; a large kernel has
-    as many kinds of edges as taps, and tables of them all."""
-    return g.padding_mode == "zeros" and g.taps <= EDGES and g.IC == g.OC == g.G >= lane_tiles_for(g.G, dtype).pixels.NR
+    """Fewer groups than lanes would be read behind the source's end; what other modes copy into the padding lies in boxes."""
+    return g.padding_mode == "zeros" and g.IC == g.OC == g.G >= lane_tiles_for(g.G, dtype).pixels.NR
 
 
 @lru_cache(maxsize=512)
 def lanes(g: Geometry, dtype: np.dtype) -> int:
     """How many groups make a block: all, or a divisor that fills vectors as well and keeps cells small."""
-    channels, cells = max(g.IC, g.OC) // g.G, _cells(g)
+    channels = max(g.IC, g.OC) // g.G
 
     def cost(L: int) -> tuple[float, int]:
-        tile, cell = lane_tiles_for(L, dtype).pixels, L * channels * dtype.itemsize
-        wide = max(1.0, cell / CELL) ** 0.1  # twice the rim costs less than a vector half empty ...
-        large = max(1.0, 4 * cells * cell / BOX)  # ... unless one output's inputs fill a box
-        return -(-L // tile.NR) * tile.NR / L / WORTH[tile.NV - 1] * wide * large, -L
+        tile = lane_tiles_for(L, dtype).pixels
+        wide = max(1.0, L * channels * dtype.itemsize / CELL) ** 0.1  # twice the rim costs less than a vector half empty
+        return -(-L // tile.NR) * tile.NR / L / WORTH[tile.NV - 1] * wide, -L
 
     return min((L for L in range(1, g.G + 1) if g.G % L == 0), key=cost)
 
@@ -97,12 +93,6 @@ def width(L: int, dtype: np.dtype) -> int:
     return max(L, lane_tiles_for(L, dtype).pixels.NR)
 
 
-def _cells(g: Geometry) -> int:
-    """Of the source between the first and the last that an output reads."""
-    return math.prod((K - 1) * D + 1 for K, D in ((g.KD, g.DD), (g.KH, g.DH), (g.KW, g.DW)))
-
-
-@lru_cache(maxsize=512)
 def fits(g: Geometry) -> bool:
     """Where more lanes have work than in the direct rows, whose lanes are a group's channels; boxes, if any, must be of bounded size.
 
@@ -111,8 +101,9 @@ def fits(g: Geometry) -> bool:
     """
     if 2 * max(g.IC, g.OC) // g.G > min(g.G, 16):
         return False
+    cells = math.prod((K - 1) * D + 1 for K, D in ((g.KD, g.DD), (g.KH, g.DH), (g.KW, g.DW)))
     float32 = np.dtype(np.float32)
-    return is_direct(g, float32) or _cells(g) * max(g.IC, g.OC) // blocks(g, float32).G * 4 <= LARGEST_BOX
+    return is_direct(g, float32) or cells * max(g.IC, g.OC) // blocks(g, float32).G * 4 <= LARGEST_BOX
 
 
 def inside(line: Line, extent: int) -> list[Line]:
@@ -214,7 +205,7 @@ def planes_terms(g: Geometry, dtype: np.dtype) -> PlanesPlan:
     """The forward pass for the weight gradient: tiles of terms; a box's gradients are planes, too, without gaps."""
     C, T, L, MR = g.IC // g.G, g.OC // g.G, lanes(g, dtype), lane_tiles_for(lanes(g, dtype), dtype).taps.MR
     ((plan, rectangles),) = planes_forward(g, dtype)
-    for record in (found := _whole_tiles(rectangles, g.taps * C, MR)).records:
+    for record in (found := _whole_tiles(rectangles._replace(taps=np.arange(g.taps * C)), g.taps * C, MR)).records:
         record["to_line"], record["to_pixel"] = record["pixels"] * T * L, T * L
     return PlanesPlan(plan, found)
 
@@ -230,5 +221,5 @@ def _planes(plans, g: Geometry, C: int, T: int, dtype: np.dtype) -> tuple[Planes
         for columns in (int(e["columns"]), int(e["JW"] % e["columns"] or e["columns"])):
             to = (e["step_h"] * e["OW"] * e["OC"], e["step_w"] * e["OC"]) if T == 1 else (columns * T * L, T * L)
             rectangles.append(Rectangle(int(e["rows"]), columns, 0, e["SH"] * e["BW"] * C * L, e["SW"] * C * L, 0, *to, 0, len(terms), False, 0, 0))
-        found.append(PlanesPlan(plan, Rectangles.of(rectangles, terms, np.arange(len(terms)), lane_tiles_for(L, dtype).pixels.MR)))
+        found.append(PlanesPlan(plan, Rectangles.of(rectangles, terms, np.repeat(plan.taps, C), lane_tiles_for(L, dtype).pixels.MR)))
     return tuple(found)

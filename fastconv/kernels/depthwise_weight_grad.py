@@ -104,7 +104,7 @@ def conv_weight_grad(x, dy, dw, g: Geometry) -> None:
     parts = chunks(g, dtype, size)
     partials = memory.zeros((parts, g.G // L, (terms + 1) * T * P * tile.NR), np.float64)
     if direct:
-        rectangles = direct_terms(g, tile.MR)
+        rectangles = direct_terms(g._replace(N=1), tile.MR)
         rows = rectangles.taps * (P * tile.NR)
         weight_grad_direct(
             g.flops, tile, tile.MR, tile.NR, g.N, rectangles.records, rectangles.terms, rows, source, gradients, partials.reshape(parts, -1), L
@@ -126,7 +126,7 @@ def conv_weight_grad(x, dy, dw, g: Geometry) -> None:
 
 def chunks(g: Geometry, dtype: np.dtype, size: int) -> int:
     if is_direct(g, dtype):
-        items = g.N * len(direct_terms(g, lane_tiles_for(g.G, dtype).taps.MR).records)
+        items = g.N * len(direct_terms(g._replace(N=1), lane_tiles_for(g.G, dtype).taps.MR).records)
     else:
         items = planes_terms(g, dtype).plan.items // (g.G // lanes(g, dtype))
     return max(1, min(CHUNKS, items, PARTIALS // (size * 8)))
