@@ -5,13 +5,13 @@ import pytest
 from geometries import CONVOLUTIONS, DTYPES, normals
 
 from fastconv import ops
-from fastconv.kernels import depthwise, depthwise_weight_grad, host, items, packing, padding, tiled_convolution, tiled_weight_grad
+from fastconv.kernels import host, items, packing, padding, tiled_convolution, tiled_weight_grad
 from fastconv.kernels.policy import Parallel
 
 
 def specialisations() -> dict[str, int]:
-    """How many signatures each kernel of the convolutions in vectors has, compiled now or read from the disk."""
-    modules = items, packing, padding, tiled_convolution, tiled_weight_grad, depthwise, depthwise_weight_grad
+    """How many signatures each kernel of the direct convolution has, compiled now or read from the disk."""
+    modules = items, packing, padding, tiled_convolution, tiled_weight_grad
     counts = {}
     for name, kernel in ((name, kernel) for module in modules for name, kernel in vars(module).items()):
         for dispatcher in (kernel.threaded, kernel.twin) if isinstance(kernel, Parallel) else (kernel,):
@@ -25,11 +25,6 @@ def every_tile(dtype) -> dict[str, int]:
     return {repr(host.tile_for(channels, np.dtype(dtype))): channels for channels in range(1, 129)}
 
 
-def every_lane_tile(dtype) -> dict[str, int]:
-    """A number of groups for each tile whose lanes are groups."""
-    return {repr(host.lane_tiles_for(groups, np.dtype(dtype)).pixels): groups for groups in range(2, 129)}
-
-
 def passes(x, w, **words):
     y = ops.conv2d(x, w, **words)
     ops.conv2d_input_grad(y, w, x.shape, **words)
@@ -41,13 +36,8 @@ def test_a_shape_never_seen_before_compiles_nothing(dtype):
     for channels in every_tile(dtype).values():
         passes(np.ones((1, channels, 4, 4), dtype), np.ones((channels, channels, 3, 3), dtype), padding=1)
     passes(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype), padding=1, padding_mode="reflect")
-    for groups in every_lane_tile(dtype).values():
-        for multiplier in (1, 2):
-            passes(np.ones((1, groups, 4, 4), dtype), np.ones((multiplier * groups, 1, 3, 3), dtype), padding=1, groups=groups)
     before = specialisations()
     assert min(before["correlate"], before["weight_grad"]) >= len(every_tile(dtype))
-    names = ("correlate_direct", "correlate_planes", "weight_grad_direct", "weight_grad_planes")
-    assert all(before[name] >= len(every_lane_tile(dtype)) for name in names)
     for case in CONVOLUTIONS:
         x, w, b, dy = case.draw(normals, dtype)
         case.forward(x, w, b)
@@ -59,4 +49,3 @@ def test_a_shape_never_seen_before_compiles_nothing(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_menu_is_bounded(dtype):
     assert len(every_tile(dtype)) <= 6
-    assert len(every_lane_tile(dtype)) <= 2
