@@ -75,12 +75,6 @@ def _outputs(g: Geometry, rows: int) -> int:
     return min(g.OH, (rows + (g.KH - 1) * g.DH - 1) // g.SH + 1)
 
 
-@lru_cache(maxsize=512)
-def fold_tile(terms: int, dtype: np.dtype) -> Tile:
-    """The tile that spends least on so many broadcast terms."""
-    return min(menu(dtype), key=lambda entry: -(-terms // entry[0].MR) * entry[0].MR / entry[1])[0]
-
-
 def fits(g: Geometry) -> bool:
     """Where rows of pixels are neighbours, bands share few outputs, and it was the faster way: few input channels, fewer where outputs have few."""
     inputs, outputs, lanes = g.IC // g.G, g.OC // g.G, registers().bytes // 4

@@ -1,20 +1,24 @@
 """Activations besides ReLU. Results keep the memory order of a channels-last activation."""
 
+from abc import abstractmethod
+
 import numpy as np
 
+from fastconv.geometry import number
 from fastconv.layers.layer import Backward, Layer, once
-from fastconv.layers.norm import number
 from fastconv.ops.operands import floats
 
 
 class _Activation(Layer):
     """y = f(x), number by number, with f' written in terms of y."""
 
+    @abstractmethod
     def value(self, x: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """f(x)"""
 
+    @abstractmethod
     def derivative(self, y: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """f'(x), where y = f(x)"""
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats(type(self).__name__, x=x)
@@ -34,8 +38,6 @@ class LeakyReLU(_Activation):
 
     def __init__(self, negative_slope: float = 0.01):
         self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope)
-        if not self.negative_slope >= 0:
-            raise ValueError(f"LeakyReLU: negative_slope must be at least 0, got {negative_slope!r}")
 
     def value(self, x):
         return np.where(x <= 0, x * x.dtype.type(self.negative_slope), x)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastconv import memory
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once, only_layers
 
 
 def _sum(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -49,10 +49,7 @@ class Concat(Layer):
     def __init__(self, *branches: Layer):
         if not branches:
             raise ValueError("Concat: needs at least one branch")
-        for i, branch in enumerate(branches):
-            if not isinstance(branch, Layer):
-                hint = ": write Concat(*branches)" if isinstance(branch, (list, tuple)) else ""
-                raise TypeError(f"Concat: argument {i} is not a Layer but a {type(branch).__name__}{hint}")
+        only_layers("Concat", "branches", branches)
         self.branches = list(branches)
 
     def children(self) -> Iterator[tuple[str, Layer]]:

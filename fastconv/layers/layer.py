@@ -36,6 +36,14 @@ def once(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Ba
     return guarded
 
 
+def only_layers(op: str, name: str, given: tuple) -> None:
+    """TypeError, with the call to write, where an argument of `op(*name)` is no layer."""
+    for i, layer in enumerate(given):
+        if not isinstance(layer, Layer):
+            hint = f": write {op}(*{name})" if isinstance(layer, (list, tuple)) else ""
+            raise TypeError(f"{op}: argument {i} is not a Layer but a {type(layer).__name__}{hint}")
+
+
 class Layer(ABC):
     """`y = layer(x)` infers and keeps nothing; `y, backward = layer.forward(x)` also returns the way back.
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastconv import ops
-from fastconv.geometry import bind, flag, integer
+from fastconv.geometry import bind, flag, integer, number
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.parameter import Buffer, Parameter
 from fastconv.ops.operands import floats
@@ -22,9 +22,9 @@ class _BatchNorm(Layer):
         op = type(self).__name__
         self.num_features = integer(op, "num_features", num_features, 1)
         self.eps, self.momentum = number(op, "eps", eps), None if momentum is None else number(op, "momentum", momentum)
-        if not self.eps > 0:
+        if not self.eps:
             raise ValueError(f"{op}: eps must be above 0, got {eps!r}")
-        if momentum is not None and not 0 <= self.momentum <= 1:
+        if momentum is not None and self.momentum > 1:
             raise ValueError(f"{op}: momentum must be from 0 to 1 or None, got {momentum!r}")
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"{op}: dtype must be float32 or float64, got {np.dtype(dtype)}")
@@ -82,13 +82,6 @@ class _BatchNorm(Layer):
         changed = "".join(f", {name}={getattr(self, name)}" for name, usual in words.items() if getattr(self, name) != usual)
         affine, tracks = self.weight is not None, self.running_mean is not None
         return f"{self.num_features}{changed}{'' if affine else ', affine=False'}{'' if tracks else ', track_running_stats=False'}"
-
-
-def number(op: str, name: str, value) -> float:
-    """value as a float; TypeError if it is no number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{op}: {name} must be a number, got {value!r}")
-    return float(value)
 
 
 class BatchNorm1d(_BatchNorm):

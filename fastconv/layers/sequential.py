@@ -1,12 +1,11 @@
 """Layers one after another."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import numpy as np
 
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once, only_layers
 from fastconv.layers.parameter import flatten
 from fastconv.layers.simple import ReLU
 
@@ -19,10 +18,7 @@ class Sequential(Layer):
     """
 
     def __init__(self, *layers: Layer, fuse: bool = True):
-        for i, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                hint = ": write Sequential(*layers)" if isinstance(layer, (list, tuple)) else ""
-                raise TypeError(f"Sequential: argument {i} is not a Layer but a {type(layer).__name__}{hint}")
+        only_layers("Sequential", "layers", layers)
         self.layers = list(layers)
         self.fuse = fuse
         flatten(self.parameters())
@@ -30,28 +26,27 @@ class Sequential(Layer):
     def children(self) -> Iterator[tuple[str, Layer]]:
         return ((str(i), layer) for i, layer in enumerate(self.layers))
 
-    def _steps(self) -> Iterator[tuple[bool, Callable]]:
-        """What runs in turn: whether it has parameters, and its forward pass."""
+    def _steps(self) -> Iterator[tuple[Layer, bool]]:
+        """What runs in turn: a layer, and whether the ReLU behind it runs with it."""
         layers = iter(zip(self.layers, [*self.layers[1:], None]))
         for layer, behind in layers:
-            if self.fuse and type(layer) in (Conv1d, Conv2d, Conv3d) and type(behind) is ReLU:
-                yield True, partial(layer.forward, relu=True)
+            fused = self.fuse and type(layer) in (Conv1d, Conv2d, Conv3d) and type(behind) is ReLU
+            yield layer, fused
+            if fused:
                 next(layers)
-            else:
-                yield bool(layer.parameters()), layer.forward
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        for _, forward in self._steps():
-            x, _ = forward(x, training=False)
+        for layer, fused in self._steps():
+            x = layer.forward(x, training=False, relu=True)[0] if fused else layer(x)
         return x
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         steps: list[Backward] = []
-        first = None
-        for has_parameters, forward in self._steps():
-            if has_parameters and first is None:
+        first = None  # step that has parameters
+        for layer, fused in self._steps():
+            if first is None and layer.parameters():
                 first = len(steps)
-            x, step = forward(x, training)
+            x, step = layer.forward(x, training, relu=True) if fused else layer.forward(x, training)
             steps.append(step)
         first = len(steps) if first is None else first
 

@@ -49,11 +49,11 @@ def summarise(model, input_shape: tuple[int, ...]) -> Summary:
         counted.update(map(id, fresh))
         return sum(p.size for p in fresh)
 
+    itemsize = next((p.dtype.itemsize for p in model.parameters()), 4)
     rows = []
     for name, layer, shape in leaves(model, tuple(input_shape)):
         output = layer.output_shape(shape)
         macs = layer.geometry(shape).flops // 2 if hasattr(layer, "geometry") else 0
-        itemsize = next((p.dtype.itemsize for p in model.parameters()), 4)
         rows.append(Row(name, repr(layer), output, new(layer), macs, math.prod(output) * itemsize))
     return Summary(tuple(rows))
 
