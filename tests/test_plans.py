@@ -105,23 +105,23 @@ def check_terms(g, dtype: np.dtype, choice: int) -> Plan:
     """The sum of term k and channel t is where a tile has them both; tiles read over the item's inputs only behind the end of a box."""
     with patch.object(tiled_term_plan, "CHOICES", (choice,)):
         found = tiled_term_plan.term_plan.__wrapped__(g, dtype)
-    plan, cut = found.plan, Cut(*found.record[0].item())
+    plan, tile, cut = found.plan, found.tile, Cut(*found.record[0].item())
     T, pixels = g.OC // g.G, plan.from_pixels.shape[1]
     numbers = (found.of_term[:, None] + found.of_channel).ravel()
     assert len(np.unique(numbers)) == len(numbers)
-    pair, m, r = np.unravel_index(numbers, (cut.A * cut.B, cut.MR, cut.NR))
-    broadcast, lane = found.places_a[pair % cut.A * cut.MR + m], found.firsts_b[pair // cut.A] + r
+    pair, m, r = np.unravel_index(numbers, (cut.A * cut.B, tile.MR, tile.NR))
+    broadcast, lane = found.places_a[pair % cut.A * tile.MR + m], found.firsts_b[pair // cut.A] + r
     reads, channels = np.repeat(terms(plan), T), np.tile(np.arange(T), len(terms(plan)))
     if choice == SWAPPED:
         assert (broadcast == channels).all()
         assert (lane == reads).all()
-        inputs = (found.firsts_b[:, None] + np.arange(cut.NR)).ravel()
-        assert found.places_a.max() < cut.width + cut.MR
+        inputs = (found.firsts_b[:, None] + np.arange(tile.NR)).ravel()
+        assert found.places_a.max() < cut.width + tile.MR
     else:
         assert (broadcast == reads).all()
-        assert (lane // (pixels * cut.NR) * cut.NR + lane % (pixels * cut.NR) == channels).all()
+        assert (lane // (pixels * tile.NR) * tile.NR + lane % (pixels * tile.NR) == channels).all()
         inputs = found.places_a
-    assert plan.from_pixels.max() + inputs.max() < plan.box + cut.MR + cut.NR if plan.box else set(inputs) == set(terms(plan))
+    assert plan.from_pixels.max() + inputs.max() < plan.box + tile.MR + tile.NR if plan.box else set(inputs) == set(terms(plan))
     return plan
 
 

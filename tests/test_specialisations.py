@@ -5,18 +5,16 @@ import pytest
 from geometries import CONVOLUTIONS, DTYPES, normals
 
 from fastconv import ops
-from fastconv.kernels import host, items, packing, padding, tiled_convolution, tiled_weight_grad
-from fastconv.kernels.policy import Parallel
+from fastconv.kernels import host, items, packing, padding, tiled_convolution, tiled_fold, tiled_weight_grad
 
 
 def specialisations() -> dict[str, int]:
-    """How many signatures each kernel of the direct convolution has, compiled now or read from the disk."""
-    modules = items, packing, padding, tiled_convolution, tiled_weight_grad
+    """How many signatures each kernel of the tiled convolution has, compiled now or read from the disk."""
+    modules = items, packing, padding, tiled_convolution, tiled_fold, tiled_weight_grad
     counts = {}
-    for name, kernel in ((name, kernel) for module in modules for name, kernel in vars(module).items()):
-        for dispatcher in (kernel.threaded, kernel.twin) if isinstance(kernel, Parallel) else (kernel,):
-            if hasattr(dispatcher, "signatures"):
-                counts[name] = counts.get(name, 0) + len(dispatcher.signatures)
+    for name, kernel in ((name, kernel) for module in modules for name, kernel in vars(module).items() if not name.startswith("_")):
+        parts = [kernel] + [getattr(kernel, part, None) for part in ("threaded", "twin", "kernel")]
+        counts[name] = counts.get(name, 0) + sum(len(getattr(part, "signatures", ())) for part in parts)
     return counts
 
 
@@ -36,8 +34,11 @@ def test_a_shape_never_seen_before_compiles_nothing(dtype):
     for channels in every_tile(dtype).values():
         passes(np.ones((1, channels, 4, 4), dtype), np.ones((channels, channels, 3, 3), dtype), padding=1)
     passes(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype), padding=1, padding_mode="reflect")
+    for kernel in (3, 5):
+        passes(np.ones((1, 1, 9, 9), dtype), np.ones((6, 1, kernel, kernel), dtype))
     before = specialisations()
-    assert min(before["correlate"], before["weight_grad"]) >= len(every_tile(dtype))
+    assert min(before["multiply"], before["add_products"]) >= len(every_tile(dtype))
+    assert max(before["correlate"], before["weight_grad"]) <= 2 * len(DTYPES)  # threaded and serial: what only deals out work is compiled once
     for case in CONVOLUTIONS:
         x, w, b, dy = case.draw(normals, dtype)
         case.forward(x, w, b)

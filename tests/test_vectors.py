@@ -9,14 +9,13 @@ import re
 import numba
 import numpy as np
 import pytest
-from geometries import DTYPES, Convolution, integers
+from geometries import DTYPES, integers
 from numba import njit
 from numba.core.registry import cpu_target
 
-from fastconv.kernels import tiled_convolution, tiled_weight_grad
+from fastconv.kernels import tiled_convolution, tiled_fold, tiled_weight_grad
 from fastconv.kernels.host import MENU, menu, registers
 from fastconv.kernels.policy import FLAGS
-from fastconv.kernels.tiled_term_plan import term_plan
 from fastconv.kernels.vectors import (
     Tile,
     add,
@@ -36,7 +35,7 @@ from fastconv.kernels.vectors import (
 
 GUARD = 40  # elements on each side of a buffer
 SHAPES = ((1, 1), (5, 2))  # MR, NV
-TILES = [Tile(*shape, bytes // dtype().itemsize, dtype) for dtype in DTYPES for bytes in (64, 32, 16) for shape in SHAPES]
+TILES = [Tile(*shape, bytes // dtype().itemsize, np.dtype(dtype)) for dtype in DTYPES for bytes in (64, 32, 16) for shape in SHAPES]
 every_tile = pytest.mark.parametrize("tile", TILES, ids=repr)
 
 
@@ -49,21 +48,21 @@ def add_and_store(tile, x, reads, k, w, b, from_b, y, writes, to, first, last, c
 
 
 @njit(**FLAGS)
-def products(tile, NR, x, reads, first, last, k, terms, w, at, y, writes):
+def products(tile, x, reads, first, last, k, terms, w, at, y, writes):
     """y's rows = x's numbers from k on times w's rows: the even terms, then the odd ones."""
     even, odd = zeros(tile), zeros(tile)
     for i in range(0, terms, 2):
-        even = fma(tile, even, x, places(tile, reads, first, last), k + i, w, at + i * NR)
+        even = fma(tile, even, x, places(tile, reads, first, last), k + i, w, at + i * tile.NR)
     for i in range(1, terms, 2):
-        odd = fma(tile, odd, x, places(tile, reads, first, last), k + i, w, at + i * NR)
-    store_rows(tile, add(tile, even, odd), y, places(tile, writes, first, last), 0, NR)
+        odd = fma(tile, odd, x, places(tile, reads, first, last), k + i, w, at + i * tile.NR)
+    store_rows(tile, add(tile, even, odd), y, places(tile, writes, first, last), 0, tile.NR)
 
 
 @njit(**FLAGS)
-def transposed(tile, LANES, x, reads, at, channels, y, writes, first, last):
+def transposed(tile, x, reads, at, channels, y, writes, first, last):
     """y's rows = the columns of x's rows."""
     block = load_rows(tile, x, places(tile, reads, first, last), at, channels)
-    store_rows(tile, transpose(tile, block), y, places(tile, writes, 0, len(writes) - 1), 0, LANES)
+    store_rows(tile, transpose(tile, block), y, places(tile, writes, 0, len(writes) - 1), 0, tile.LANES)
 
 
 @njit(**FLAGS)
@@ -85,11 +84,11 @@ def moved(tile, x, at, channels, y, to):
 
 
 @njit(**FLAGS)
-def add_runs(tile, NR, x, k, terms, w, at, totals, to, fresh):
+def add_runs(tile, x, k, terms, w, at, totals, to, fresh):
     """totals += MR neighbours of x from k on times a row of w, then those from k + 1 on times the next row, ..."""
     sums = zeros(tile)
     for i in range(terms):
-        sums = fma_run(tile, sums, x, k + i, w, at + i * NR)
+        sums = fma_run(tile, sums, x, k + i, w, at + i * tile.NR)
     add_wide(tile, sums, totals, to, fresh)
 
 
@@ -169,7 +168,7 @@ def test_at_least(tile, least):
     np.testing.assert_array_equal(y, np.tile(np.where(w <= least, tile.dtype.type(least), w), (tile.MR, 1)))
 
 
-@pytest.mark.parametrize("tile", [Tile(lanes, 1, lanes, dtype) for dtype in DTYPES for lanes in (2, 4, 8, 16)], ids=repr)
+@pytest.mark.parametrize("tile", [Tile(lanes, 1, lanes, np.dtype(dtype)) for dtype in DTYPES for lanes in (2, 4, 8, 16)], ids=repr)
 def test_load_rows_and_transpose(tile):
     """What lies behind the last channel is not read; where the tile is ragged the last pixel is read again."""
     rng = np.random.default_rng(0)
@@ -181,7 +180,7 @@ def test_load_rows_and_transpose(tile):
             expected[GUARD:-GUARD] = 0
             expected[GUARD : GUARD + real] = x.draw(rng, 1, real).T
             writes = (GUARD + np.arange(tile.MR)) * tile.NR
-            transposed(tile, tile.LANES, x.numbers, x.table, 1, channels, y.ravel(), writes, 2, 1 + pixels)
+            transposed(tile, x.numbers, x.table, 1, channels, y.ravel(), writes, 2, 1 + pixels)
             np.testing.assert_array_equal(y, expected, err_msg=f"{pixels} pixels, {channels} channels")
 
 
@@ -204,7 +203,7 @@ def test_zeros_fma_and_add(tile, terms):
         sums = x.draw(rng, k, terms) @ w[at : at + terms * tile.NR].reshape(terms, tile.NR)
         expected = y.buffer.copy()
         expected[GUARD:-GUARD][y.where[:, None] + np.arange(tile.NR)] = sums
-        products(tile, tile.NR, x.numbers, x.table, first, last, k, terms, w, at, y.numbers, y.table)
+        products(tile, x.numbers, x.table, first, last, k, terms, w, at, y.numbers, y.table)
         np.testing.assert_array_equal(y.buffer, expected, err_msg=f"{pixels} pixels")
 
 
@@ -220,38 +219,27 @@ def test_fma_run_and_add_wide(tile, fresh):
     neighbours = np.lib.stride_tricks.sliding_window_view(x[k : k + tile.MR + terms - 1], tile.MR)
     sums = neighbours.T @ w[at : at + terms * tile.NR].reshape(terms, tile.NR)
     expected[GUARD:-GUARD] = sums.ravel() + (0 if fresh else 777)
-    add_runs(tile, tile.NR, x, k, terms, w, at, totals, GUARD, fresh)
+    add_runs(tile, x, k, terms, w, at, totals, GUARD, fresh)
     np.testing.assert_array_equal(totals, expected)
 
 
 def test_tiles_are_types():
     """One compilation for each tile, not for each object; and none shared by two tiles."""
-    assert numba.typeof(Tile(3, 2, 4, np.float32)) == numba.typeof(Tile(3, 2, 4, "f4"))
+    tile, equal = Tile(3, 2, 4, np.dtype(np.float32)), Tile(3, 2, 4, np.dtype("f4"))
+    assert tile == equal
+    assert numba.typeof(tile) == numba.typeof(equal)
     assert len({numba.typeof(tile) for tile in TILES}) == len(TILES)
-
-
-def of_products(tile) -> tuple:
-    """Arguments of `multiply`; only their types count."""
-    numbers, table = np.zeros(1, tile.dtype), np.zeros(1, np.int64)
-    return tile, tile.MR, numbers, table, numbers.reshape(1, 1, 1), numbers, numbers, table, 1, 0, 1, table.reshape(-1, 1), table, tile.dtype.type(0)
-
-
-def of_weight_grads(tile) -> tuple:
-    """Arguments of `weight_grad_item`."""
-    g = Convolution("", (1, 64, 9, 9), (64, 64, 3, 3)).g
-    terms, x, totals = term_plan(g, tile.dtype), np.zeros(1, tile.dtype), np.zeros((1, 1, 1, 1))
-    plan = terms.plan
-    tables = plan.record, plan.cells, plan.from_pixels, plan.to_pixels, terms.record, terms.places_a, terms.firsts_b
-    return tile, Tile(1, tile.NV, tile.LANES, tile.dtype), 0, 1, 0, 0, x, x, totals[0], totals, *tables, x, x, terms.row_places
 
 
 @pytest.mark.skipif("+fma," not in cpu_target.target_context.codegen().magic_tuple()[2] + ",", reason="no FMA instructions of x86")
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 @pytest.mark.parametrize("number", range(max(map(len, MENU.values()))))
 @pytest.mark.parametrize(
-    ("kernel", "arguments", "loops"), [(tiled_convolution.multiply, of_products, 2), (tiled_weight_grad.weight_grad_item, of_weight_grads, 2)]
+    ("kernel", "loops"),
+    [(tiled_convolution.multiply, 2), (tiled_weight_grad.add_products, 2), (tiled_fold.multiply, 1)],
+    ids=["sums", "grads", "fold"],
 )
-def test_sums_stay_in_registers(kernel, arguments, loops, number, dtype):
+def test_sums_stay_in_registers(kernel, loops, number, dtype):
     """An iteration has one FMA per register of the tile, each adds into its own, and no vector goes to the stack between them.
 
     Pixels' places may: there are fewer general registers than pixels (14x2 reloads 4 of them). For some CPUs LLVM unrolls the loop twice.
@@ -259,9 +247,9 @@ def test_sums_stay_in_registers(kernel, arguments, loops, number, dtype):
     if number >= len(menu(np.dtype(dtype))):
         pytest.skip("fewer tiles here")
     tile, _ = menu(np.dtype(dtype))[number]
-    kernel = njit(**FLAGS)(kernel.py_func)  # compiled here: of a kernel from the cache there is no assembly
-    kernel.compile(tuple(numba.typeof(value) for value in arguments(tile)))
-    asm = kernel.inspect_asm(kernel.signatures[0])
+    compiled = njit(**FLAGS)(kernel.__wrapped__)  # compiled here: of a kernel from the cache there is no assembly
+    compiled.compile((numba.typeof(tile), *kernel.arguments(numba.from_dtype(tile.dtype), numba.intp)))
+    asm = compiled.inspect_asm(compiled.signatures[0])
     found = [block for block in re.split(r"^\.L\w+:", asm, flags=re.MULTILINE) if "vfmadd" in block]
     vector = {64: "zmm", 32: "ymm", 16: "xmm"}[registers().bytes]
     assert len(found) >= loops

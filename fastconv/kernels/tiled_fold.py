@@ -21,6 +21,7 @@ from fastconv.kernels.host import BOX, PIXELS, TERMS, menu, registers
 from fastconv.kernels.items import shares
 from fastconv.kernels.packing import clear
 from fastconv.kernels.policy import parallel, serial
+from fastconv.kernels.tiled_calls import call, tiled
 from fastconv.kernels.vectors import Tile, add, add_to_row, fma_run, load_rows, places, store_rows, transpose, zeros
 from fastconv.kernels.walk import channels_last
 
@@ -34,9 +35,6 @@ class Bands(NamedTuple):
     width: int
     step: int  # from row to row of z and of dy turned: room for the pixels of all an item's tiles
     P: int  # panels of MR terms
-    MR: int
-    NR: int
-    LANES: int
 
 
 _RECORD = np.dtype([(name, np.int64) for name in Bands._fields])
@@ -64,7 +62,7 @@ def fold_plan(g: Geometry, dtype: np.dtype) -> FoldPlan:
     vectors = -(-_outputs(g, rows) * g.OW // tile.NR) * tile.NV
     step = (vectors + 1 - vectors % 2) * tile.LANES  # odd: rows an even number of cache lines apart would share a few sets of the cache
     height, width = (_outputs(g, rows) - 1) * g.SH + (g.KH - 1) * g.DH + 1, (g.OW - 1) * g.SW + (g.KW - 1) * g.DW + 1
-    bands = Bands(rows, -(-g.IH // rows), height, width, step, -(-terms // tile.MR), tile.MR, tile.NR, tile.LANES)
+    bands = Bands(rows, -(-g.IH // rows), height, width, step, -(-terms // tile.MR))
     square, one = (Tile(MR, 1, tile.LANES, dtype) for MR in (tile.LANES, 1))
     starts = np.arange(max(-(-T // tile.LANES) * tile.LANES, bands.P * tile.MR)) * step
     return FoldPlan(bands, tile, square, one, np.array([tuple(bands)], _RECORD), np.arange(step) * g.OC, starts)
@@ -85,9 +83,10 @@ def fits(g: Geometry) -> bool:
     return 2 * _outputs(g, rows) <= 3 * rows or rows == g.IH
 
 
-@serial
-def transpose_pixels(square, LANES, dy, at, pixels, channels, to, rows):
+@tiled(lambda f, i: (f[::1], i[::1], i, i, f[::1], i[::1]))
+def transpose_pixels(square, dy, at, pixels, channels, to, rows):
     """to[rows[oc] + i] = dy[at[i] + oc], LANES x LANES numbers at a time, 0 behind the last channel"""
+    LANES = square.LANES
     for i in range(0, pixels, LANES):
         reads = places(square, at, i, pixels - 1)
         for oc in range(0, channels, LANES):
@@ -95,11 +94,11 @@ def transpose_pixels(square, LANES, dy, at, pixels, channels, to, rows):
             store_rows(square, block, to, places(square, rows, oc, len(rows) - 1), i, LANES)
 
 
-@serial
-def multiply(tile, MR, NR, panels, dy, z, rows, pixels):
+@tiled(lambda f, i: (f[:, :, ::1], f[::1], f[::1], i[::1], i))
+def multiply(tile, panels, dy, z, rows, pixels):
     """z[rows[m] + i] = sum over oc of panels[m // MR, oc, m % MR] * dy[rows[oc] + i]"""
-    P, channels, _ = panels.shape
-    flat = panels.ravel()
+    P, channels, MR = panels.shape
+    flat, NR = panels.ravel(), tile.NR
     for i in range(0, pixels, NR):
         for p in range(P):
             at, sums = p * channels * MR, zeros(tile)
@@ -111,26 +110,24 @@ def multiply(tile, MR, NR, panels, dy, z, rows, pixels):
             store_rows(tile, sums, z, places(tile, rows, p * MR, len(rows) - 1), i, NR)
 
 
+@tiled(lambda f, i: (f[::1], i, i, i, f[::1], i, i))
+def add_plane(one, z, at, height, width, box, to, step):
+    """box[to + row * step + i] += z[at + row * width + i], i < width"""
+    for i in range(0, width, one.NR):
+        for row in range(height):
+            add_to_row(one, z, at + i + row * width, width - i, box, to + i + row * step)
+
+
 @serial
-def fold(one, LANES, z, rows, outputs, geometry, C, height, width, box):
-    """box[c, oh * SH + kh * DH, ow * SW + kw * DW] += z[(kh, kw, c), (oh, ow)], term after term; oh counts from the item's first"""
-    g = geometry[0]
+def fold(add_plane, z, rows, outputs, g, C, height, width, box):
+    """box[c, oh * SH + kh * DH, ow + kw * DW] += z[(kh, kw, c), (oh, ow)], term after term; oh counts from the item's first"""
     for m in range(g.KH * g.KW * C):
         kh, kw, c = m // C // g.KW, m // C % g.KW, m % C
-        at, to, step = rows[m], (c * height + kh * g.DH) * width + kw * g.DW, g.SH * width
-        if g.SW == 1:
-            for ow in range(0, g.OW, LANES):
-                for oh in range(outputs):
-                    add_to_row(one, z, at + ow + oh * g.OW, g.OW - ow, box, to + ow + oh * step)
-        else:
-            for oh in range(outputs):
-                row, cells = z[at + oh * g.OW :], box[to + oh * step :]
-                for ow in range(g.OW):
-                    cells[ow * g.SW] += row[ow]
+        call(add_plane, z, rows[m], outputs, g.OW, box, (c * height + kh * g.DH) * width + kw * g.DW, g.SH * width)
 
 
 @serial
-def fold_item(tile, square, one, item, dy, panels, dx, geometry, bands, at, rows, turned, z, box):
+def fold_item(transpose_pixels, multiply, add_plane, item, dy, panels, dx, geometry, bands, at, rows, turned, z, box):
     """Some rows of one plane of one image, in one group of channels."""
     g, b = geometry[0], bands[0]
     T, C = g.OC // g.G, g.IC // g.G
@@ -145,9 +142,9 @@ def fold_item(tile, square, one, item, dy, panels, dx, geometry, bands, at, rows
         od = (d + g.PD - kd * g.DD) // g.SD
         if od * g.SD == d + g.PD - kd * g.DD and 0 <= od < g.OD and outputs > 0:
             pixels = dy[((n * g.OD + od) * g.OH + low) * g.OW * g.OC + group * T :]
-            transpose_pixels(square, b.LANES, pixels, at, outputs * g.OW, T, turned, rows)
-            multiply(tile, b.MR, b.NR, panels[kd, group], turned, z, rows, outputs * g.OW)
-            fold(one, b.LANES, z, rows, outputs, geometry, C, b.height, b.width, box)
+            call(transpose_pixels, pixels, at, outputs * g.OW, T, turned, rows)
+            call(multiply, panels[kd, group], turned, z, rows, outputs * g.OW)
+            fold(add_plane, z, rows, outputs, g, C, b.height, b.width, box)
     for h in range(first, behind):
         to, row = ((n * g.ID + d) * g.IH + h) * g.IW * g.IC + group * C, h + g.PH - low * g.SH
         real = max(0, min(g.IW, b.width - g.PW)) if 0 <= row < b.height else 0  # others no output reads
@@ -160,27 +157,31 @@ def fold_item(tile, square, one, item, dy, panels, dx, geometry, bands, at, rows
 
 
 @parallel
-def fold_all(tile, square, one, items, dy, panels, dx, geometry, bands, at, rows, scratch, box, z):
+def fold_all(transpose_pixels, multiply, add_plane, items, dy, panels, dx, geometry, bands, at, rows, scratch, box, z):
     """Every input; each item owns some rows of one plane, each share of the items its scratch: a box, z and dy turned."""
     shares = scratch.shape[0]
     for share in prange(shares):
         own = scratch[share]
         for item in range(items * share // shares, items * (share + 1) // shares):
-            fold_item(tile, square, one, np.int64(item), dy, panels, dx, geometry, bands, at, rows, own[box + z :], own[box : box + z], own[:box])
+            fold_item(
+                transpose_pixels, multiply, add_plane, np.int64(item), dy, panels, dx, geometry, bands, at, rows,
+                own[box + z :], own[box : box + z], own[:box],
+            )  # fmt: skip
 
 
 def conv_input_grad(dy, w, dx, g: Geometry) -> None:
     T, C = g.OC // g.G, g.IC // g.G
     plan = fold_plan(g, dy.dtype)
-    b, terms = plan.bands, g.KH * g.KW * C
-    panels = memory.zeros((g.KD, g.G, b.P * b.MR, T), dy.dtype)
+    b, MR, lanes, terms = plan.bands, plan.tile.MR, plan.tile.LANES, g.KH * g.KW * C
+    panels = memory.zeros((g.KD, g.G, b.P * MR, T), dy.dtype)
     panels[:, :, :terms] = w.reshape(g.G, T, C, g.KD, g.KH * g.KW).transpose(3, 0, 4, 2, 1).reshape(g.KD, g.G, terms, T)
-    panels = np.ascontiguousarray(panels.reshape(g.KD, g.G, b.P, b.MR, T).swapaxes(3, 4))
+    panels = np.ascontiguousarray(panels.reshape(g.KD, g.G, b.P, MR, T).swapaxes(3, 4))
     items = g.N * g.G * g.ID * b.down
-    box, z = memory.lines(C * b.height * b.width, dy.dtype), b.P * b.MR * b.step
-    scratch = memory.empty((shares(items), box + z + -(-T // b.LANES) * b.LANES * b.step), dy.dtype)
+    box, z = memory.lines(C * b.height * b.width, dy.dtype), b.P * MR * b.step
+    scratch = memory.empty((shares(items), box + z + -(-T // lanes) * lanes * b.step), dy.dtype)
     fold_all(
-        g.flops, plan.tile, plan.square, plan.one, items, channels_last(dy).reshape(-1), panels, channels_last(dx).reshape(-1), g.record(),
+        g.flops, transpose_pixels.on(plan.square), multiply.on(plan.tile), add_plane.on(plan.one), items,
+        channels_last(dy).reshape(-1), panels, channels_last(dx).reshape(-1), g.record(),
         plan.record, plan.at, plan.rows, scratch, box, z,
     )  # fmt: skip
 

@@ -24,8 +24,6 @@ MR_ADDRESSES = 0.95  # the speed of scattered terms, MR addresses instead of one
 class Cut(NamedTuple):
     """What kernels see, as a one-element record."""
 
-    MR: int
-    NR: int
     A: int  # tiles of what is broadcast
     B: int  # tiles of what fills the lanes
     choice: int
@@ -83,7 +81,7 @@ def term_plan(g: Geometry, dtype: np.dtype) -> TermPlan:
     of_a, of_b = (of_channel, of_term) if choice == SWAPPED else (of_term, of_channel)
     of_a *= NR
     of_b[...] = of_b // NR * A * MR * NR + of_b % NR
-    cut, row = Cut(MR, NR, A, B, choice, width, panels), Tile(1, tile.NV, tile.LANES, dtype)
+    cut, row = Cut(A, B, choice, width, panels), Tile(1, tile.NV, tile.LANES, dtype)
     row_places = np.arange(plan.from_pixels.shape[1]) * width
     return TermPlan(plan, tile, row, cut, np.array([tuple(cut)], _RECORD), row_places, places_a.ravel(), firsts_b, of_term, of_channel[:T])
 

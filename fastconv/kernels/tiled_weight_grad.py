@@ -5,12 +5,13 @@ each pixel. Sums run over at most 256 pixels in the arrays' dtype, then in float
 """
 
 import numpy as np
-from numba import prange
+from numba import prange, types
 
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.items import corner, inputs_of, outputs_of, shares
 from fastconv.kernels.policy import parallel, serial
+from fastconv.kernels.tiled_calls import call, tiled
 from fastconv.kernels.tiled_term_plan import BLOCK, SCATTERED, SWAPPED, term_plan
 from fastconv.kernels.vectors import add_row, add_wide, fma, fma_run, move_row, places, zeros
 from fastconv.kernels.walk import channels_last
@@ -20,64 +21,88 @@ ADDED = 4096  # numbers of an item when chunks are added up
 PARTIALS = 2 << 20  # bytes that the chunks' sums may take together: adding them up costs their memory's speed
 
 
-@serial
-def pack_rows(row, NR, dy, at, pixels, channels, width, rows, totals, fresh):
+@tiled(lambda f, i: (f[::1], i[::1], i, i, i, f[::1], types.float64[::1], i))
+def pack_rows(row, dy, at, pixels, channels, width, rows, totals, fresh):
     """rows[i * width + c] = dy[at[i] + c], 0 behind the last channel; totals[c] += the sum over all pixels i"""
-    for c in range(0, width, NR):
+    for c in range(0, width, row.NR):
         for first in range(0, pixels, BLOCK):
             reads = at[first : min(first + BLOCK, pixels)]
             to = first * width + c
             sums = zeros(row)
             for i in range(len(reads)):
                 move_row(row, dy, reads[i] + c, channels - c, rows, to)
-                sums = add_row(row, sums, rows, to, NR)
+                sums = add_row(row, sums, rows, to, row.NR)
                 to += width
             add_wide(row, sums, totals, c, 1 if fresh == 1 and first == 0 else 0)
 
 
+@tiled(lambda f, i: (i, i, i, i, f[::1], i[::1], f[::1], i[::1], i, i[::1], i[::1], types.float64[::1], i))
+def add_products(tile, first_pair, behind, A, scattered, a, at_a, b, at_b, pixels, places_a, firsts_b, totals, fresh):
+    """totals[pair, m, r] += sum over pixels of a[at_a[pixel] + place m] * b[at_b[pixel] + first + r]"""
+    for first in range(0, pixels, BLOCK):  # loop 3: at most 256 pixels, then the sums go into the float64 totals
+        from_a, from_b = at_a[first : min(first + BLOCK, pixels)], at_b[first:]  # counted from 0: no test for a negative index
+        for pair in range(first_pair, behind):  # loop 2: tiles
+            m, r = pair % A * tile.MR, firsts_b[pair // A]
+            sums = zeros(tile)
+            if scattered:
+                terms = places(tile, places_a, m, len(places_a) - 1)
+                for i in range(len(from_a)):  # loop 1: the sum over pixels
+                    sums = fma(tile, sums, a, terms, from_a[i], b, r + from_b[i])
+            else:
+                k = places_a[m]
+                for i in range(len(from_a)):
+                    sums = fma_run(tile, sums, a, k + from_a[i], b, r + from_b[i])
+            add_wide(tile, sums, totals, pair * tile.MR * tile.NR, 1 if fresh == 1 and first == 0 else 0)
+
+
 @serial
 def weight_grad_item(
-    tile, row, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut, places_a, firsts_b,
-    box, rows, row_places,
+    add_products, pack_rows, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut, places_a,
+    firsts_b, box, rows, row_places,
 ):  # fmt: skip
     """Some of the tiles of one group, over one chunk of the pixels: totals[tile, m, r] = sum over pixels of a[pixel, m] * b[pixel, r]"""
     g, c = plan[0], cut[0]
     inside = g.JD * g.down * g.across  # bands of an image: work items of the forward pass in one group
     chunks, bands = len(totals), -(-g.N // g.BN) * inside
     low, high = bands * chunk // chunks, bands * (chunk + 1) // chunks
-    pairs = c.A * c.B
+    first_pair, behind = c.A * c.B * part // parts, c.A * c.B * (part + 1) // parts
     for band in range(low, high):  # loop 4: the chunk's bands, each packed once
         _, n, jd, jh, jw, pixels, narrow = corner((band // inside * g.G + group) * inside + band % inside, plan)
         inputs, reads = inputs_of(group, n, jd, jh, jw, source, plan, cells, box), from_pixels[narrow]
         outputs = outputs_of(group, n, jd, jh, jw, dy, plan)
+        fresh = 1 if band == low else 0
         for p in range(c.panels):
             oc, panel = p * c.width, rows[p * len(row_places) * c.width :]
             sums = bias_totals[part, chunk, group, oc:]
-            pack_rows(row, c.NR, outputs[oc:], to_pixels[narrow], pixels, g.T - oc, c.width, panel, sums, 1 if band == low else 0)
+            call(pack_rows, outputs[oc:], to_pixels[narrow], pixels, g.T - oc, c.width, panel, sums, fresh)
         if c.choice == SWAPPED:
             a, at_a, b, at_b = rows, row_places, inputs, reads
         else:
             a, at_a, b, at_b = inputs, reads, rows, row_places
-        for first in range(0, pixels, BLOCK):  # loop 3: at most 256 pixels, then the sums go into the float64 totals
-            count = min(BLOCK, pixels - first)
-            from_a, from_b = at_a[first : first + count], at_b[first : first + count]  # counted from 0: no test for a negative index
-            for pair in range(pairs * part // parts, pairs * (part + 1) // parts):  # loop 2: tiles
-                m, r = pair % c.A * c.MR, firsts_b[pair // c.A]
-                sums = zeros(tile)
-                if c.choice == SCATTERED:
-                    terms = places(tile, places_a, m, len(places_a) - 1)
-                    for i in range(count):  # loop 1: the sum over pixels
-                        sums = fma(tile, sums, a, terms, from_a[i], b, r + from_b[i])
-                else:
-                    k = places_a[m]
-                    for i in range(count):
-                        sums = fma_run(tile, sums, a, k + from_a[i], b, r + from_b[i])
-                add_wide(tile, sums, totals[chunk, group], pair * c.MR * c.NR, 1 if band == low and first == 0 else 0)
+        scattered = 1 if c.choice == SCATTERED else 0
+        sums = totals[chunk, group]
+        call(add_products, first_pair, behind, c.A, scattered, a, at_a, b, at_b, pixels, places_a, firsts_b, sums, fresh)
 
 
 @parallel
 def weight_grad(
-    tile, row, parts, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut, places_a, firsts_b, scratch, box, row_places
+    add_products,
+    pack_rows,
+    parts,
+    source,
+    dy,
+    totals,
+    bias_totals,
+    plan,
+    cells,
+    from_pixels,
+    to_pixels,
+    cut,
+    places_a,
+    firsts_b,
+    scratch,
+    box,
+    row_places,
 ):
     """Every chunk of the pixels, group and part of the tiles; each such item owns its sums in `totals`, each share of the items its scratch."""
     chunks, G = totals.shape[:2]
@@ -86,8 +111,8 @@ def weight_grad(
         for item in range(items * share // shares, items * (share + 1) // shares):  # loop 5
             part, chunk, group = np.int64(item) % parts, np.int64(item) // parts // G, np.int64(item) // parts % G
             weight_grad_item(
-                tile, row, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut, places_a, firsts_b,
-                scratch[share, :box], scratch[share, box:], row_places,
+                add_products, pack_rows, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut,
+                places_a, firsts_b, scratch[share, :box], scratch[share, box:], row_places,
             )  # fmt: skip
 
 
@@ -135,8 +160,9 @@ def conv_weight_grad(x, dy, dw, db, g: Geometry) -> None:
     box, rows = memory.lines(plan.box + tile.MR + tile.NR, x.dtype), memory.lines(len(terms.row_places) * width + tile.MR, x.dtype)
     scratch = memory.empty((shares(chunks * g.G * parts), box + rows), x.dtype)
     weight_grad(
-        g.flops, tile, terms.row, parts, channels_last(x).reshape(-1), channels_last(dy).reshape(-1), totals, bias_totals,
-        plan.record, plan.cells, plan.from_pixels, plan.to_pixels, terms.record, terms.places_a, terms.firsts_b, scratch, box, terms.row_places,
+        g.flops, add_products.on(tile), pack_rows.on(terms.row), parts, channels_last(x).reshape(-1), channels_last(dy).reshape(-1),
+        totals, bias_totals, plan.record, plan.cells, plan.from_pixels, plan.to_pixels, terms.record,
+        terms.places_a, terms.firsts_b, scratch, box, terms.row_places,
     )  # fmt: skip
     if chunks > 1:
         add_chunks(totals.size, totals, bias_totals)

@@ -5,32 +5,40 @@ compiled once for each tile, by its signature. Its accumulators (`Sums`) stay in
 in NumPy. Code generation unrolls over registers only, never over data. No word checks bounds.
 """
 
+from dataclasses import dataclass
+
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, unbox
 
 BIT, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 ELEMENTS = {types.float32: (ir.FloatType(), "f32", 4), types.float64: (ir.DoubleType(), "f64", 8)}  # in LLVM: type, suffix, bytes
 
 
+@dataclass(frozen=True)
 class Tile:
-    """MR pixels x NV vectors of LANES channels; NR = NV * LANES."""
+    """MR pixels x NV vectors of LANES channels; NR = NV * LANES. Kernels read MR, NR and LANES of theirs."""
 
-    def __init__(self, MR: int, NV: int, LANES: int, dtype):
-        self.MR, self.NV, self.LANES, self.dtype = MR, NV, LANES, np.dtype(dtype)
-        self.NR = NV * LANES
-        # Numba asks for this name before it asks `typeof`, which costs 10 us a launch.
-        self._numba_type_ = TileType(MR, NV, LANES, types.float32 if self.dtype == np.float32 else types.float64)
+    MR: int
+    NV: int
+    LANES: int
+    dtype: np.dtype
 
-    def __repr__(self) -> str:
-        return f"Tile({self.MR}, {self.NV}, {self.LANES}, {self.dtype})"
+    @property
+    def NR(self) -> int:
+        return self.NV * self.LANES
+
+    @property
+    def _numba_type_(self) -> types.Type:
+        return TileType(self.MR, self.NV, self.LANES, numba.from_dtype(self.dtype))
 
 
 class TileType(types.Type):
     def __init__(self, MR, NV, LANES, element):
-        self.MR, self.NV, self.LANES = MR, NV, LANES
+        self.MR, self.NV, self.NR, self.LANES = MR, NV, NV * LANES, LANES
         scalar, self.suffix, self.bytes = ELEMENTS[element]
         self.vector = ir.VectorType(scalar, LANES)
         super().__init__(name=f"Tile({MR}, {NV}, {LANES}, {element})")
@@ -65,6 +73,19 @@ class _InRegisters(models.PrimitiveModel):
 @unbox(TileType)
 def _unbox(kind, tile, c):
     return NativeValue(c.context.get_dummy_value())
+
+
+def _constant(name: str) -> None:
+    """Kernels may read this number of their tile; to LLVM it is a constant."""
+
+    @overload_attribute(TileType, name)
+    def number(tile):
+        value = getattr(tile, name)
+        return lambda tile: value
+
+
+for name in ("MR", "NR", "LANES"):
+    _constant(name)
 
 
 def _address(context, builder, array_type, array, offset):
