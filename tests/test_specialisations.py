@@ -5,12 +5,12 @@ import pytest
 from geometries import CONVOLUTIONS, DTYPES, normals
 
 from fastconv import ops
-from fastconv.kernels import host, items, packing, padding, tiled_convolution, tiled_fold, tiled_weight_grad
+from fastconv.kernels import depthwise, depthwise_weight_grad, host, items, packing, padding, tiled_convolution, tiled_fold, tiled_weight_grad
 
 
 def specialisations() -> dict[str, int]:
     """How many signatures each kernel of the tiled convolution has, compiled now or read from the disk."""
-    modules = items, packing, padding, tiled_convolution, tiled_fold, tiled_weight_grad
+    modules = items, packing, padding, tiled_convolution, tiled_fold, tiled_weight_grad, depthwise, depthwise_weight_grad
     counts = {}
     for name, kernel in ((name, kernel) for module in modules for name, kernel in vars(module).items() if not name.startswith("_")):
         parts = [kernel] + [getattr(kernel, part, None) for part in ("threaded", "twin", "kernel")]
@@ -21,6 +21,11 @@ def specialisations() -> dict[str, int]:
 def every_tile(dtype) -> dict[str, int]:
     """A number of output channels for each tile of the menu."""
     return {repr(host.tile_for(channels, np.dtype(dtype))): channels for channels in range(1, 129)}
+
+
+def every_lane_tile(dtype) -> dict[str, int]:
+    """A number of groups for each tile whose lanes are groups."""
+    return {repr(host.lane_tiles_for(groups, np.dtype(dtype)).pixels): groups for groups in range(2, 129)}
 
 
 def passes(x, w, **words):
@@ -36,8 +41,12 @@ def test_a_shape_never_seen_before_compiles_nothing(dtype):
     passes(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype), padding=1, padding_mode="reflect")
     for kernel in (3, 5):
         passes(np.ones((1, 1, 9, 9), dtype), np.ones((6, 1, kernel, kernel), dtype))
+    for groups in every_lane_tile(dtype).values():
+        for multiplier in (1, 2):
+            passes(np.ones((1, groups, 4, 4), dtype), np.ones((multiplier * groups, 1, 3, 3), dtype), padding=1, groups=groups)
     before = specialisations()
     assert min(before["multiply"], before["add_products"]) >= len(every_tile(dtype))
+    assert before["multiply_lanes"] >= len(every_lane_tile(dtype))
     assert max(before["correlate"], before["weight_grad"]) <= 2 * len(DTYPES)  # threaded and serial: what only deals out work is compiled once
     for case in CONVOLUTIONS:
         x, w, b, dy = case.draw(normals, dtype)
@@ -50,3 +59,4 @@ def test_a_shape_never_seen_before_compiles_nothing(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_menu_is_bounded(dtype):
     assert len(every_tile(dtype)) <= 6
+    assert len(every_lane_tile(dtype)) <= 2

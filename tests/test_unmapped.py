@@ -22,7 +22,7 @@ from test_random_geometries import convolutions
 
 import fastconv as fc
 from fastconv import memory
-from fastconv.kernels import policy, table, tiled_convolution, tiled_plan, tiled_weight_grad
+from fastconv.kernels import depthwise, depthwise_plan, depthwise_weight_grad, policy, table, tiled_convolution, tiled_plan, tiled_weight_grad
 
 RANDOM = int(os.environ.get("FASTCONV_GEOMETRIES", "150"))  # how many; thousands where kernels or tables are new
 CUTS = ((tiled_plan.BOX, tiled_plan.PIXELS), (600, 12))  # bytes of a box, pixels of an item: a small image is one item, or many
@@ -67,7 +67,8 @@ class Fence:
     def surround(self) -> None:
         """All that kernels get, from now on. One share of the work: of scratch for several, only one's end and one's start would be an edge."""
         memory.empty = self.empty
-        tiled_convolution.shares = tiled_weight_grad.shares = lambda items: 1
+        for kernels in (tiled_convolution, tiled_weight_grad, depthwise, depthwise_weight_grad):
+            kernels.shares = lambda items: 1
         launch, pack_panels = policy.team.launch, tiled_convolution.pack_panels
         policy.team.launch = lambda threaded, twin, work, args: self.run(lambda *copies: launch(threaded, twin, work, copies), args)
         tiled_convolution.pack_panels = lambda *args: self.run(pack_panels, args)
@@ -75,7 +76,8 @@ class Fence:
     def check(self, case: Convolution, dtype, seed: int, cut: tuple[int, int]) -> None:
         """Every algorithm writes all of its result, and equals the textbook."""
         tiled_plan.BOX, tiled_plan.PIXELS = cut
-        for tables in vars(tiled_plan).values():
+        depthwise_plan.OUTPUTS = 64 * cut[1]
+        for tables in (*vars(tiled_plan).values(), *vars(depthwise_plan).values()):
             if hasattr(tables, "cache_clear"):
                 tables.cache_clear()
         x, w, b, dy = (self.copy(a) for a in case.draw(integers, dtype, seed))

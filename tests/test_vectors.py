@@ -20,14 +20,18 @@ from fastconv.kernels.vectors import (
     Tile,
     add,
     add_row,
+    add_rows_wide,
     add_to_row,
     add_wide,
     at_least,
     fma,
+    fma_columns,
+    fma_rows,
     fma_run,
     load_rows,
     move_row,
     places,
+    shift_out,
     store_rows,
     transpose,
     zeros,
@@ -90,6 +94,25 @@ def add_runs(tile, x, k, terms, w, at, totals, to, fresh):
     for i in range(terms):
         sums = fma_run(tile, sums, x, k + i, w, at + i * tile.NR)
     add_wide(tile, sums, totals, to, fresh)
+
+
+@njit(**FLAGS)
+def add_lane_products(tile, x, reads, first, last, k, terms, w, at, totals, writes, to):
+    """totals' rows += x's rows times w's, term by term; rows of x from k on, from k + NR on, ..."""
+    sums = zeros(tile)
+    for i in range(terms):
+        sums = fma_rows(tile, sums, x, places(tile, reads, first, last), k + i * tile.NR, w, at + i * tile.NR)
+    add_rows_wide(tile, sums, totals, places(tile, writes, first, last), to)
+
+
+@njit(**FLAGS)
+def slide(tile, window, x, reads, at, columns, w, weights, b, y, to):
+    """y = what leaves sums that begin as b's row, as a window of MR x MR weights passes the columns"""
+    MR, NR = tile.MR, tile.NR
+    rows, start = places(tile, reads, 0, MR - 1), add_row(tile, zeros(tile), b, 0, NR)
+    weight, sums = load_rows(window, w, places(window, weights, 0, MR * MR - 1), 0, NR), start
+    for column in range(columns):
+        sums = shift_out(tile, fma_columns(tile, sums, x, rows, at + column * NR, weight), start, y, to + column * NR)
 
 
 class Rows:
@@ -221,6 +244,45 @@ def test_fma_run_and_add_wide(tile, fresh):
     expected[GUARD:-GUARD] = sums.ravel() + (0 if fresh else 777)
     add_runs(tile, x, k, terms, w, at, totals, GUARD, fresh)
     np.testing.assert_array_equal(totals, expected)
+
+
+@every_tile
+@pytest.mark.parametrize("terms", [1, 3])
+def test_fma_rows_and_add_rows_wide(tile, terms):
+    """Each lane meets its own; totals are float64, elsewhere nothing is read or written."""
+    rng = np.random.default_rng(0)
+    first, last, k, at, to = 2, 1 + tile.MR, 1, 5, 3
+    x = Rows(Tile(tile.MR, terms * tile.NV, tile.LANES, tile.dtype), first, last, rng)
+    w = row(tile, rng, at, terms * tile.NR)
+    products = x.draw(rng, k, terms * tile.NR) * w[at : at + terms * tile.NR]
+    places_of_rows = rng.permutation(tile.MR) * (tile.NR + 2)
+    writes = np.zeros(first + tile.MR, np.int64)
+    writes[first:] = places_of_rows + GUARD
+    totals = np.full(GUARD + tile.MR * (tile.NR + 2) + GUARD, 777.0)
+    expected = totals.copy()
+    expected[GUARD + places_of_rows[:, None] + to + np.arange(tile.NR)] += products.reshape(tile.MR, terms, tile.NR).sum(axis=1)
+    add_lane_products(tile, x.numbers, x.table, first, last, k, terms, w, at, totals, writes, to)
+    np.testing.assert_array_equal(totals, expected)
+
+
+@every_tile
+def test_fma_columns_and_shift_out(tile):
+    """A window of MR columns over MR rows of cells: what leaves first has met few columns, then each all that its window holds."""
+    rng = np.random.default_rng(0)
+    MR, NR, columns, at, to = tile.MR, tile.NR, tile.MR + 3, 3, 2
+    window = Tile(MR * MR, tile.NV, tile.LANES, tile.dtype)
+    x = Rows(Tile(MR, columns * tile.NV, tile.LANES, tile.dtype), 0, MR - 1, rng)
+    w, b = Rows(window, 0, MR * MR - 1, rng), row(tile, rng, 0, NR)
+    cells, weights = x.draw(rng, at, columns * NR).reshape(MR, columns, NR), w.draw(rng, 0, NR).reshape(MR, MR, NR)
+    y = np.full(GUARD + to + columns * NR + GUARD, 777, tile.dtype)
+    expected = y.copy()
+    for column in range(columns):  # the sum that leaves now entered MR - 1 columns ago, the first ones later
+        leaves = b[:NR].copy()
+        for j in range(max(0, column - MR + 1), column + 1):
+            leaves += (cells[:, j] * weights[:, j - column + MR - 1]).sum(axis=0)
+        expected[GUARD + to + column * NR :][:NR] = leaves
+    slide(tile, window, x.numbers, x.table, at, columns, w.numbers, w.table, b, y[GUARD:-GUARD], to)
+    np.testing.assert_array_equal(y, expected)
 
 
 def test_tiles_are_types():

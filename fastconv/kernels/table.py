@@ -13,7 +13,17 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry, reads, repeats
-from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_fold, tiled_weight_grad
+from fastconv.kernels import (
+    depthwise,
+    depthwise_plan,
+    depthwise_weight_grad,
+    plain_convolution,
+    plain_pooling,
+    reference,
+    tiled_convolution,
+    tiled_fold,
+    tiled_weight_grad,
+)
 from fastconv.kernels.padding import fold_padding
 from fastconv.kernels.selfcheck import vectors_work
 from fastconv.kernels.tiled_plan import fits
@@ -84,17 +94,20 @@ def _positions(g: Geometry) -> int:
 tiled, plain, textbook = tiled_convolution, plain_convolution, reference
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
+        Algorithm("depthwise", _then_clamp(depthwise.conv_forward), depthwise.forward_roundings, depthwise_plan.fits),
         Algorithm("direct", tiled.conv_forward, tiled.forward_roundings, fits),
         Algorithm("plain", _then_clamp(plain.conv_forward), plain.forward_roundings),
         Algorithm("reference", _then_clamp(_textbook(textbook.conv_forward, _sources)), lambda g, dtype: g.taps * g.IC // g.G + 1),
     ),
     "conv_input_grad": (
+        _any_padding(Algorithm("depthwise", depthwise.conv_input_grad, depthwise.input_grad_roundings, depthwise_plan.fits)),
         _any_padding(Algorithm("fold", tiled_fold.conv_input_grad, tiled_fold.roundings, tiled_fold.fits)),
         _any_padding(Algorithm("direct", tiled.conv_input_grad, tiled.input_grad_roundings, fits)),
         _any_padding(Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings)),
         Algorithm("reference", _textbook(textbook.conv_input_grad, _sources), lambda g, dtype: repeats(g) * g.taps * g.OC // g.G + 1),
     ),
     "conv_weight_grad": (
+        Algorithm("depthwise", depthwise_weight_grad.conv_weight_grad, depthwise_weight_grad.roundings, depthwise_plan.fits),
         Algorithm("direct", tiled_weight_grad.conv_weight_grad, tiled_weight_grad.roundings, fits),
         Algorithm("plain", _with_bias(plain.conv_weight_grad, plain.bias_grad), plain.weight_grad_roundings),
         Algorithm("reference", _with_bias(_textbook(textbook.conv_weight_grad, _sources), textbook.bias_grad), lambda g, dtype: _positions(g) + 1),

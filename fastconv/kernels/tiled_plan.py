@@ -86,15 +86,15 @@ def fits(g: Geometry) -> bool:
 
 
 @lru_cache(maxsize=512)
-def forward_plans(g: Geometry, itemsize: int) -> tuple[Plan, ...]:
-    """One pass from x to y."""
-    return _plans(g, forward_lines, g.IC, g[2:5], g.OC, g[6:9], itemsize, (PIXELS, PIXELS // 4))
+def forward_plans(g: Geometry, itemsize: int, pack: bool = False) -> tuple[Plan, ...]:
+    """One pass from x to y. pack: into boxes, even where there is no padding."""
+    return _plans(g, forward_lines, g.IC, g[2:5], g.OC, g[6:9], itemsize, (PIXELS, PIXELS // 4), pack)
 
 
 @lru_cache(maxsize=512)
-def backward_plans(g: Geometry, itemsize: int) -> tuple[Plan, ...]:
+def backward_plans(g: Geometry, itemsize: int, pack: bool = False) -> tuple[Plan, ...]:
     """From dy to dx, with padding of zeros: a pass per phase of the stride."""
-    return _plans(g, backward_lines, g.OC, g[6:9], g.IC, g[2:5], itemsize, (PIXELS, PIXELS // 4))
+    return _plans(g, backward_lines, g.OC, g[6:9], g.IC, g[2:5], itemsize, (PIXELS, PIXELS // 4), pack)
 
 
 def box_plan(g: Geometry, itemsize: int, pixels: int, pack: bool) -> Plan:

@@ -140,11 +140,15 @@ def _registers(tile):
     return [(m, v, m * tile.NV + v) for m in range(tile.MR) for v in range(tile.NV)]
 
 
-def _multiply_add(builder, tile, sums, pointers, w):
-    """sums[m] + the number at pointers[m] * the NR numbers from w on"""
+def _multiply_add_word(builder, tile):
     # fmuladd, not fma: where the CPU has no such instruction, llvm.fma would call the C library
     shape = ir.FunctionType(tile.vector, [tile.vector] * 3)
-    multiply_add = cgutils.get_or_insert_function(builder.module, shape, f"llvm.fmuladd.v{tile.LANES}{tile.suffix}")
+    return cgutils.get_or_insert_function(builder.module, shape, f"llvm.fmuladd.v{tile.LANES}{tile.suffix}")
+
+
+def _multiply_add(builder, tile, sums, pointers, w):
+    """sums[m] + the number at pointers[m] * the NR numbers from w on"""
+    multiply_add = _multiply_add_word(builder, tile)
     weights = [_load(builder, tile, _behind(builder, w, v * tile.LANES)) for v in range(tile.NV)]
     numbers = [_splat(builder, builder.load(pointer), tile.vector) for pointer in pointers]
     for m, v, i in _registers(tile):
@@ -204,6 +208,60 @@ def fma_run(typing, tile, sums, x, k, w, at):
         return _multiply_add(builder, tile, sums, [_behind(builder, x, m) for m in range(tile.MR)], w)
 
     return sums(tile, sums, x, types.intp, w, types.intp), generate
+
+
+@intrinsic
+def fma_rows(typing, tile, sums, x, pixels, k, w, at):
+    """sums + x[pixels[:, None] + k + np.arange(NR)] * w[at : at + NR]: a lane of x meets its own lane of w"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, x, pixels, k, w, at = arguments
+        x, w = _address(context, builder, signature.args[2], x, k), _address(context, builder, signature.args[5], w, at)
+        multiply_add = _multiply_add_word(builder, tile)
+        weights = [_load(builder, tile, _behind(builder, w, v * tile.LANES)) for v in range(tile.NV)]
+        for m, v, i in _registers(tile):
+            row = _load(builder, tile, _behind(builder, builder.gep(x, [builder.extract_value(pixels, m)]), v * tile.LANES))
+            sums = builder.insert_value(sums, builder.call(multiply_add, [row, weights[v], builder.extract_value(sums, i)]), i)
+        return sums
+
+    return sums(tile, sums, x, pixels, types.intp, w, types.intp), generate
+
+
+@intrinsic
+def fma_columns(typing, tile, sums, x, rows, at, w):
+    """sums[m] + (x[rows[:, None] + at + np.arange(NR)] * w.reshape(MR, MR, NR)[:, MR - 1 - m]).sum(axis=0): a column of MR rows meets MR sums"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, x, rows, at, w = arguments
+        x = _address(context, builder, signature.args[2], x, at)
+        multiply_add = _multiply_add_word(builder, tile)
+        for k in range(tile.MR):
+            row = builder.gep(x, [builder.extract_value(rows, k)])
+            numbers = [_load(builder, tile, _behind(builder, row, v * tile.LANES)) for v in range(tile.NV)]
+            for m, v, i in _registers(tile):
+                weight = builder.extract_value(w, (k * tile.MR + tile.MR - 1 - m) * tile.NV + v)
+                sums = builder.insert_value(sums, builder.call(multiply_add, [numbers[v], weight, builder.extract_value(sums, i)]), i)
+        return sums
+
+    return sums(tile, sums, x, rows, types.intp, w), generate
+
+
+@intrinsic
+def shift_out(typing, tile, sums, start, y, to):
+    """y[to : to + NR] = sums[0]; np.concatenate([sums[1:], start[:1]])"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, start, y, to = arguments
+        y = _address(context, builder, signature.args[3], y, to)
+        moved = sums
+        for m, v, i in _registers(tile):
+            if m == 0:
+                _store(builder, tile, builder.extract_value(sums, i), _behind(builder, y, v * tile.LANES))
+            source, j = (sums, i + tile.NV) if m < tile.MR - 1 else (start, v)
+            moved = builder.insert_value(moved, builder.extract_value(source, j), i)
+        return moved
+
+    return sums(tile, sums, start, y, types.intp), generate
 
 
 @intrinsic
@@ -362,3 +420,24 @@ def add_wide(typing, tile, sums, totals, at, fresh):
         return context.get_dummy_value()
 
     return types.void(tile, sums, totals, types.intp, types.intp), generate
+
+
+@intrinsic
+def add_rows_wide(typing, tile, sums, totals, rows, at):
+    """totals[rows[:, None] + at + np.arange(NR)] += sums.astype(np.float64), row after row"""
+
+    def generate(context, builder, signature, arguments):
+        _, sums, totals, rows, at = arguments
+        totals = _address(context, builder, signature.args[2], totals, at)
+        wide = ir.VectorType(ir.DoubleType(), tile.LANES)
+        for m, v, i in _registers(tile):
+            pointer = builder.gep(totals, [builder.add(builder.extract_value(rows, m), ir.Constant(I64, v * tile.LANES))])
+            pointer = builder.bitcast(pointer, wide.as_pointer())
+            value = builder.extract_value(sums, i)
+            before = builder.load(pointer)
+            before.align = 8
+            value = value if tile.vector == wide else builder.fpext(value, wide)
+            builder.store(builder.fadd(before, value), pointer).align = 8
+        return context.get_dummy_value()
+
+    return types.void(tile, sums, totals, rows, types.intp), generate
