@@ -75,22 +75,22 @@ def run(chosen: argparse.Namespace) -> None:
         machine = report.Machine(here["cpu"], here["lanes"], chosen.threads, versions, rows.peaks(chosen.threads))
         print(*machine.lines(), sep="\n", flush=True)
         reports = {title: [row for layer in layers for row in measured(layer, chosen, workers)] for title, layers in files.items()}
-    first = [] if chosen.quick else rows.first_calls(chosen.passes, chosen.threads)
+    times = None if chosen.quick else rows.compile_times(chosen.passes, chosen.threads)
     for title, found in reports.items():
         print("", title, *report.means(found), sep="\n")
-    print("", *report.compile_times(first), sep="\n") if first else None
+    print("", *report.compile_times(times), sep="\n") if times else None
     if chosen.write:
-        write(chosen, machine, reports, first)
+        write(chosen, machine, reports, times)
 
 
-def write(chosen: argparse.Namespace, machine: report.Machine, reports: dict[str, list[rows.Row]], first: list[rows.FirstCalls]) -> None:
+def write(chosen: argparse.Namespace, machine: report.Machine, reports: dict[str, list[rows.Row]], times: rows.CompileTimes | None) -> None:
     RESULTS.mkdir(exist_ok=True)
     for title, found in reports.items():
         name = f"{title}-{chosen.threads}-thread{'' if chosen.threads == 1 else 's'}"
         picture = f"{name}.svg" if find_spec("matplotlib") else None
         if picture:
             report.draw(RESULTS / picture, found)
-        write_whole(RESULTS / f"{name}.md", report.markdown(title, machine, found, first, picture).encode())
+        write_whole(RESULTS / f"{name}.md", report.markdown(title, machine, found, times, picture).encode())
         print(f"written: {(RESULTS / name).relative_to(ROOT)}.md")
     if chosen.whole:
         text = report.between_markers(README.read_text("utf-8"), report.summary(machine, reports))

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.layer import PASSES
 from bench.peers import PEERS
-from bench.rows import COMPILED, UNSEEN, FirstCalls, Row
+from bench.rows import COMPILED, UNSEEN, CompileTimes, Row
 from bench.timing import NOISY, geometric_mean
 from fastconv.files import write_whole
 
@@ -113,12 +113,13 @@ def memory(rows: list[Row]) -> list[str]:
     return markdown_table(["n ic ih oc k s p", "pass", *(LABELS[peer] for peer in who)], body, texts=2)
 
 
-def compile_times(found: list[FirstCalls]) -> list[str]:
-    body = [[PASS_WORDS[first.name], f"{first.empty:.1f} s", f"{first.kept:.2f} s", f"{1e3 * first.unseen:.1f} ms"] for first in found]
-    return markdown_table(["first call", "nothing compiled", "compiled before, new process", "another layer, never seen"], body)
+def compile_times(times: CompileTimes) -> list[str]:
+    body = [[PASS_WORDS[first.name], f"{first.empty:.1f} s", f"{first.kept:.2f} s", f"{1e3 * first.unseen:.1f} ms"] for first in times.first]
+    table = markdown_table(["first call", "nothing compiled", "compiled before, new process", "another layer, never seen"], body)
+    return [*table, "", f"All that a float32 convolution may need, every tile and pass: {times.every:.0f} s."]
 
 
-def markdown(title: str, machine: Machine, rows: list[Row], first: list[FirstCalls], picture: str | None) -> str:
+def markdown(title: str, machine: Machine, rows: list[Row], times: CompileTimes | None, picture: str | None) -> str:
     """The whole report of one file of shapes."""
     lost = [row for row in rows if row.loses]
     parts = [
@@ -144,11 +145,11 @@ def markdown(title: str, machine: Machine, rows: list[Row], first: list[FirstCal
             ],
             memory(rows),
         ]
-    if first:
+    if times:
         parts += [
             ["## Compile time"],
             [f"fastconv, layer {COMPILED}, then {UNSEEN}. Each pass starts with an empty kernel cache."],
-            compile_times(first),
+            compile_times(times),
         ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 

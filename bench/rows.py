@@ -7,13 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.layer import TOLERANCE, Layer, error, exact
+from bench.layer import PASSES, TOLERANCE, Layer, error, exact
 from bench.peers import PEERS, TORCH
 from bench.timing import Pairs, in_turns
 from bench.worker import Worker
 from fastconv.kernels import table
 
 COMPILED, UNSEEN = "64 32 16 64 3 1 1", "20 32 19 64 3 1 1"  # the same kernels, other extents
+EVERY_KERNEL = (  # layers that between them run each kernel of a convolution, in float32, on every tile of the menu
+    *(f"1 {channels} 4 {channels} 3 1 1" for channels in (8, 16, 32, 64)),
+    *(f"1 1 9 6 {kernel} 1 0" for kernel in (3, 5)),
+    *(f"1 {groups} 4 {multiplier * groups} 3 1 1 groups={groups}" for groups in (8, 16, 32) for multiplier in (1, 2)),
+)
 SMALL_MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc gives larger blocks back at once, so that a peak is seen as one
 
 
@@ -51,6 +56,11 @@ class FirstCalls(NamedTuple):
     empty: float
     kept: float
     unseen: float
+
+
+class CompileTimes(NamedTuple):
+    first: list[FirstCalls]
+    every: float  # seconds until all that a float32 convolution may need is compiled
 
 
 class WrongResult(Exception):
@@ -100,8 +110,8 @@ def memory(layer: Layer, names: list[str], workers: dict[str, Worker], threads: 
     return found
 
 
-def first_calls(names: list[str], threads: int) -> list[FirstCalls]:
-    """Each pass with an empty kernel cache of its own."""
+def compile_times(names: list[str], threads: int) -> CompileTimes:
+    """Each pass, then all layers of EVERY_KERNEL, with an empty kernel cache of its own."""
     found = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +121,9 @@ def first_calls(names: list[str], threads: int) -> list[FirstCalls]:
             with Worker("ours", threads, FASTCONV_CACHE=folder) as worker:
                 kept = worker.ask("first", COMPILED, name)["seconds"]
         found.append(FirstCalls(name, empty, kept, unseen))
-    return found
+    with tempfile.TemporaryDirectory() as folder, Worker("ours", threads, FASTCONV_CACHE=folder) as worker:
+        every = sum(worker.ask("first", line, name)["seconds"] for line in EVERY_KERNEL for name in PASSES)
+    return CompileTimes(found, every)
 
 
 def peaks(threads: int) -> dict[int, float]:

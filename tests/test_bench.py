@@ -10,7 +10,7 @@ import bench.__main__ as command
 from bench import report, timing
 from bench.layer import PASSES, error, exact, parse, read
 from bench.peers import Im2col, Ours
-from bench.rows import FirstCalls, Row, WrongResult, check
+from bench.rows import CompileTimes, FirstCalls, Row, WrongResult, check
 from bench.timing import Pairs
 from bench.worker import Worker
 
@@ -60,12 +60,13 @@ def test_ratios_are_medians_over_pairs_and_noise_is_measured_again():
 
 def test_the_report_holds_every_row_and_marks_those_that_lose():
     rows = [row(LINES[0], "forward", 1.5), row(LINES[0], "input_grad", 0.8), row(LINES[1], "forward", 3.0)]
-    text = report.markdown("some", MACHINE, rows, [FirstCalls("forward", 8.0, 0.5, 0.003)], "some.svg")
+    text = report.markdown("some", MACHINE, rows, CompileTimes([FirstCalls("forward", 8.0, 0.5, 0.003)], 31.4), "some.svg")
     assert "| 2 3 9 8 3 2 1 | input gradient | direct | 100 | 50% | 125 | 50 | **0.80 ▼** | 0% |" in text
     assert "| 2 8 9 8 3 1 2 groups=4 dilation=2 | forward | direct | 100 | 50% | 33 | 50 | 2.00 | 0% |" in text  # the better layout counts
     assert "Slower than PyTorch: 2 3 9 8 3 2 1, input gradient (0.80)." in text
     assert "| forward | 2.12 | 2.00 | 1.73 | 1.50 | 0 of 2 | 50% |" in text
     assert "| forward | 8.0 s | 0.50 s | 3.0 ms |" in text
+    assert "every tile and pass: 31 s." in text
     assert "| 2 3 9 8 3 2 1 | forward | 1.5 | – |" in text
 
 

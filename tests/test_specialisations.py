@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 from geometries import CONVOLUTIONS, DTYPES, normals
 
+import fastconv as fc
+from bench.layer import parse
+from bench.peers import Ours
+from bench.rows import EVERY_KERNEL
 from fastconv import ops
 from fastconv.kernels import depthwise, depthwise_weight_grad, host, items, packing, padding, tiled_convolution, tiled_fold, tiled_weight_grad
 
@@ -28,22 +32,13 @@ def every_lane_tile(dtype) -> dict[str, int]:
     return {repr(host.lane_tiles_for(groups, np.dtype(dtype)).pixels): groups for groups in range(2, 129)}
 
 
-def passes(x, w, **words):
-    y = ops.conv2d(x, w, **words)
-    ops.conv2d_input_grad(y, w, x.shape, **words)
-    ops.conv2d_weight_grad(x, y, w.shape[2:], **words)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_shape_never_seen_before_compiles_nothing(dtype):
-    for channels in every_tile(dtype).values():
-        passes(np.ones((1, channels, 4, 4), dtype), np.ones((channels, channels, 3, 3), dtype), padding=1)
-    passes(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype), padding=1, padding_mode="reflect")
-    for kernel in (3, 5):
-        passes(np.ones((1, 1, 9, 9), dtype), np.ones((6, 1, kernel, kernel), dtype))
-    for groups in every_lane_tile(dtype).values():
-        for multiplier in (1, 2):
-            passes(np.ones((1, groups, 4, 4), dtype), np.ones((multiplier * groups, 1, 3, 3), dtype), padding=1, groups=groups)
+    """Behind the layers of which the report says that they need every kernel; and the one for gradients of other padding."""
+    for line in EVERY_KERNEL:
+        for call in Ours(fc.get_num_threads()).calls(parse(f"{line} dtype={dtype.__name__}")).values():
+            call()
+    ops.conv2d_input_grad(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype), (1, 2, 4, 4), padding=1, padding_mode="reflect")
     before = specialisations()
     assert min(before["multiply"], before["add_products"]) >= len(every_tile(dtype))
     assert before["multiply_lanes"] >= len(every_lane_tile(dtype))
