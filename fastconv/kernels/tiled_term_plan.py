@@ -29,6 +29,7 @@ class Cut(NamedTuple):
     choice: int
     width: int  # channels of a panel of dy
     panels: int
+    copied: bool  # into panels: else dy is a single one as it is
 
 
 _RECORD = np.dtype([(name, np.int64) for name in Cut._fields])
@@ -81,7 +82,7 @@ def term_plan(g: Geometry, dtype: np.dtype) -> TermPlan:
     of_a, of_b = (of_channel, of_term) if choice == SWAPPED else (of_term, of_channel)
     of_a *= NR
     of_b[...] = of_b // NR * A * MR * NR + of_b % NR
-    cut, row = Cut(A, B, choice, width, panels), Tile(1, tile.NV, tile.LANES, dtype)
+    cut, row = Cut(A, B, choice, width, panels, choice == SWAPPED or width != T), Tile(1, tile.NV, tile.LANES, dtype)
     row_places = np.arange(plan.from_pixels.shape[1]) * width
     return TermPlan(plan, tile, row, cut, np.array([tuple(cut)], _RECORD), row_places, places_a.ravel(), firsts_b, of_term, of_channel[:T])
 

@@ -21,18 +21,22 @@ ADDED = 4096  # numbers of an item when chunks are added up
 PARTIALS = 2 << 20  # bytes that the chunks' sums may take together: adding them up costs their memory's speed
 
 
-@tiled(lambda f, i: (f[::1], i[::1], i, i, i, f[::1], types.float64[::1], i))
-def pack_rows(row, dy, at, pixels, channels, width, rows, totals, fresh):
-    """rows[i * width + c] = dy[at[i] + c], 0 behind the last channel; totals[c] += the sum over all pixels i"""
+@tiled(lambda f, i: (f[::1], i[::1], i, i, i, f[::1]))
+def pack_rows(row, dy, at, pixels, channels, width, rows):
+    """rows[i * width + c] = dy[at[i] + c], 0 behind the last channel"""
+    for c in range(0, width, row.NR):
+        for i in range(pixels):
+            move_row(row, dy, at[i] + c, channels - c, rows, i * width + c)
+
+
+@tiled(lambda f, i: (f[::1], i[::1], i, i, types.float64[::1], i))
+def sum_rows(row, rows, at, pixels, width, totals, fresh):
+    """totals[c] += the sum over all pixels i of rows[at[i] + c]"""
     for c in range(0, width, row.NR):
         for first in range(0, pixels, BLOCK):
-            reads = at[first : min(first + BLOCK, pixels)]
-            to = first * width + c
-            sums = zeros(row)
+            reads, sums = at[first : min(first + BLOCK, pixels)], zeros(row)
             for i in range(len(reads)):
-                move_row(row, dy, reads[i] + c, channels - c, rows, to)
-                sums = add_row(row, sums, rows, to, row.NR)
-                to += width
+                sums = add_row(row, sums, rows, reads[i] + c, row.NR)
             add_wide(row, sums, totals, c, 1 if fresh == 1 and first == 0 else 0)
 
 
@@ -57,8 +61,8 @@ def add_products(tile, first_pair, behind, A, scattered, a, at_a, b, at_b, pixel
 
 @serial
 def weight_grad_item(
-    add_products, pack_rows, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut, places_a,
-    firsts_b, box, rows, row_places,
+    add_products, pack_rows, sum_rows, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut,
+    places_a, firsts_b, box, rows, row_places,
 ):  # fmt: skip
     """Some of the tiles of one group, over one chunk of the pixels: totals[tile, m, r] = sum over pixels of a[pixel, m] * b[pixel, r]"""
     g, c = plan[0], cut[0]
@@ -71,14 +75,19 @@ def weight_grad_item(
         inputs, reads = inputs_of(group, n, jd, jh, jw, source, plan, cells, box), from_pixels[narrow]
         outputs = outputs_of(group, n, jd, jh, jw, dy, plan)
         fresh = 1 if band == low else 0
-        for p in range(c.panels):
-            oc, panel = p * c.width, rows[p * len(row_places) * c.width :]
-            sums = bias_totals[part, chunk, group, oc:]
-            call(pack_rows, outputs[oc:], to_pixels[narrow], pixels, g.T - oc, c.width, panel, sums, fresh)
+        gradients, at, panel = outputs, to_pixels[narrow], len(row_places) * c.width
+        if c.copied:
+            for p in range(c.panels):
+                call(pack_rows, outputs[p * c.width :], at, pixels, g.T - p * c.width, c.width, rows[p * panel :])
+            gradients, at = rows, row_places
+        if part == 0:
+            for first in range(0, bias_totals.shape[2], c.width):  # none where no bias gradient is wanted
+                sums = bias_totals[chunk, group, first:]
+                call(sum_rows, gradients[first // c.width * panel :], at, pixels, c.width, sums, fresh)
         if c.choice == SWAPPED:
-            a, at_a, b, at_b = rows, row_places, inputs, reads
+            a, at_a, b, at_b = gradients, at, inputs, reads
         else:
-            a, at_a, b, at_b = inputs, reads, rows, row_places
+            a, at_a, b, at_b = inputs, reads, gradients, at
         scattered = 1 if c.choice == SCATTERED else 0
         sums = totals[chunk, group]
         call(add_products, first_pair, behind, c.A, scattered, a, at_a, b, at_b, pixels, places_a, firsts_b, sums, fresh)
@@ -86,24 +95,9 @@ def weight_grad_item(
 
 @parallel
 def weight_grad(
-    add_products,
-    pack_rows,
-    parts,
-    source,
-    dy,
-    totals,
-    bias_totals,
-    plan,
-    cells,
-    from_pixels,
-    to_pixels,
-    cut,
-    places_a,
-    firsts_b,
-    scratch,
-    box,
-    row_places,
-):
+    add_products, pack_rows, sum_rows, parts, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut, places_a, firsts_b,
+    scratch, box, row_places,
+):  # fmt: skip
     """Every chunk of the pixels, group and part of the tiles; each such item owns its sums in `totals`, each share of the items its scratch."""
     chunks, G = totals.shape[:2]
     items, shares = chunks * G * parts, scratch.shape[0]
@@ -111,8 +105,8 @@ def weight_grad(
         for item in range(items * share // shares, items * (share + 1) // shares):  # loop 5
             part, chunk, group = np.int64(item) % parts, np.int64(item) // parts // G, np.int64(item) // parts % G
             weight_grad_item(
-                add_products, pack_rows, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels, cut,
-                places_a, firsts_b, scratch[share, :box], scratch[share, box:], row_places,
+                add_products, pack_rows, sum_rows, part, parts, chunk, group, source, dy, totals, bias_totals, plan, cells, from_pixels, to_pixels,
+                cut, places_a, firsts_b, scratch[share, :box], scratch[share, box:], row_places,
             )  # fmt: skip
 
 
@@ -130,8 +124,8 @@ def add_chunks(totals, bias_totals):
                 sums[i] += more[i]
         if first == 0:
             for chunk in range(1, chunks):
-                for t in range(bias_totals.shape[3]):
-                    bias_totals[0, 0, g, t] += bias_totals[0, chunk, g, t]
+                for t in range(bias_totals.shape[2]):
+                    bias_totals[0, g, t] += bias_totals[chunk, g, t]
 
 
 @parallel
@@ -156,19 +150,19 @@ def conv_weight_grad(x, dy, dw, db, g: Geometry) -> None:
     chunks = max(1, min(CHUNKS, plan.items // g.G, PARTIALS // (g.G * size * 8)))
     parts = -(-shares(pairs * chunks * g.G) // (chunks * g.G))  # each packs its boxes anew
     totals = memory.empty((chunks, g.G, size), np.float64)
-    bias_totals = memory.empty((parts, chunks, g.G, width), np.float64)
+    bias_totals = memory.empty((chunks, g.G, 0 if db is None else width), np.float64)
     box, rows = memory.lines(plan.box + tile.MR + tile.NR, x.dtype), memory.lines(len(terms.row_places) * width + tile.MR, x.dtype)
     scratch = memory.empty((shares(chunks * g.G * parts), box + rows), x.dtype)
+    kernels = add_products.on(tile), pack_rows.on(terms.row), sum_rows.on(terms.row)
     weight_grad(
-        g.flops, add_products.on(tile), pack_rows.on(terms.row), parts, channels_last(x).reshape(-1), channels_last(dy).reshape(-1),
-        totals, bias_totals, plan.record, plan.cells, plan.from_pixels, plan.to_pixels, terms.record,
-        terms.places_a, terms.firsts_b, scratch, box, terms.row_places,
+        g.flops, *kernels, parts, channels_last(x).reshape(-1), channels_last(dy).reshape(-1), totals, bias_totals,
+        plan.record, plan.cells, plan.from_pixels, plan.to_pixels, terms.record, terms.places_a, terms.firsts_b, scratch, box, terms.row_places,
     )  # fmt: skip
     if chunks > 1:
         add_chunks(totals.size, totals, bias_totals)
     deal_out(dw.size, totals[0], terms.of_term, terms.of_channel, dw.reshape(g.G, T, C, g.taps))
     if db is not None:
-        db.reshape(g.G, T)[...] = bias_totals[0, 0, :, :T]
+        db.reshape(g.G, T)[...] = bias_totals[0, :, :T]
 
 
 def roundings(g: Geometry, dtype: np.dtype) -> int:
