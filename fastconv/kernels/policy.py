@@ -1,8 +1,9 @@
-"""How kernels are compiled and launched: flags, threads, locks, forks. A kernel wears one of three words.
+"""How kernels are compiled and launched: flags, threads, locks, forks. A kernel wears one of four words.
 
 @reference   the textbook: one thread, no liberties with floating point
 @serial      called from other kernels or for small work
 @parallel    `prange` over items that own their output, and a serial twin of the same loop for when threads cannot be had
+@tiled       (in `tiled_calls`) written in the vector vocabulary: compiled once for each tile, called by its address
 """
 
 import os
