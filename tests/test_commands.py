@@ -27,15 +27,15 @@ def test_train_ends_with_the_test_accuracy_of_both_splits(tmp_path, capsys):
     assert all(re.match(rf"test accuracy \d+\.\d %  \({split} split", line) for split, line in zip(data.SPLITS, lines))
 
 
-def test_a_run_is_a_folder_of_three_files(trained):
+def test_a_run_is_a_folder_of_files(trained):
     config = json.loads((trained / "config.json").read_text())
-    assert (config["model"], config["split"], config["epochs"]) == ("small_cnn", "stratified", 1)
+    assert (config["model"], config["data"], config["epochs"]) == ("small_cnn", "digits:stratified", 1)
     assert set(np.load(trained / "weights.npz").files) >= {"0.weight", "0.bias"}
     with open(trained / "history.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["epoch"] == "1"
     assert float(row["loss"]) > 0
-    assert json.loads((trained / "writers" / "config.json").read_text())["split"] == "writers"
+    assert json.loads((trained / "writers" / "config.json").read_text())["data"] == "digits:writers"
 
 
 def test_a_run_holds_its_learning_curves_where_matplotlib_is(trained):
@@ -48,7 +48,14 @@ def test_train_works_without_matplotlib(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["train", "--epochs", "1", "--batch-size", "512", "--out", str(tmp_path / "run")]) == 0
     assert "matplotlib" not in capsys.readouterr().err
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "weights.npz", "history.csv", "writers"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.json",
+        "weights.npz",
+        "history.csv",
+        "timings.csv",
+        "checkpoint.npz",
+        "writers",
+    }
 
 
 def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
@@ -133,8 +140,10 @@ def broken(name, content):
         (broken("config.json", None), "holds no run"),
         (broken("config.json", lambda old: old[:-9]), "not JSON"),
         (broken("config.json", lambda old: b"[]"), "must name a model"),
-        (broken("config.json", lambda old: old.replace(b"stratified", b"other")), "must name a split"),
-        (broken("weights.npz", None), "cannot be read"),
+        (broken("config.json", lambda old: old.replace(b"in_channels", b"channels")), "says nothing of 'in_channels'"),
+        (broken("config.json", lambda old: old.replace(b'"classes": 10', b'"classes": 9')), "class_names must be 9"),
+        (broken("config.json", lambda old: old.replace(b"stratified", b"other")), "digits: split must be one of"),
+        (broken("weights.npz", None), "stopped before its end; go on with: python -m fastconv train --resume"),
         (broken("weights.npz", lambda old: old[:1000]), "cannot be read"),
         (broken("weights.npz", lambda old: b""), "cannot be read"),
     ],
@@ -171,7 +180,7 @@ def test_too_many_threads_is_one_line(capsys):
     assert "set_num_threads: n must be between 1 and" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "predict", "info"])
+@pytest.mark.parametrize("verb", ["train", "eval", "predict", "warmup", "info"])
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         parser().parse_args([verb, "--help"])
