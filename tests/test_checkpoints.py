@@ -151,6 +151,7 @@ def spoiled(arrays):
     yield arrays | {"more.things": np.zeros(1)}, "not a checkpoint"
     yield arrays | {"model.0.weight": np.zeros((3, 3), np.float32)}, "nothing was loaded: 0.weight has the shape"
     yield {name: value for name, value in arrays.items() if name != "optimizer.parameters.0.mean"}, "nothing was loaded: missing parameters.0.mean"
+    yield {name: value for name, value in arrays.items() if name != "best.0.weight"}, "nothing was loaded: missing 0.weight"
     yield arrays | {"schedule.steps": np.array(-1)}, "nothing was loaded: steps must be >= 0"
 
 

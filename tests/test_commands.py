@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from data_files import npy_bytes
 
 from fastconv import data
 from fastconv.cli import main, parser
@@ -144,6 +145,8 @@ def broken(name, content):
         (broken("config.json", lambda old: old.replace(b'"classes": 10', b'"classes": 9')), "class_names must be 9"),
         (broken("config.json", lambda old: old.replace(b"stratified", b"other")), "digits: split must be one of"),
         (broken("weights.npz", None), "stopped before its end; go on with: python -m fastconv train --resume"),
+        (broken("config.json", lambda old: old.replace(b'"digits:stratified"', b"3")), "data must be a word"),
+        (broken("weights.npz", lambda old: npy_bytes(np.zeros(3))), "cannot be read"),
         (broken("weights.npz", lambda old: old[:1000]), "cannot be read"),
         (broken("weights.npz", lambda old: b""), "cannot be read"),
     ],

@@ -34,7 +34,12 @@ def add(verbs) -> None:
     verb.add_argument("--epochs", type=at_least(1), metavar="N", help="passes over the training images; unset, 30 (mnist 5, cifar10 20)")
     verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="images per step; unset, 32")
     verb.add_argument("--lr", type=positive, help="Adam's learning rate, or the highest one of a schedule; unset, 0.005")
-    verb.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate; step: a tenth after each third; unset, one-cycle")
+    verb.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="of the learning rate; step: a tenth after each third; plateau: 0.3 times after 3 "
+        "epochs without a lower validation loss; unset, one-cycle",
+    )
     verb.add_argument(
         "--augment", type=augment, metavar="WORDS",
         help="flip,shift=2,noise=0.1: what happens to images in training; none; unset, what suits the data: digits shift=1, mnist shift=2, "
@@ -113,7 +118,7 @@ def _old_jobs(chosen: argparse.Namespace) -> list[Job]:
         config = load_config(folder)
         missing = [name for name in OPTIONS if name not in config]
         if missing:
-            raise ValueError(f"{folder / 'config.json'} is no run's: it says nothing of {', '.join(missing)}")
+            raise ValueError(f"{folder / 'config.json'} cannot be resumed: it says nothing of {', '.join(missing)}")
         jobs.append(Job.of(folder, datasets.load(config["data"]), config))
     return jobs
 
@@ -128,9 +133,9 @@ def _run(job: Job) -> float:
     fc.seed(config["seed"])
     model = build(config)
     x, y = dataset.train
-    validation = (x[held], y[held]) if held.any() else dataset.test
-    x, y = x[~held], y[~held]
-    kept = f", {held.sum()} to validate with" if held.any() else ""
+    validation, kept = dataset.test, ""
+    if held.any():
+        x, y, validation, kept = x[~held], y[~held], (x[held], y[held]), f", {held.sum()} to validate with"
     threads = fc.get_num_threads()
     counts = f"{len(y)} images to train on{kept}, {len(dataset.test[1])} to test with, {threads} thread{'s' * (threads > 1)}"
     print(f"{dataset.title}: {counts}", file=sys.stderr)

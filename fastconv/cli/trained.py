@@ -37,15 +37,14 @@ def add(verbs) -> None:
 def _evaluate(chosen: argparse.Namespace) -> None:
     folder = run_folder(chosen.dir)
     model, config = load_run(folder)
-    dataset = _dataset(config, chosen.data or config.get("data"), folder)
+    dataset = _dataset(config, chosen.data or config["data"], folder)
     score = final_score(model, config, dataset)
     print(f"{folder}: {config['model']}, {dataset.title}, {len(dataset.test[1])} test images, loss {score.loss:.4f}")
     print(f"test accuracy {100 * score.accuracy:.1f} %")
 
 
-def _dataset(config: dict, word: object, folder: Path) -> DataSet:
-    if not isinstance(word, str):
-        raise ValueError(f"{folder / 'config.json'} must name its data, got {word!r}")
+def _dataset(config: dict, word: str, folder: Path) -> DataSet:
+    """ValueError where it is not of the shape and classes that the run was trained on."""
     dataset = datasets.load(word)
     if dataset.shape != _shape(config) or len(dataset.class_names) != config["classes"]:
         there = f"{len(dataset.class_names)} classes of {dataset.shape} images"
@@ -56,7 +55,7 @@ def _dataset(config: dict, word: object, folder: Path) -> DataSet:
 def _predict(chosen: argparse.Namespace) -> None:
     folder = run_folder(chosen.dir)
     model, config = load_run(folder)
-    x = _images(chosen.file, config) if chosen.file else _dataset(config, config.get("data"), folder).test[0][:10]
+    x = _images(chosen.file, config) if chosen.file else _dataset(config, config["data"], folder).test[0][:10]
     change = normalise(config)
     scores = fc.train.predict(model, change(x) if change else x).astype(np.float64)
     probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -81,7 +80,7 @@ def _images(path: Path, config: dict) -> np.ndarray:
         plain = f"({H}, {W}), (N, {H}, {W})" if C == 1 else f"({C}, {H}, {W})"
         raise ValueError(f"{path} must hold {plain} or (N, {C}, {H}, {W}), got {images.shape}")
     images = images.reshape(-1, C, H, W)
-    if not str(config.get("data")).startswith("digits"):
+    if not config["data"].startswith("digits:"):
         return as_images(path, "the file", images)
     if not ((images >= 0) & (images <= BRIGHTEST)).all():
         raise ValueError(f"{path} must hold values from 0 (paper) to {BRIGHTEST} (ink)")

@@ -22,8 +22,8 @@ TIMINGS = ("epoch", "images_per_second")
 
 
 def save_config(folder: Path, config: dict) -> None:
-    """config: {"model": a name in `models.MODELS`, "in_channels": C, "size": [H, W], "classes": K, "class_names": K words, "normalise":
-    `vars` of a `data.Normalise` or None, ...}.
+    """config: {"model": a name in `models.MODELS`, "in_channels": C, "size": [H, W], "classes": K, "class_names": K words, "data": where it came
+    from, "normalise": `vars` of a `data.Normalise` or None, ...}.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "config.json", json.dumps(config, indent=2).encode() + b"\n")
@@ -64,6 +64,8 @@ def load_config(folder: Path) -> dict:
         spatial("config", "size", config["size"], 2)
         if len(config["class_names"]) != classes:
             raise ValueError(f"class_names must be {classes}")
+        if not isinstance(config["data"], str):
+            raise TypeError("data must be a word")
         normalise(config)
     except KeyError as error:
         raise ValueError(f"{path} is no run's: it says nothing of {error}") from None

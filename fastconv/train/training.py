@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from fastconv import streams
 from fastconv.data import Batches
+from fastconv.data.reading import BROKEN
 from fastconv.files import FileFormatError, write_whole
 from fastconv.layers import Layer
 from fastconv.optim import Optimizer, Schedule
@@ -77,6 +77,7 @@ class Training:
             raise ValueError(f"it was made with {'; '.join(changed)}")
         before = self.model.state_dict(), self.optimizer.state_dict()
         try:
+            self.model.load_state_dict(parts["best"] or before[0])  # does it fit?
             self.model.load_state_dict(parts["model"])
             self.optimizer.load_state_dict(parts["optimizer"])
             if self.schedule:
@@ -116,7 +117,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (*BROKEN, ValueError, TypeError, AttributeError) as error:  # the last two for a file that is no archive
         raise FileFormatError(f"{path} cannot be read: {error}") from None
 
 
