@@ -18,18 +18,20 @@ def epoch(training: Training, loss_function: Loss, accumulate: int, report, paus
     start, before = time.perf_counter(), now.seen
     number, N = len(training.history) + 1, training.batches.shape[0]
     classes = are_classes(training.batches.y)
+    parameters = list(model.named_parameters())
+    buffers, streams = ([entry for _, entry in named] for named in (model.named_buffers(), model.named_streams()))
     lr = optimizer.lr
     batches = islice(training.batches, now.steps * accumulate, None)
     while now.seen < N:
         pause()
         together = min(accumulate * training.batches.batch_size, N - now.seen)  # examples that make this update
         try:
-            with all_or_nothing(model):
+            with all_or_nothing(buffers, streams):
                 optimizer.zero_grad()
                 total, right = 0.0, 0
                 for x, y in islice(batches, accumulate):
                     value, outputs = add_gradients(model, x, y, loss_function, len(x) / together)
-                    check_finite(model, x, value)
+                    check_finite(parameters, x, value)
                     total += value * len(x)
                     right += int((outputs.argmax(axis=1) == y).sum()) if classes else 0
         except NotFinite as found:

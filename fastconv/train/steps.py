@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastconv.layers import Layer, Sequential
+from fastconv.layers import Buffer, Layer, Parameter, Sequential
 from fastconv.optim import Optimizer
+from fastconv.streams import Stream
 from fastconv.train.scores import Loss
 
 
@@ -27,16 +28,16 @@ def add_gradients(model: Layer, x, y, loss_function: Loss, share: float = 1.0) -
 
 
 @contextmanager
-def all_or_nothing(model: Layer) -> Iterator[None]:
+def all_or_nothing(buffers: list[Buffer], streams: list[Stream]) -> Iterator[None]:
     """A body that raises leaves running statistics and random streams as they were before it."""
-    buffers = [(buffer, buffer.value) for _, buffer in model.named_buffers()]  # a forward pass puts new arrays in their place
-    streams = [(stream, stream.state()) for _, stream in model.named_streams()]
+    values = [buffer.value for buffer in buffers]  # a forward pass puts new arrays in their place
+    states = [stream.state() for stream in streams]
     try:
         yield
     except BaseException:
-        for buffer, value in buffers:
+        for buffer, value in zip(buffers, values):
             buffer.value = value
-        for stream, state in streams:
+        for stream, state in zip(streams, states):
             stream.restore(state)
         raise
 
@@ -55,9 +56,9 @@ class NotFinite(Exception):
         return FloatingPointError(f"fit: the loss is {self.value} in {where}; first not finite: {culprit}; the model is that of the step before")
 
 
-def check_finite(model: Layer, x: np.ndarray, value: float) -> None:
+def check_finite(parameters: list[tuple[str, Parameter]], x: np.ndarray, value: float) -> None:
     """Before the update, so that the parameters are those of the last good step."""
-    bad = [name for name, p in model.named_parameters() if p.has_grad and not np.isfinite(p.grad).all()]
+    bad = [name for name, p in parameters if p.has_grad and not np.isfinite(p.grad).all()]
     if bad or not np.isfinite(value):
         raise NotFinite(x, value, bad)
 
