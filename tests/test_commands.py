@@ -65,9 +65,13 @@ def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
     assert all(np.array_equal(first[name], second[name]) for name in first.files)
 
 
-def test_train_does_not_overwrite_a_run(trained, capsys):
-    assert main(["train", "--out", str(trained)]) == 2
-    assert "already holds a run" in capsys.readouterr().err
+def test_train_does_not_overwrite_a_run(trained, tmp_path, capsys):
+    (tmp_path / "writers").mkdir()
+    (tmp_path / "writers" / "checkpoint.npz").touch()
+    for folder, old in ((trained, trained), (tmp_path, tmp_path / "writers")):
+        assert main(["train", "--out", str(folder)]) == 2
+        assert f"{old} already holds a run; go on with it by --resume {old}, delete it, or choose another --out" in capsys.readouterr().err
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_runs_are_numbered_and_the_newest_is_the_default(tmp_path, monkeypatch, capsys):

@@ -6,12 +6,14 @@ from pathlib import Path
 RUNS = Path("runs")
 
 
-def new_folder(out: Path | None, name: str) -> Path:
-    if out is None:
-        return RUNS / f"{name}-{max((number for number, _ in _numbered()), default=0) + 1}"
-    if (out / "config.json").exists():
-        raise FileExistsError(f"{out} already holds a run; go on with it by --resume {out}, delete it, or choose another --out")
-    return out
+def next_folder(name: str) -> Path:
+    return RUNS / f"{name}-{max((number for number, _ in _numbered()), default=0) + 1}"
+
+
+def refuse_old(folder: Path) -> None:
+    """A run is not overwritten."""
+    if any((folder / name).exists() for name in ("config.json", "checkpoint.npz")):
+        raise FileExistsError(f"{folder} already holds a run; go on with it by --resume {folder}, delete it, or choose another --out")
 
 
 def run_folder(given: Path | None) -> Path:

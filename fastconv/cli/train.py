@@ -97,15 +97,17 @@ def _new_jobs(chosen: argparse.Namespace) -> list[Job]:
     words.setdefault("val", VALIDATION if words["early_stop"] or words["schedule"] == "plateau" else 0.0)
     if not words["val"] and (words["early_stop"] or words["schedule"] == "plateau"):
         raise ValueError("--val 0 leaves nothing that --early-stop or the plateau schedule could watch")
-    folder = runs.new_folder(chosen.out, datasets.kind(words["data"]))
-    jobs = []
+    top = chosen.out or runs.next_folder(datasets.kind(words["data"]))
+    jobs: list[Job] = []
     for word in (f"digits:{split}" for split in data.SPLITS) if words["data"] == "digits" else [words["data"]]:
+        folder = top / word.partition(":")[2] if jobs else top
+        runs.refuse_old(folder)
         dataset = datasets.load(word)
         channels, *size = dataset.shape
         facts = {"in_channels": channels, "size": size, "classes": len(dataset.class_names), "class_names": dataset.class_names}
         facts["normalise"] = vars(data.Normalise.of(dataset.train[0])) if recipe.normalise else None
         config = {"fastconv": fc.__version__} | words | {"data": dataset.word} | facts
-        jobs.append(Job.of(folder / word.partition(":")[2] if jobs else folder, dataset, config))
+        jobs.append(Job.of(folder, dataset, config))
     return jobs
 
 
