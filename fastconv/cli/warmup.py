@@ -8,7 +8,7 @@ from fastconv import models, optim
 from fastconv.cli import datasets
 from fastconv.kernels.cache import folder
 
-EXAMPLES = 256 + 32 + 2  # full batches and a small one, whose kernels run on one thread
+EXAMPLES = 256 + 32 + 2  # full batches, and small ones
 
 
 def add(verbs) -> None:
@@ -29,7 +29,10 @@ def _warm_up(chosen: argparse.Namespace) -> None:
     x, y = (part[:EXAMPLES] for part in dataset.train)
     start = time.perf_counter()
     model = models.MODELS[chosen.model](channels, tuple(size), len(dataset.class_names))
+    optimizer = optim.Adam(model.parameters(), 1e-4, clip_norm=1.0)
     words = {"shift": 1, "flip": 0.5, "noise": 0.1, "normalise": fc.data.Normalise.of(x), "validation": (x, y), "progress": False}
-    fc.train.fit(model, (x, y), epochs=1, optimizer=optim.Adam(model.parameters(), 1e-4, clip_norm=1.0), **words)
+    for threads in {fc.get_num_threads(), 1}:  # one thread has kernels of its own
+        fc.set_num_threads(threads)
+        fc.train.fit(model, (x, y), epochs=1, optimizer=optimizer, **words)
     kept = f"; kernels are kept in {folder()}" if folder() else "; kernels are not kept: FASTCONV_CACHE=0"
     print(f"{chosen.model} on {dataset.title} is ready to train after {time.perf_counter() - start:.1f} s{kept}")
