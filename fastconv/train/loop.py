@@ -67,6 +67,9 @@ def fit(
         if pair is not None or name == "examples":
             _check_pair(model, name, pair, loss_function)
     callbacks, metrics = tuple(callbacks), tuple(metrics)
+    for metric in metrics:
+        if not callable(metric) or not hasattr(metric, "__name__"):
+            raise TypeError(f"fit: metrics must be functions, whose names are those in the history, got {metric!r}")
     patience = None if patience is None else integer("fit", "patience", patience, 1)
     if schedule is not None and (not isinstance(schedule, Schedule) or schedule.optimizer is not optimizer):
         raise ValueError("fit: schedule must be one of fastconv.optim, made for the optimizer that fit is given")
