@@ -1,4 +1,4 @@
-"""`python -m fastconv train | eval | predict | info`"""
+"""`python -m fastconv train | eval | predict | warmup | explain | info`"""
 
 import sys
 

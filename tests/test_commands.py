@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from data_files import npy_bytes
 
 from fastconv import data
 from fastconv.cli import main, parser
@@ -27,15 +28,15 @@ def test_train_ends_with_the_test_accuracy_of_both_splits(tmp_path, capsys):
     assert all(re.match(rf"test accuracy \d+\.\d %  \({split} split", line) for split, line in zip(data.SPLITS, lines))
 
 
-def test_a_run_is_a_folder_of_three_files(trained):
+def test_a_run_is_a_folder_of_files(trained):
     config = json.loads((trained / "config.json").read_text())
-    assert (config["model"], config["split"], config["epochs"]) == ("small_cnn", "stratified", 1)
+    assert (config["model"], config["data"], config["epochs"]) == ("small_cnn", "digits:stratified", 1)
     assert set(np.load(trained / "weights.npz").files) >= {"0.weight", "0.bias"}
     with open(trained / "history.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["epoch"] == "1"
     assert float(row["loss"]) > 0
-    assert json.loads((trained / "writers" / "config.json").read_text())["split"] == "writers"
+    assert json.loads((trained / "writers" / "config.json").read_text())["data"] == "digits:writers"
 
 
 def test_a_run_holds_its_learning_curves_where_matplotlib_is(trained):
@@ -48,7 +49,14 @@ def test_train_works_without_matplotlib(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["train", "--epochs", "1", "--batch-size", "512", "--out", str(tmp_path / "run")]) == 0
     assert "matplotlib" not in capsys.readouterr().err
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "weights.npz", "history.csv", "writers"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.json",
+        "weights.npz",
+        "history.csv",
+        "timings.csv",
+        "checkpoint.npz",
+        "writers",
+    }
 
 
 def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
@@ -57,9 +65,13 @@ def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
     assert all(np.array_equal(first[name], second[name]) for name in first.files)
 
 
-def test_train_does_not_overwrite_a_run(trained, capsys):
-    assert main(["train", "--out", str(trained)]) == 2
-    assert "already holds a run" in capsys.readouterr().err
+def test_train_does_not_overwrite_a_run(trained, tmp_path, capsys):
+    (tmp_path / "writers").mkdir()
+    (tmp_path / "writers" / "checkpoint.npz").touch()
+    for folder, old in ((trained, trained), (tmp_path, tmp_path / "writers")):
+        assert main(["train", "--out", str(folder)]) == 2
+        assert f"{old} already holds a run; go on with it by --resume {old}, delete it, or choose another --out" in capsys.readouterr().err
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_runs_are_numbered_and_the_newest_is_the_default(tmp_path, monkeypatch, capsys):
@@ -133,8 +145,12 @@ def broken(name, content):
         (broken("config.json", None), "holds no run"),
         (broken("config.json", lambda old: old[:-9]), "not JSON"),
         (broken("config.json", lambda old: b"[]"), "must name a model"),
-        (broken("config.json", lambda old: old.replace(b"stratified", b"other")), "must name a split"),
-        (broken("weights.npz", None), "cannot be read"),
+        (broken("config.json", lambda old: old.replace(b"in_channels", b"channels")), "says nothing of 'in_channels'"),
+        (broken("config.json", lambda old: old.replace(b'"classes": 10', b'"classes": 9')), "class_names must be 9"),
+        (broken("config.json", lambda old: old.replace(b"stratified", b"other")), "digits: split must be one of"),
+        (broken("weights.npz", None), "stopped before its end; go on with: python -m fastconv train --resume"),
+        (broken("config.json", lambda old: old.replace(b'"digits:stratified"', b"3")), "data must be a word"),
+        (broken("weights.npz", lambda old: npy_bytes(np.zeros(3))), "cannot be read"),
         (broken("weights.npz", lambda old: old[:1000]), "cannot be read"),
         (broken("weights.npz", lambda old: b""), "cannot be read"),
     ],
@@ -171,7 +187,7 @@ def test_too_many_threads_is_one_line(capsys):
     assert "set_num_threads: n must be between 1 and" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "predict", "info"])
+@pytest.mark.parametrize("verb", ["train", "eval", "predict", "warmup", "info"])
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         parser().parse_args([verb, "--help"])

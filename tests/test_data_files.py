@@ -22,7 +22,7 @@ from data_files import (
 
 from fastconv import data
 from fastconv.data import FileFormatError, npy
-from fastconv.data.split import stratified_fifth
+from fastconv.data.split import stratified
 
 random = np.random.default_rng(1)
 
@@ -38,7 +38,7 @@ def test_a_folder_reads_what_was_written(tmp_path, rank):
     (tmp_path / "cat" / "notes.txt").touch()
     assert data.class_names(tmp_path) == ["ant", "bee", "cat"]
     in_order = np.concatenate([images[10:20], images[20:], images[:10]]).reshape(30, -1, 6, 5).astype(np.float32) / np.float32(255)
-    test = stratified_fifth(Y)
+    test = stratified(Y, 0.2)
     for (x, y), part in zip(data.npy_folder(str(tmp_path)), (~test, test)):
         assert (x.dtype, y.dtype) == (np.float32, np.int64)
         np.testing.assert_array_equal(x, in_order[part])

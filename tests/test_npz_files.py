@@ -10,7 +10,7 @@ from data_files import BAD_NPY, GOOD_NPY, PICKLED, X, Y, npy_bytes, npy_head, sp
 
 from fastconv import data
 from fastconv.data import FileFormatError, reading
-from fastconv.data.split import stratified_fifth
+from fastconv.data.split import stratified
 
 random = np.random.default_rng(1)
 
@@ -35,7 +35,7 @@ def test_npz_takes_any_numbers_of_the_range(tmp_path, form):
     x = random.integers(0, 2, (30, 6, 5))
     np.savez(tmp_path / "a.npz", x=form(x.astype(np.float64)), y=Y)
     parts = data.npz(tmp_path / "a.npz")
-    test = stratified_fifth(Y)
+    test = stratified(Y, 0.2)
     for (got, labels), part in zip(parts, (~test, test)):
         np.testing.assert_array_equal(got, x[part][:, None])
         np.testing.assert_array_equal(labels, Y[part])
@@ -44,12 +44,12 @@ def test_npz_takes_any_numbers_of_the_range(tmp_path, form):
 
 def test_the_fifth_is_stratified_random_and_fixed():
     y = random.permutation(np.repeat([5, 0, 9, 2], [100, 53, 7, 1]))
-    test = stratified_fifth(y)
+    test = stratified(y, 0.2)
     for label, count in ((5, 100), (0, 53), (9, 7), (2, 1)):
         assert abs(test[y == label].sum() - count / 5) < 1
-    np.testing.assert_array_equal(test, stratified_fifth(y))
+    np.testing.assert_array_equal(test, stratified(y, 0.2))
     assert set(np.diff(np.flatnonzero(test))) > {1, 2, 3, 4, 5}, "neither the last nor each fifth"
-    np.testing.assert_array_equal(np.flatnonzero(stratified_fifth(np.zeros(30, np.int64))), [2, 10, 13, 24, 26, 28])
+    np.testing.assert_array_equal(np.flatnonzero(stratified(np.zeros(30, np.int64), 0.2)), [2, 10, 13, 24, 26, 28])
 
 
 BAD_NPZ = {

@@ -5,8 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from fastconv.cli import explain, info, runs
+from fastconv.cli import explain, info, train, trained, warmup
 from fastconv.cli.compiling import say_what_is_compiled
+from fastconv.cli.words import at_least
 from fastconv.kernels.policy import set_num_threads
 from fastconv.lessons import LESSONS
 from fastconv.version import __version__
@@ -20,30 +21,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"fastconv {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    defaults = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter}
-
-    train = verbs.add_parser(
-        "train", help="train a small CNN on the embedded handwritten digits", **defaults,
-        description="Train small_cnn on 8x8 handwritten digits, once per split, and print the test accuracy of both. Takes about half a minute.",
-    )  # fmt: skip
-    train.add_argument("--epochs", type=_at_least(1), default=30, help="passes over the training images")
-    train.add_argument("--batch-size", type=_at_least(1), default=32, help="images per step")
-    train.add_argument("--lr", type=_positive, default=5e-3, help="the highest learning rate of Adam's one-cycle schedule")
-    train.add_argument("--seed", type=_at_least(0), default=0, help="the same seed gives the same result, to the bit")
-    train.add_argument("--out", type=Path, default=None, metavar="DIR", help="folder for the run; unset, a new one: runs/digits-1, -2, ...")
-    train.set_defaults(run=runs.train)
-
-    evaluate = verbs.add_parser("eval", help="test a trained run", **defaults, description="Test a run on the test images of its split.")
-    _add_run(evaluate)
-    evaluate.set_defaults(run=runs.evaluate)
-
-    predict = verbs.add_parser(
-        "predict", help="tell the digits in a file", **defaults,
-        description="Tell which digits the images of a NumPy file show: (8, 8), (N, 8, 8) or (N, 1, 8, 8) with values from 0 (paper) to 16 (ink).",
-    )  # fmt: skip
-    _add_run(predict)
-    predict.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a .npy file; unset, ten test images of the run's split, drawn")
-    predict.set_defaults(run=runs.predict)
+    for verb in (train, trained, warmup):
+        verb.add(verbs)
 
     lessons = verbs.add_parser(
         "explain", help="lessons: how backpropagation through a convolution works",
@@ -61,34 +40,9 @@ def parser() -> argparse.ArgumentParser:
 
     about = verbs.add_parser("info", help="versions, CPU, threads, kernel cache", description="What fastconv runs on here.")
     about.set_defaults(run=info.info)
-    for verb in (train, evaluate, predict, lessons, about):
-        verb.add_argument("--threads", type=_at_least(1), default=None, metavar="N", help="threads for kernels; unset, all that this process may use")
+    for verb in verbs.choices.values():
+        verb.add_argument("--threads", type=at_least(1), default=None, metavar="N", help="threads for kernels; unset, all that this process may use")
     return top
-
-
-def _add_run(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("dir", type=Path, nargs="?", metavar="DIR", help="the run's folder; unset, the newest under runs/")
-
-
-def _at_least(least: int):
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
-        return value
-
-    number.__name__ = "integer"  # argparse says: invalid integer value: 'x'
-    return number
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
-    return value
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
         print(f"fastconv: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nfastconv: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\nfastconv: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
         return 130
     return 0

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fastconv.data.reading import as_images, as_labels, check_size, contents, exactly, is_pickle, readable, refuse_bomb
-from fastconv.data.split import stratified_fifth
+from fastconv.data.split import stratified
 from fastconv.files import FileFormatError
 
 Header = tuple[tuple[int, ...], bool, np.dtype]  # shape, whether Fortran's order, dtype
@@ -52,7 +52,7 @@ def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[n
 
 def split(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """(x, y) to train on, and a fixed random fifth of each class to test with."""
-    test = stratified_fifth(y)
+    test = stratified(y, 0.2)
     if not test.any():
         raise FileFormatError(f"{path}: no class has the 3 examples of which one could be there to test with; {len(y)} in all")
     return (x[~test], y[~test]), (x[test], y[test])

@@ -17,9 +17,9 @@ class Interrupt:
             raise KeyboardInterrupt
         self.asked = True
 
-    def check(self) -> None:
+    def check(self, message: str = "") -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(*[message] * bool(message))
 
 
 @contextmanager

@@ -1,45 +1,22 @@
 """The training loop."""
 
-import time
+import os
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from fastconv.data import Batches
-from fastconv.geometry import integer
-from fastconv.layers import Layer, Sequential
+from fastconv.data import Batches, Normalise
+from fastconv.geometry import flag, integer
+from fastconv.layers import Layer
 from fastconv.losses import class_labels, cross_entropy
-from fastconv.optim import Adam, OneCycle, Optimizer
+from fastconv.optim import Adam, OneCycle, Optimizer, Schedule
+from fastconv.train.epochs import epoch, validate
 from fastconv.train.interrupt import between_steps
 from fastconv.train.progress import reporter
-
-Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
-
-
-class Score(NamedTuple):
-    """The mean loss, and the share of right classes (None where targets are not classes)."""
-
-    loss: float
-    accuracy: float | None
-
-    def __str__(self) -> str:
-        return f"loss {self.loss:.4f}" + ("" if self.accuracy is None else f", accuracy {100 * self.accuracy:.1f} %")
-
-
-def step(model: Layer, x, y, loss_function: Loss, optimizer: Optimizer) -> float:
-    """One step of training on one batch: forward, loss, backward, update. Returns the loss before the update."""
-    value, _ = _gradients(model, x, y, loss_function, optimizer)
-    optimizer.step()
-    return value
-
-
-def _gradients(model: Layer, x, y, loss_function: Loss, optimizer: Optimizer) -> tuple[float, np.ndarray]:
-    optimizer.zero_grad()
-    outputs, backward = model.forward(x, training=True)
-    value, d_outputs = loss_function(outputs, y)
-    backward(d_outputs, input_grad=False)
-    return value, outputs
+from fastconv.train.scores import Loss
+from fastconv.train.training import Training
 
 
 def fit(
@@ -50,43 +27,100 @@ def fit(
     batch_size: int = 32,
     loss_function: Loss = cross_entropy,
     optimizer: Optimizer | None = None,
-    schedule=None,
+    schedule: Schedule | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     shift: int = 0,
-    callbacks: Iterable[Callable[[dict], None]] = (),
+    flip: float = 0,
+    noise: float = 0,
+    normalise: Normalise | None = None,
+    accumulate: int = 1,
+    metrics: Iterable[Callable] = (),
+    patience: int | None = None,
+    keep_best: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    resume: bool = False,
+    callbacks: Iterable[Callable[[dict], object]] = (),
     progress: bool | None = None,
 ) -> list[dict]:
     """Train on (x, y) and return the history: one dict per epoch.
 
-    x: (N, C, H, W) float32 or float64, y: (N,) classes (or whatever the loss takes). optimizer None: Adam on a one-cycle schedule that
-    ends with the last step; schedule: an object whose `step()` is called after each update. shift: random moves of each image, in pixels.
-    validation: (x, y) evaluated after each epoch. callbacks: called with each epoch's dict (epoch, loss, accuracy, lr, images_per_second, and
-    validation_loss, validation_accuracy). progress: None shows a line on terminals only, True also prints a line per epoch elsewhere.
+    x: (N, C, H, W) float32 or float64, y: (N,) classes (or whatever the loss takes).
+    optimizer: None is Adam on a one-cycle schedule that ends with the last step. Clipping is a word of the optimizers: `Adam(..., clip_norm=1)`.
+    schedule: of that optimizer; it steps after each update, or, where it watches a metric (`Plateau`), on the validation loss after each epoch.
+    validation: (x, y) evaluated after each epoch.
+    shift, flip, noise, normalise: what happens to each image, see `Batches`; validation is normalised alike, and nothing else.
+    accumulate: so many batches make one update, by the mean of their gradients, as one batch of all their examples would (but for BatchNorm).
+    metrics: functions of (outputs, targets), see `train.metrics`, of the validation; `top_k(3)` is the record's validation_top_3.
+    patience: stop after so many epochs in a row without a lower validation loss.
+    keep_best: at the end, put back the parameters and buffers of the epoch with the lowest validation loss.
+    checkpoint: a file (.npz) written whole at the end of each epoch and on Ctrl-C. resume: go on from it if it is there; model and words must
+    be those it was made with. The result is, to the bit, that of a run that never stopped.
+    callbacks: called with each epoch's dict: epoch, loss, accuracy, lr, images_per_second; with validation also validation_loss,
+    validation_accuracy and validation_NAME of each metric. One that returns True stops the training after this epoch.
+    progress: None shows a line on terminals only, True also prints a line per epoch elsewhere.
 
-    FloatingPointError where a loss or gradient is not finite, KeyboardInterrupt on Ctrl-C: both between two steps, with the last good parameters.
+    ValueError and TypeError before anything is trained. FloatingPointError where a loss or gradient is not finite, KeyboardInterrupt on Ctrl-C: both
+    between two updates, with parameters, buffers, optimizer and random streams of the last good one.
     """
-    epochs = integer("fit", "epochs", epochs, 1)
+    epochs, accumulate = integer("fit", "epochs", epochs, 1), integer("fit", "accumulate", accumulate, 1)
     for name, pair in (("examples", examples), ("validation", validation)):
         if pair is not None or name == "examples":
             _check_pair(model, name, pair, loss_function)
-    callbacks = tuple(callbacks)
-    batches = Batches(*examples, batch_size, shift=shift)
+    callbacks, metrics = tuple(callbacks), tuple(metrics)
+    for metric in metrics:
+        if not callable(metric) or not hasattr(metric, "__name__"):
+            raise TypeError(f"fit: metrics must be functions, whose names are those in the history, got {metric!r}")
+    patience = None if patience is None else integer("fit", "patience", patience, 1)
+    if schedule is not None and (not isinstance(schedule, Schedule) or schedule.optimizer is not optimizer):
+        raise ValueError("fit: schedule must be one of fastconv.optim, made for the optimizer that fit is given")
+    watches = schedule is not None and schedule.needs_metric
+    wishes = {"metrics": metrics, "patience": patience, "keep_best": flag("fit", "keep_best", keep_best), "a schedule that watches a metric": watches}
+    if validation is None and any(wishes.values()):
+        raise ValueError(f"fit: {next(name for name, wish in wishes.items() if wish)} needs validation=(x, y)")
+    if flag("fit", "resume", resume) and checkpoint is None:
+        raise ValueError("fit: resume=True needs checkpoint, the file to go on from")
+    batches = Batches(*examples, batch_size, shift=shift, flip=flip, noise=noise, normalise=normalise)
+    if validation is not None and normalise is not None:
+        validation = normalise(validation[0]), validation[1]
     if optimizer is None:
         optimizer = Adam(model.parameters())
-        schedule = schedule or OneCycle(optimizer, max_lr=5e-3, total_steps=max(2, epochs * len(batches)))
-    history: list[dict] = []
+        schedule = OneCycle(optimizer, max_lr=5e-3, total_steps=max(2, epochs * -(-len(batches) // accumulate)))
+    words = {"batches": repr(batches), "accumulate": str(accumulate), "keep_best": str(keep_best), "optimizer": type(optimizer).__name__}
+    words["schedule"] = "None" if schedule is None else f"{type(schedule).__name__}({schedule.words})"
+    training = Training(model, optimizer, schedule, batches, words)
+    path = _prepare(training, checkpoint, resume)
+
     with reporter(epochs, len(examples[0]), progress) as report, between_steps() as interrupted:
-        for epoch in range(1, epochs + 1):
-            record = _epoch(model, batches, loss_function, optimizer, schedule, epoch, report, interrupted)
+
+        def pause() -> None:
+            """Where Ctrl-C may stop."""
+            if interrupted.asked and path is not None:
+                training.save(path)
+            interrupted.check("" if path is None else f"{path} holds everything up to here; fit(..., checkpoint={str(path)!r}, resume=True) goes on")
+
+        while len(training.history) < epochs and not training.stopped:
+            record = epoch(training, loss_function, accumulate, report, pause)
             if validation is not None:
-                score = evaluate(model, *validation, loss_function=loss_function)
-                record |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
-            history.append(record)
+                record |= validate(model, *validation, loss_function, metrics)
+            training.history.append(record)
+            training.next_epoch()
+            if watches:
+                schedule.step(record["validation_loss"])
+            if validation is not None:
+                since_best = len(training.history) - 1 - training.best_epoch()
+                training.stopped = patience is not None and since_best >= patience
+                if keep_best and not since_best:
+                    training.best = model.state_dict()
             report.epoch(record)
             for callback in callbacks:
-                callback(record)
-            interrupted.check()
-    return history
+                answer = callback(record)
+                training.stopped |= isinstance(answer, (bool, np.bool_)) and bool(answer)
+            if path is not None:
+                training.save(path)
+            pause()
+    if keep_best:
+        model.load_state_dict(training.best)
+    return training.history
 
 
 def _check_pair(model: Layer, name: str, pair, loss_function: Loss) -> None:
@@ -96,69 +130,21 @@ def _check_pair(model: Layer, name: str, pair, loss_function: Loss) -> None:
     x, y = map(np.shape, pair)
     if not x or not y or x[0] != y[0] or not x[0]:
         raise ValueError(f"fit: x and y of {name} must have the same length N >= 1, got x{x}, y{y}")
+    words = {}
+    while isinstance(loss_function, partial):
+        words, loss_function = loss_function.keywords | words, loss_function.func
     if loss_function is cross_entropy:
-        class_labels(f"fit: {name}", model.output_shape(x), pair[1])
+        class_labels(f"fit: {name}", model.output_shape(x), pair[1], words.get("ignore_index"))
 
 
-def _epoch(model, batches, loss_function, optimizer, schedule, epoch, report, interrupted) -> dict:
-    start, seen, total, right = time.perf_counter(), 0, 0.0, 0
-    classes = _are_classes(batches.y)
-    lr = optimizer.lr
-    for number, (x, y) in enumerate(batches, start=1):
-        interrupted.check()
-        value, outputs = _gradients(model, x, y, loss_function, optimizer)
-        _check_finite(model, x, value, f"epoch {epoch}, step {number}")
-        lr = optimizer.lr
-        optimizer.step()
-        if schedule is not None:
-            schedule.step()
-        seen += len(x)
-        total += value * len(x)
-        right += int((outputs.argmax(axis=1) == y).sum()) if classes else 0
-        report.step(epoch, seen, total / seen, right / seen if classes else None)
-    seconds = time.perf_counter() - start
-    accuracy = right / seen if classes else None
-    return {"epoch": epoch, "loss": total / seen, "accuracy": accuracy, "lr": lr, "images_per_second": seen / seconds}
-
-
-def _are_classes(y: np.ndarray) -> bool:
-    return y.ndim == 1 and y.dtype.kind in "iu"
-
-
-def _check_finite(model: Layer, x: np.ndarray, value: float, where: str) -> None:
-    """Before the update, so that the parameters are those of the last good step."""
-    bad = [name for name, p in model.named_parameters() if p.has_grad and not np.isfinite(p.grad).all()]
-    if np.isfinite(value) and not bad:
-        return
-    culprit = _first_not_finite(model, x)
-    if culprit is None:
-        culprit = f"the gradient of {bad[-1]}" if bad else "the loss"
-    raise FloatingPointError(f"fit: the loss is {value} in {where}; first not finite: {culprit}; the parameters are those of the step before")
-
-
-def _first_not_finite(model: Layer, x: np.ndarray, path: str = "") -> str | None:
-    """The first layer whose output holds NaN or Inf for this batch (without dropout); None if all are finite."""
-    if not np.isfinite(x).all():
-        return "the input"
-    for name, layer in model.children() if isinstance(model, Sequential) else ():
-        y = layer(x)
-        if not np.isfinite(y).all():
-            return _first_not_finite(layer, x, f"{path}{name}.") or f"layer {path}{name} ({layer!r})"
-        x = y
-    return None
-
-
-def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:
-    """The model's outputs for all x: (N, ...), in batches. Returns (N, ...) in order; argmax(axis=1) gives classes."""
-    x = np.asarray(x)
-    size = integer("predict", "batch_size", batch_size, 1)
-    return np.concatenate([model(x[start : start + size]) for start in range(0, max(1, len(x)), size)])
-
-
-def evaluate(model: Layer, x, y, *, loss_function: Loss = cross_entropy, batch_size: int = 256) -> Score:
-    """The mean loss over all (x, y) and, where y are classes, the accuracy."""
-    x, y = np.asarray(x), np.asarray(y)
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"evaluate: x and y must have the same length N >= 1, got x{x.shape}, y{y.shape}")
-    outputs = predict(model, x, batch_size)
-    return Score(loss_function(outputs, y)[0], float(np.mean(outputs.argmax(axis=1) == y)) if _are_classes(y) else None)
+def _prepare(training: Training, checkpoint, resume: bool) -> Path | None:
+    """The checkpoint's path, after going on from it where that is wanted; an old one is never overwritten by another run."""
+    if checkpoint is None:
+        return None
+    path = Path(checkpoint)
+    if path.exists():
+        if not resume:
+            raise FileExistsError(f"fit: {path} exists: pass resume=True to go on from it, or delete it")
+        training.resume(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

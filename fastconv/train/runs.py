@@ -1,35 +1,54 @@
-"""A run is a folder: config.json says what was trained and how, weights.npz holds the result, history.csv an epoch a line."""
+"""A run is a folder: config.json says what was trained and how, weights.npz holds the result, history.csv an epoch a line, timings.csv how
+fast each was, checkpoint.npz what `fit` needs to go on.
+"""
 
 import csv
 import io
 import json
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fastconv.data import Normalise
 from fastconv.files import write_whole
+from fastconv.geometry import integer, spatial
 from fastconv.layers import Layer
 from fastconv.models import MODELS
+from fastconv.train.training import read_arrays
 
-HISTORY = ("epoch", "loss", "accuracy", "lr", "validation_loss", "validation_accuracy")
+HISTORY = ("epoch", "loss", "accuracy", "lr", "validation_loss", "validation_accuracy")  # the same for the same seed
+TIMINGS = ("epoch", "images_per_second")
 
 
-def save_run(folder: Path, model: Layer, config: dict, history: list[dict]) -> None:
-    """Write the three files; config must name the model: {"model": a name in `models.MODELS`, ...}."""
+def save_config(folder: Path, config: dict) -> None:
+    """config: {"model": a name in `models.MODELS`, "in_channels": C, "size": [H, W], "classes": K, "class_names": K words, "data": where it came
+    from, "normalise": `vars` of a `data.Normalise` or None, ...}.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    weights, table = io.BytesIO(), io.StringIO(newline="")
-    np.savez(weights, **model.state_dict())
-    rows = csv.DictWriter(table, HISTORY, extrasaction="ignore")
-    rows.writeheader()
-    rows.writerows(history)
-    write_whole(folder / "weights.npz", weights.getvalue())
-    write_whole(folder / "history.csv", table.getvalue().encode())
     write_whole(folder / "config.json", json.dumps(config, indent=2).encode() + b"\n")
 
 
-def load_run(folder: Path) -> tuple[Layer, dict]:
-    """The trained model and its configuration. ValueError names the file that is wrong and how; nothing is unpickled."""
+def save_run(folder: Path, model: Layer, config: dict, history: list[dict]) -> None:
+    """Write all of a run but its checkpoint."""
+    save_config(folder, config)
+    weights = io.BytesIO()
+    np.savez(weights, **model.state_dict())
+    write_whole(folder / "weights.npz", weights.getvalue())
+    write_whole(folder / "history.csv", _table(HISTORY, history))
+    write_whole(folder / "timings.csv", _table(TIMINGS, history))
+
+
+def _table(columns: Sequence[str], history: list[dict]) -> bytes:
+    table = io.StringIO(newline="")
+    rows = csv.DictWriter(table, columns, extrasaction="ignore")
+    rows.writeheader()
+    rows.writerows(history)
+    return table.getvalue().encode()
+
+
+def load_config(folder: Path) -> dict:
+    """ValueError names the file that is wrong and how."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
@@ -39,12 +58,42 @@ def load_run(folder: Path) -> tuple[Layer, dict]:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(config, dict) or config.get("model") not in MODELS:
         raise ValueError(f"{path} must name a model, one of {', '.join(MODELS)}")
-    model = MODELS[config["model"]]()
-    path = folder / "weights.npz"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            state = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        classes = integer("config", "classes", config["classes"], 1)
+        integer("config", "in_channels", config["in_channels"], 1)
+        spatial("config", "size", config["size"], 2)
+        if len(config["class_names"]) != classes:
+            raise ValueError(f"class_names must be {classes}")
+        if not isinstance(config["data"], str):
+            raise TypeError("data must be a word")
+        normalise(config)
+    except KeyError as error:
+        raise ValueError(f"{path} is no run's: it says nothing of {error}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is no run's: {error}") from None
+    return config
+
+
+def normalise(config: dict) -> Normalise | None:
+    """What images pass through before this run's model."""
+    return None if config["normalise"] is None else Normalise(**config["normalise"])
+
+
+def build(config: dict) -> Layer:
+    """A new model of this configuration, with parameters drawn from the stream of `fastconv.seed`."""
+    return MODELS[config["model"]](config["in_channels"], tuple(config["size"]), config["classes"])
+
+
+def load_run(folder: Path) -> tuple[Layer, dict]:
+    """The trained model and its configuration. ValueError names the file that is wrong and how; nothing is unpickled."""
+    config = load_config(folder)
+    model = build(config)
+    path = folder / "weights.npz"
+    if not path.exists() and (folder / "checkpoint.npz").exists():
+        raise ValueError(f"{folder} was stopped before its end; go on with: python -m fastconv train --resume {folder}")
+    try:
+        state = read_arrays(path)
+    except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     try:
         model.load_state_dict(state)

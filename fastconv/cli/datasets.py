@@ -1,0 +1,76 @@
+"""What `--data` names."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv import data
+
+WORDS = "digits, digits:stratified, digits:writers, mnist:DIR, cifar10:DIR, FILE.npz, or a folder with a sub-folder of .npy images per class"
+
+
+class DataSet(NamedTuple):
+    """Images to train on and to test with, (N, C, H, W) in 0..1, and what their classes are called."""
+
+    word: str  # that finds it again from any folder
+    title: str
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    class_names: list[str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W)"""
+        return self.train[0].shape[1:]
+
+
+class Recipe(NamedTuple):
+    """What suits some data where nothing else is asked for."""
+
+    epochs: int
+    augment: dict[str, float]
+    normalise: bool
+
+
+RECIPES = {
+    "digits": Recipe(30, {"shift": 1}, False),
+    "mnist": Recipe(5, {"shift": 2}, True),
+    "cifar10": Recipe(20, {"flip": 0.5, "shift": 4}, True),
+}
+OTHERS = Recipe(30, {}, True)
+DIGITS = [str(digit) for digit in range(10)]
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def kind(word: str) -> str:
+    """digits, mnist, cifar10, or the name of the file or folder."""
+    head = word.partition(":")[0]
+    return head if head in RECIPES else Path(word).resolve().stem
+
+
+def recipe(word: str) -> Recipe:
+    return RECIPES.get(word.partition(":")[0], OTHERS)
+
+
+def load(word: str) -> DataSet:
+    """ValueError and OSError name the file and what is wrong with it."""
+    head, _, rest = word.partition(":")
+    if head == "digits":
+        split = rest or "stratified"
+        return DataSet(f"digits:{split}", f"{split} split", *data.digits(split), DIGITS)
+    if head in ("mnist", "cifar10"):
+        if not rest:
+            raise ValueError(f"--data {word}: write {head}:DIR, the folder with its files")
+        folder = Path(rest).resolve()
+        train, test = (data.mnist if head == "mnist" else data.cifar10)(folder)
+        return DataSet(f"{head}:{folder}", word, train, test, DIGITS if head == "mnist" else CIFAR10)
+    path = Path(word).resolve()
+    if path.is_dir():
+        train, test = data.npy_folder(path)
+        return DataSet(str(path), word, train, test, data.class_names(path))
+    if path.suffix != ".npz" or not path.exists():
+        raise FileNotFoundError(f"--data {word}: no such data; it must be {WORDS}")
+    train, test = data.npz(path)
+    classes = 1 + max(int(train[1].max()), int(test[1].max()))
+    return DataSet(str(path), word, train, test, [str(label) for label in range(classes)])

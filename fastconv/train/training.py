@@ -1,0 +1,128 @@
+"""All that a training run changes, and the checkpoint it is kept in."""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fastconv import streams
+from fastconv.data import Batches
+from fastconv.data.reading import BROKEN
+from fastconv.files import FileFormatError, write_whole
+from fastconv.layers import Layer
+from fastconv.optim import Optimizer, Schedule
+
+
+@dataclass
+class Epoch:
+    """How far the epoch under way has come."""
+
+    steps: int = 0
+    seen: int = 0  # examples
+    loss: float = 0.0  # its sum over the examples seen
+    right: int = 0
+
+
+class Training:
+    """Model, optimizer, schedule, data order, the epoch under way, the history so far and the best weights.
+
+    words: what must be the same where a checkpoint is resumed, by name.
+    """
+
+    def __init__(self, model: Layer, optimizer: Optimizer, schedule: Schedule | None, batches: Batches, words: dict[str, str]):
+        self.model, self.optimizer, self.schedule, self.batches, self.words = model, optimizer, schedule, batches, words
+        self.history: list[dict] = []
+        self.best: dict[str, np.ndarray] = {}
+        self.stopped = False
+        self.next_epoch()
+
+    def next_epoch(self) -> None:
+        self.epoch = Epoch()
+        self.order = self.batches.stream.state()  # what the epoch's order and moves are drawn from
+
+    def best_epoch(self) -> int:
+        """The place in the history of the lowest validation loss; the first of equal ones."""
+        losses = [record["validation_loss"] for record in self.history]
+        return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Everything that the next steps depend on, in arrays."""
+        stateful = {"model": self.model, "optimizer": self.optimizer} | ({"schedule": self.schedule} if self.schedule else {})
+        state = {f"{part}.{name}": np.asarray(value) for part, owner in stateful.items() for name, value in owner.state_dict().items()}
+        state |= {f"best.{name}": value for name, value in self.best.items()}
+        state |= {f"streams.{name}": np.array(stream.state(), np.uint64) for name, stream in self._streams().items()}
+        state["streams.order"] = np.array(self.order, np.uint64)
+        progress = {"words": self.words, "history": self.history, "epoch": asdict(self.epoch), "stopped": self.stopped}
+        return state | {"progress": np.array(json.dumps(progress, default=_plain))}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from there. ValueError where it was made by another run; nothing was changed then."""
+        parts: dict[str, dict] = {part: {} for part in ("model", "optimizer", "schedule", "best", "streams", "progress")}
+        for name, value in state.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        try:
+            progress = json.loads(str(state["progress"]))
+            words, history, epoch, stopped = (progress[name] for name in ("words", "history", "epoch", "stopped"))
+            order, own = parts["streams"].pop("order"), self._streams()
+            if len(parts) > 6 or own.keys() != parts["streams"].keys():
+                raise KeyError("streams")
+            epoch = Epoch(**epoch)
+        except (KeyError, TypeError, ValueError):
+            raise ValueError("it is not a checkpoint of this model's training") from None
+        changed = [f"{name} {words.get(name)}, now it is {value}" for name, value in self.words.items() if words.get(name) != value]
+        if changed:
+            raise ValueError(f"it was made with {'; '.join(changed)}")
+        before = self.model.state_dict(), self.optimizer.state_dict()
+        try:
+            self.model.load_state_dict(parts["best"] or before[0])  # does it fit?
+            self.model.load_state_dict(parts["model"])
+            self.optimizer.load_state_dict(parts["optimizer"])
+            if self.schedule:
+                self.schedule.load_state_dict(parts["schedule"])
+        except ValueError:
+            self.model.load_state_dict(before[0])
+            self.optimizer.load_state_dict(before[1])
+            raise
+        for name, stream in own.items():
+            stream.restore(parts["streams"][name])
+        self.batches.stream.restore(order)
+        self.order = self.batches.stream.state()
+        self.history = [{name: np.array(value) if isinstance(value, list) else value for name, value in record.items()} for record in history]
+        self.epoch, self.stopped, self.best = epoch, stopped, parts["best"]
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint: a kill at any instant leaves the old file or the new one."""
+        content = io.BytesIO()
+        np.savez(content, **self.state_dict())
+        write_whole(path, content.getvalue())
+
+    def resume(self, path: Path) -> None:
+        """Go on from the checkpoint. ValueError names the file and what is wrong."""
+        try:
+            self.load_state_dict(read_arrays(path))
+        except FileFormatError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"fit: {path} cannot be resumed: {error}") from None
+
+    def _streams(self) -> dict[str, streams.Stream]:
+        return {f"model.{name}": stream for name, stream in self.model.named_streams()} | {"default": streams.default}
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file; nothing is unpickled. FileFormatError (a ValueError) names the file and what is wrong; OSError."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (*BROKEN, ValueError, TypeError, AttributeError) as error:  # the last two for a file that is no archive
+        raise FileFormatError(f"{path} cannot be read: {error}") from None
+
+
+def _plain(value):
+    """An array of the history for JSON."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"fit: a checkpoint's history holds numbers and arrays, got {type(value).__name__}")

@@ -1,0 +1,216 @@
+"""A run that was stopped, anywhere and in any way, goes on and ends in the same bits."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from test_training import Stop, assert_same_state, from_call, stop
+
+import fastconv as fc
+from fastconv import data, layers, losses, optim, streams, train
+
+WORDS = {"epochs": 4, "batch_size": 20, "accumulate": 2, "keep_best": True, "metrics": [train.metrics.confusion]}
+WORDS |= {"shift": 1, "flip": 0.5, "noise": 0.1}
+
+
+def ctrl_c(number):
+    """Cross entropy during whose call number `number` somebody presses Ctrl-C."""
+
+    def loss(outputs, targets):
+        loss.calls += 1
+        if loss.calls == number:
+            signal.raise_signal(signal.SIGINT)
+        return losses.cross_entropy(outputs, targets)
+
+    loss.calls = 0
+    return loss
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The bits are the same, and launches for such small arrays only cost time."""
+    before = fc.get_num_threads()
+    fc.set_num_threads(1)
+    yield
+    fc.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    (x, y), _ = data.digits()
+    return x[:130], y[:130]
+
+
+class Run:
+    """Everything about a training that can be compared; made anew, with the seed of a new process, for each attempt."""
+
+    def __init__(self, schedule="plateau"):
+        fc.seed(5)
+        block = layers.Residual(layers.Sequential(layers.Conv2d(8, 8, 3, padding=1), layers.BatchNorm2d(8)))
+        body = layers.Conv2d(1, 8, 3), layers.BatchNorm2d(8), layers.ReLU(), block, layers.Dropout(0.3)
+        self.model = layers.Sequential(*body, layers.Flatten(), layers.Linear(8 * 36, 10))
+        self.optimizer = optim.Adam(self.model.parameters(), 1e-2, clip_norm=1.0)
+        plateau = optim.Plateau(self.optimizer, patience=0, threshold=0.5), "plateau"
+        self.schedule = plateau[0] if schedule == "plateau" else optim.Cosine(self.optimizer, 16, warmup=3)
+
+    def fit(self, digits, **words):
+        x, y = digits
+        words = WORDS | {"optimizer": self.optimizer, "schedule": self.schedule, "normalise": data.Normalise.of(x)} | words
+        self.history = train.fit(self.model, digits, validation=(x[:40], y[:40]), **words)
+        return self
+
+    def ends(self) -> dict:
+        """The bits at the end: parameters, buffers, optimizer, schedule, streams, history without timings."""
+        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        found = {f"{part}.{name}": np.asarray(value) for part, state in parts.items() for name, value in state.items()}
+        found |= {f"history.{i}.{name}": np.asarray(value) for i, record in enumerate(self.history) for name, value in record.items()}
+        found |= {f"stream.{name}": np.array(stream.state(), np.uint64) for name, stream in self.model.named_streams()}
+        found["stream.default"] = np.array(streams.default.state(), np.uint64)
+        return {name: value for name, value in found.items() if not name.endswith("images_per_second")}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        assert found[name].dtype == value.dtype, name
+
+
+@pytest.fixture(scope="module")
+def whole(digits, one_thread):
+    """The ends of a run that never stopped, for each schedule."""
+    return {schedule: Run(schedule).fit(digits).ends() for schedule in ("plateau", "cosine")}
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+@pytest.mark.parametrize("calls", [1, 8, 9, 29])
+def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_bits(digits, whole, tmp_path, schedule, calls):
+    """7 batches and a validation an epoch: stopped in the first update, between two, in a validation, at the end."""
+    path = tmp_path / "run" / "checkpoint.npz"
+    with pytest.raises(KeyboardInterrupt, match=r"checkpoint\.npz holds everything up to here; fit\(.*resume=True\) goes on"):
+        Run(schedule).fit(digits, loss_function=ctrl_c(calls), checkpoint=path)
+    streams.seed(99)  # another process would have drawn otherwise
+    assert_same(Run(schedule).fit(digits, checkpoint=path, resume=True).ends(), whole[schedule])
+
+
+def test_a_run_stopped_again_and_again(digits, whole, tmp_path):
+    for _ in range(40):
+        try:
+            run = Run().fit(digits, checkpoint=tmp_path / "c.npz", resume=True, loss_function=ctrl_c(7))
+        except KeyboardInterrupt:
+            continue
+        return assert_same(run.ends(), whole["plateau"])
+    raise AssertionError("it never came to an end")
+
+
+def test_an_exception_leaves_the_checkpoint_of_the_epoch_before(digits, whole, tmp_path):
+    path = tmp_path / "c.npz"
+    with pytest.raises(Stop):
+        Run().fit(digits, loss_function=from_call(20, stop), checkpoint=path)
+    assert len(Run().fit(digits, checkpoint=path, resume=True, epochs=2).history) == 2
+    assert_same(Run().fit(digits, checkpoint=path, resume=True).ends(), whole["plateau"])
+
+
+def test_a_run_that_is_done_stays_as_it_is(digits, whole, tmp_path):
+    path = tmp_path / "c.npz"
+    for _ in range(2):
+        assert_same(Run().fit(digits, checkpoint=path, resume=True).ends(), whole["plateau"])
+    stopped = Run().fit(digits, checkpoint=tmp_path / "s.npz", callbacks=[lambda record: record["epoch"] == 2])
+    assert_same(Run().fit(digits, checkpoint=tmp_path / "s.npz", resume=True).ends(), stopped.ends())
+
+
+def test_a_checkpoint_is_not_overwritten_by_another_run(digits, tmp_path):
+    path = tmp_path / "c.npz"
+    Run().fit(digits, epochs=1, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=r"fit: .*c\.npz exists: pass resume=True to go on from it, or delete it"):
+        Run().fit(digits, epochs=1, checkpoint=path)
+    for words, message in [
+        ({"batch_size": 10}, r"made with batches Batches\(130 .* 20 at a time.*, now it is Batches\(130 .* 10 at a time"),
+        ({"accumulate": 1}, "made with accumulate 2, now it is 1"),
+        ({"optimizer": None, "schedule": None}, "made with schedule Plateau.* now it is OneCycle"),
+    ]:
+        run = Run()
+        start = run.model.state_dict()
+        with pytest.raises(ValueError, match=rf"fit: .*c\.npz cannot be resumed: it was {message}"):
+            run.fit(digits, epochs=2, checkpoint=path, resume=True, **words)
+        np.testing.assert_array_equal(run.model.state_dict()["0.weight"], start["0.weight"])
+    assert path.read_bytes() == before
+
+
+def spoiled(arrays):
+    """A checkpoint's arrays with something wrong, and what is said of it."""
+    yield {name: value for name, value in arrays.items() if name != "progress"}, "not a checkpoint of this model's training"
+    yield {name: value for name, value in arrays.items() if name != "streams.default"}, "not a checkpoint"
+    yield arrays | {"progress": np.array("{")}, "not a checkpoint"
+    yield arrays | {"more.things": np.zeros(1)}, "not a checkpoint"
+    yield arrays | {"model.0.weight": np.zeros((3, 3), np.float32)}, "nothing was loaded: 0.weight has the shape"
+    yield {name: value for name, value in arrays.items() if name != "optimizer.parameters.0.mean"}, "nothing was loaded: missing parameters.0.mean"
+    yield {name: value for name, value in arrays.items() if name != "best.0.weight"}, "nothing was loaded: missing 0.weight"
+    yield arrays | {"schedule.steps": np.array(-1)}, "nothing was loaded: steps must be >= 0"
+
+
+def test_a_damaged_checkpoint_is_named_and_changes_nothing(digits, tmp_path):
+    path = tmp_path / "c.npz"
+    Run().fit(digits, epochs=1, checkpoint=path)
+    whole_file = path.read_bytes()
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    contents = [(whole_file[:900], "cannot be read"), (b"", "cannot be read"), (b"\x80\x04", "cannot be read"), *spoiled(arrays)]
+    for content, message in contents:
+        path.write_bytes(content) if isinstance(content, bytes) else np.savez(path, **content)
+        run = Run()
+        state = streams.default.state()
+        with pytest.raises(ValueError, match=message) as error:
+            run.fit(digits, checkpoint=path, resume=True)
+        assert str(path) in str(error.value)
+        assert_same_state(run.model, Run().model)
+        assert state[0] == streams.default.state()[0]
+        assert set(run.optimizer.counts.values()) == {0}
+
+
+KILLED = """
+import sys, numpy as np
+sys.path.insert(0, sys.argv[1])
+from test_checkpoints import Run, data
+(x, y), _ = data.digits()
+print("ready", flush=True)
+run = Run().fit((x[:130], y[:130]), checkpoint=sys.argv[2], resume=True)
+np.savez(sys.argv[3], **run.ends())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is POSIX's")
+def test_a_run_killed_at_random_moments_ends_in_the_same_bits(digits, whole, tmp_path):
+    """SEMANTICS: a kill at any instant leaves the old or the new file, whole; resuming gives the same bits."""
+    here = os.path.dirname(__file__)
+    arguments = [sys.executable, "-c", KILLED, here, str(tmp_path / "c.npz"), str(tmp_path / "ends.npz")]
+    environment = os.environ | {"NUMBA_NUM_THREADS": "1"}
+    moments, path = random.Random(7), tmp_path / "c.npz"
+    for attempt in range(3):
+        before = path.read_bytes() if path.exists() else b""
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            assert process.stdout.readline() == "ready\n"
+            if attempt < 2:
+                while process.poll() is None and (not path.exists() or path.read_bytes() == before):
+                    time.sleep(0.01)
+                time.sleep(moments.uniform(0, 0.1))
+                process.kill()
+    assert process.returncode == 0
+    with np.load(tmp_path / "ends.npz") as ends:
+        assert_same(dict(ends), whole["plateau"])
+
+
+def test_the_loss_is_of_the_whole_epoch(digits, tmp_path):
+    """Of the batches before the stop, too: the record is that of an epoch of one piece."""
+    path = tmp_path / "c.npz"
+    expected = Run().fit(digits, epochs=1).history
+    with pytest.raises(KeyboardInterrupt):
+        Run().fit(digits, epochs=1, loss_function=ctrl_c(3), checkpoint=path)
+    (record,) = Run().fit(digits, epochs=1, checkpoint=path, resume=True).history
+    assert (record["loss"], record["accuracy"]) == (expected[0]["loss"], expected[0]["accuracy"])
