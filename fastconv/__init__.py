@@ -6,6 +6,7 @@ from fastconv import ops, layers, losses, optim, train, data, models
 from fastconv import data, layers, losses, models, ops, optim, train
 from fastconv.kernels.policy import get_num_threads, set_num_threads
 from fastconv.kernels.table import algorithm
+from fastconv.saving import load, save
 from fastconv.streams import seed
 from fastconv.version import __version__
 
@@ -15,10 +16,12 @@ __all__ = [
     "data",
     "get_num_threads",
     "layers",
+    "load",
     "losses",
     "models",
     "ops",
     "optim",
+    "save",
     "seed",
     "set_num_threads",
     "train",
