@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry, reads, repeats
-from fastconv.kernels import plain_convolution, plain_pooling, reference, tiled_convolution, tiled_fold, tiled_weight_grad
+from fastconv.kernels import adaptive_pooling, plain_convolution, plain_pooling, reference, tiled_convolution, tiled_fold, tiled_weight_grad
 from fastconv.kernels.padding import fold_padding
 from fastconv.kernels.selfcheck import vectors_work
 from fastconv.kernels.tiled_plan import fits
@@ -119,6 +119,11 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
         Algorithm("plain", plain_pooling.avg_pool_grad, plain_pooling.mean_roundings),
         Algorithm("reference", _textbook(textbook.avg_pool_grad), lambda g, dtype: 2 * g.taps + 1),
     ),
+    # Windows of different sizes, with `geometry.Shares` in the place of the geometry.
+    "adaptive_max_pool": (Algorithm("plain", adaptive_pooling.max_pool, lambda shares, dtype: 0),),
+    "adaptive_max_pool_grad": (Algorithm("plain", adaptive_pooling.max_pool_grad, adaptive_pooling.roundings),),
+    "adaptive_avg_pool": (Algorithm("plain", adaptive_pooling.avg_pool, adaptive_pooling.roundings),),
+    "adaptive_avg_pool_grad": (Algorithm("plain", adaptive_pooling.avg_pool_grad, adaptive_pooling.roundings),),
 }
 
 WITHOUT_VECTORS = ("plain", "reference")
