@@ -1,4 +1,4 @@
-"""`python -m fastconv train | eval | predict | info`"""
+"""`python -m fastconv train | eval | predict | summary | bench | export | explain | info`"""
 
 import sys
 

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from fastconv.cli import explain, info, runs
+from fastconv.cli import explain, export, info, nets, runs
 from fastconv.cli.compiling import say_what_is_compiled
 from fastconv.kernels.policy import set_num_threads
 from fastconv.lessons import LESSONS
@@ -61,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
 
     about = verbs.add_parser("info", help="versions, CPU, threads, kernel cache", description="What fastconv runs on here.")
     about.set_defaults(run=info.info)
-    for verb in (train, evaluate, predict, lessons, about):
+    more = nets.add_summary(verbs), nets.add_bench(verbs), export.add(verbs)
+    for verb in (train, evaluate, predict, lessons, about, *more):
         verb.add_argument("--threads", type=_at_least(1), default=None, metavar="N", help="threads for kernels; unset, all that this process may use")
     return top
 
