@@ -144,3 +144,11 @@ def test_wrong_words_are_exit_code_2(words, capsys):
         main(words)
     assert stop.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["summary", "bench", "export"])
+def test_each_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert "--threads" in capsys.readouterr().out

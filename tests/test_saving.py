@@ -73,6 +73,13 @@ def test_the_same_weights_are_the_same_bytes(tmp_path, kind):
     assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
 
+def test_an_npz_is_what_numpy_writes(tmp_path):
+    model = models.small_cnn()
+    fc.save(model, tmp_path / "ours.npz")
+    np.savez(tmp_path / "numpys.npz", **model.state_dict())
+    assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpys.npz").read_bytes()
+
+
 @every_kind
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, kind, monkeypatch):
     need(kind)
