@@ -112,6 +112,17 @@ def test_the_same_bits_for_any_threads_layout_and_batch(threads):
     np.testing.assert_array_equal(ops.adaptive_avg_pool2d(x[3:4], (4, 3))[0], found[0][3][3])
 
 
+def test_few_windows_over_a_long_signal():
+    """Tables grow with the input, not with the input times the window."""
+    x = np.arange(100_003.0).reshape(1, 1, -1)
+    y, argmax = ops.adaptive_max_pool1d(x, 3)
+    ends = [33_335, 66_669, 100_003]
+    np.testing.assert_array_equal(y.ravel(), np.subtract(ends, 1.0))
+    dx = ops.adaptive_max_pool1d_grad(np.ones_like(y), argmax, x.shape)
+    np.testing.assert_array_equal(np.flatnonzero(dx), np.subtract(ends, 1))
+    np.testing.assert_allclose(ops.adaptive_avg_pool1d_grad(np.ones_like(y), x.shape).sum(), 3)
+
+
 def test_an_empty_batch_and_the_layers_words():
     assert ops.adaptive_avg_pool2d(np.zeros((0, 3, 7, 7)), 2).shape == (0, 3, 2, 2)
     y, argmax = ops.adaptive_max_pool2d(np.zeros((0, 3, 7, 7)), 2)

@@ -1,6 +1,6 @@
 """Shapes, windows and output sizes in plain Python integers; no Numba here."""
 
-from fastconv.geometry.adaptive import Shares, along, share_collects, share_reads, share_sizes, share_taps, share_twins
+from fastconv.geometry.adaptive import Shares, along, share_collects, share_reads, share_sizes, share_taps
 from fastconv.geometry.binding import bind, describe
 from fastconv.geometry.padding import padding_word, sources
 from fastconv.geometry.windows import (
@@ -41,7 +41,6 @@ __all__ = [
     "share_reads",
     "share_sizes",
     "share_taps",
-    "share_twins",
     "sources",
     "spatial",
     "transposed_geometry",

@@ -41,36 +41,28 @@ def _spans(I: int, O: int) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=512)
 def share_reads(shares: Shares) -> Walk:
     """[output, tap] -> the input cell, -1 behind the end of a narrower window."""
-    tables = []
-    for (start, end), K in zip(shares.spans(), shares.kernel):
-        cells = start[:, None] + np.arange(K)
-        tables.append(np.where(cells < end[:, None], cells, -1).ravel())
-    return Walk(*tables, _steps(shares.kernel))
+    return _walk([(start, end - start) for start, end in shares.spans()])
 
 
 @lru_cache(maxsize=512)
 def share_collects(shares: Shares) -> Walk:
-    """[input, tap * R + twin] -> the output that reads it there, -1 for none."""
-    tables = []
-    for I, (start, end), K, R, twin in zip(shares.inputs, shares.spans(), shares.kernel, *share_twins(shares)):
-        readers = np.full((I, K * R), -1)
-        for tap in range(K):
-            o = np.flatnonzero(start + tap < end)
-            readers[start[o] + tap, tap * R + twin[o]] = o
-        tables.append(readers.ravel())
-    return Walk(*tables, _steps(K * R for K, R in zip(shares.kernel, share_twins(shares)[0])))
+    """[input, m] -> the m-th of the outputs whose windows hold it, -1 for none; not the tap by which they do."""
+    axes = []
+    for I, (start, end) in zip(shares.inputs, shares.spans()):
+        first = np.searchsorted(end, np.arange(I), side="right")
+        axes.append((first, np.searchsorted(start, np.arange(I), side="right") - first))
+    return _walk(axes)
 
 
-def _steps(taps) -> np.ndarray:
-    """One position's entries behind the other's."""
-    return np.array([(K, 0, K, 1) for K in taps])
-
-
-@lru_cache(maxsize=512)
-def share_twins(shares: Shares) -> tuple[list[int], list[np.ndarray]]:
-    """Per axis how many windows begin at one cell, at most (1 unless O > I), and each output's number among those that do."""
-    twins = [np.arange(len(start)) - np.searchsorted(start, start) for start, _ in shares.spans()]
-    return [int(twin.max()) + 1 for twin in twins], twins
+def _walk(axes: list[tuple[np.ndarray, np.ndarray]]) -> Walk:
+    """From each position's first partner and the number of its partners, one behind the other."""
+    tables, steps = [], []
+    for first, count in axes:
+        most = int(count.max())
+        m = np.arange(most)
+        tables.append(np.where(m < count[:, None], first[:, None] + m, -1).ravel())
+        steps.append((most, 0, most, 1))
+    return Walk(*tables, np.array(steps))
 
 
 @lru_cache(maxsize=512)

@@ -1,15 +1,35 @@
-"""Pooling whose windows share the input out among the outputs: the loops of ordinary pooling, led over other windows by their tables.
+"""Pooling whose windows share the input out among the outputs. Where O divides I it is ordinary pooling and never comes here.
 
-Where O divides I it is ordinary pooling and never comes here. Nothing is compiled for it: same kernels, same types.
+The loops are those of ordinary pooling, led over other windows by their tables. Only a maximum's gradient has one of its own: an input would
+have to compare its place in each window with an argmax, while each output knows the one input that it goes to.
 """
 
-import math
-
 import numpy as np
+from numba import prange
 
-from fastconv.geometry import Shares, along, share_collects, share_reads, share_sizes, share_taps, share_twins
+from fastconv.geometry import Shares, share_collects, share_reads, share_sizes
 from fastconv.kernels import plain_pooling as plain
+from fastconv.kernels.policy import parallel, serial
 from fastconv.kernels.walk import channels_last
+
+
+@serial
+def max_pool_grad_image(n, dy, argmax, dx, depth, row, column, kernel):
+    KH, KW = kernel[1], kernel[2]
+    dx[n] = 0
+    _, OD, OH, OW, C = dy.shape
+    for od, oh, ow in np.ndindex((OD, OH, OW)):
+        out, arg = dy[n, od, oh, ow], argmax[n, od, oh, ow]
+        for c in range(C):
+            tap = np.int64(arg[c])
+            dx[n, depth[od] + tap // (KH * KW), row[oh] + tap // KW % KH, column[ow] + tap % KW, c] += out[c]
+
+
+@parallel
+def max_pool_backward(dy, argmax, dx, depth, row, column, kernel):
+    """Each output's gradient goes to the input that was its maximum; windows begin at depth[od], row[oh], column[ow]. An item owns an image of dx."""
+    for n in prange(dx.shape[0]):
+        max_pool_grad_image(np.int64(n), dy, argmax, dx, depth, row, column, kernel)
 
 
 def max_pool(x, y, argmax, shares: Shares) -> None:
@@ -18,19 +38,8 @@ def max_pool(x, y, argmax, shares: Shares) -> None:
 
 
 def max_pool_grad(dy, argmax, dx, shares: Shares) -> None:
-    walk = share_collects(shares)
-    plain.max_pool_backward(_work(dx, walk), channels_last(dy), _numbered(argmax, shares), channels_last(dx), *walk)
-
-
-def _numbered(argmax, shares: Shares):
-    """The argmax (N, D, H, W, C) as `share_collects` numbers taps: those of windows that begin at the same cell apart."""
-    most, twins = share_twins(shares)
-    if max(most) == 1:
-        return channels_last(argmax)
-    number = 0
-    for axis, (tap, K, R, twin) in enumerate(zip(share_taps(shares, argmax), shares.kernel, most, twins)):
-        number = number * K * R + tap * R + along(axis, twin)
-    return np.ascontiguousarray(channels_last(number), np.min_scalar_type(math.prod(shares.kernel) * math.prod(most) - 1))
+    starts = (start for start, _ in shares.spans())
+    max_pool_backward(dx.size, channels_last(dy), channels_last(argmax), channels_last(dx), *starts, np.array(shares.kernel))
 
 
 def avg_pool(x, y, shares: Shares) -> None:
@@ -47,7 +56,15 @@ def _work(a: np.ndarray, walk) -> float:
     return float(a.size * walk.steps[:, 0].prod())
 
 
-def roundings(shares: Shares, dtype: np.dtype) -> int:
-    """Sums run in float64: one rounding at the end for float32, one per term for float64; of gradients, one per reader of a cell."""
-    terms = int(np.prod(shares.kernel)), int(share_collects(shares).steps[:, 0].prod())
-    return 2 if dtype == np.float32 else max(terms) + 2
+def _readers(shares: Shares) -> int:
+    """How many windows hold a cell, at most."""
+    return int(share_collects(shares).steps[:, 0].prod())
+
+
+def max_grad_roundings(shares: Shares, dtype: np.dtype) -> int:
+    return _readers(shares)
+
+
+def mean_roundings(shares: Shares, dtype: np.dtype) -> int:
+    """Sums run in float64: one rounding at the end for float32, one per term for float64; of gradients, one per window that holds the cell."""
+    return 2 if dtype == np.float32 else max(int(np.prod(shares.kernel)), _readers(shares)) + 2

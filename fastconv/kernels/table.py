@@ -121,9 +121,9 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     ),
     # Windows of different sizes, with `geometry.Shares` in the place of the geometry.
     "adaptive_max_pool": (Algorithm("plain", adaptive_pooling.max_pool, lambda shares, dtype: 0),),
-    "adaptive_max_pool_grad": (Algorithm("plain", adaptive_pooling.max_pool_grad, adaptive_pooling.roundings),),
-    "adaptive_avg_pool": (Algorithm("plain", adaptive_pooling.avg_pool, adaptive_pooling.roundings),),
-    "adaptive_avg_pool_grad": (Algorithm("plain", adaptive_pooling.avg_pool_grad, adaptive_pooling.roundings),),
+    "adaptive_max_pool_grad": (Algorithm("plain", adaptive_pooling.max_pool_grad, adaptive_pooling.max_grad_roundings),),
+    "adaptive_avg_pool": (Algorithm("plain", adaptive_pooling.avg_pool, adaptive_pooling.mean_roundings),),
+    "adaptive_avg_pool_grad": (Algorithm("plain", adaptive_pooling.avg_pool_grad, adaptive_pooling.mean_roundings),),
 }
 
 WITHOUT_VECTORS = ("plain", "reference")
