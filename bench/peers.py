@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.layer import Layer
+from bench.layer import Layer, parse
 
 
 class Peer:
     label: str
     version: str
+    parse = staticmethod(parse)  # what a line of a request means
 
     def __init__(self, threads: int):
         """Ready to compute; the threads of NumPy and Numba come from the environment."""

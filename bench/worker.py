@@ -1,6 +1,7 @@
 """A process of its own for each peer: two pools of threads in one process would stall each other.
 
 `python -m bench.worker PEER THREADS` answers requests, a JSON object a line: {"do": "time", "layer": "64 32 16 64 3 1 1", "pass": "forward"}.
+Those of `net_peers` take the name of a net for the layer, and "step" or "losses" for the pass.
     time     seconds and flops of one call
     result   writes the arrays of one call to "file"
     memory   bytes that one call takes beyond its operands and results, at its peak; null where the system does not tell
@@ -18,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.layer import parse
 from bench.peers import PEERS, Ours, Peer
 from bench.timing import seconds_a_call
 
@@ -69,6 +69,10 @@ def peer_class(name: str) -> type[Peer]:
         from bench.peak import Peak
 
         return Peak
+    if name.endswith("-net"):
+        from bench.net_peers import NET_PEERS
+
+        return NET_PEERS[name]
     return Ours if name == "ours" else PEERS[name]
 
 
@@ -77,7 +81,7 @@ def extra_memory(peer: Peer, line: str, name: str) -> int | None:
 
     One image before it loads code and wakes threads. Linux only: elsewhere a process cannot reset its own peak.
     """
-    layer = parse(line)
+    layer = peer.parse(line)
     calls = peer.calls(layer)
     peer.calls(layer.with_images(1))[name]()
     peer.forget()
@@ -96,14 +100,14 @@ def _resident(entry: str) -> int:
 
 
 def serve(peer: Peer, answer: Callable[[dict], None]) -> None:
-    calls = lru_cache(maxsize=1)(lambda line: peer.calls(parse(line)))
+    calls = lru_cache(maxsize=1)(lambda line: peer.calls(peer.parse(line)))
     for request in map(json.loads, sys.stdin):
         line, name = request["layer"], request["pass"]
         match request["do"]:
             case "time":
                 call = calls(line)[name]
                 time.sleep(PAUSE)
-                answer({"seconds": seconds_a_call(call), "flops": peer.flops(parse(line))})
+                answer({"seconds": seconds_a_call(call), "flops": peer.flops(peer.parse(line))})
             case "result":
                 np.savez(request["file"], *peer.arrays(calls(line)[name]()))
                 answer({})

@@ -4,21 +4,27 @@ from fastconv import ops, layers, losses, optim, train, data, models
 """
 
 from fastconv import data, layers, losses, models, ops, optim, train
+from fastconv.differences import GradientError, gradcheck
 from fastconv.kernels.policy import get_num_threads, set_num_threads
 from fastconv.kernels.table import algorithm
+from fastconv.saving import load, save
 from fastconv.streams import seed
 from fastconv.version import __version__
 
 __all__ = [
+    "GradientError",
     "__version__",
     "algorithm",
     "data",
     "get_num_threads",
+    "gradcheck",
     "layers",
+    "load",
     "losses",
     "models",
     "ops",
     "optim",
+    "save",
     "seed",
     "set_num_threads",
     "train",

@@ -1,4 +1,4 @@
-"""`python -m fastconv train | eval | predict | warmup | explain | info`"""
+"""`python -m fastconv train | eval | predict | summary | bench | export | warmup | explain | info`"""
 
 import sys
 

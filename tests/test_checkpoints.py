@@ -147,7 +147,7 @@ def spoiled(arrays):
     """A checkpoint's arrays with something wrong, and what is said of it."""
     yield {name: value for name, value in arrays.items() if name != "progress"}, "not a checkpoint of this model's training"
     yield {name: value for name, value in arrays.items() if name != "streams.default"}, "not a checkpoint"
-    yield arrays | {"progress": np.array("{")}, "not a checkpoint"
+    yield arrays | {"progress": np.frombuffer(b"{", np.uint8)}, "not a checkpoint"
     yield arrays | {"more.things": np.zeros(1)}, "not a checkpoint"
     yield arrays | {"model.0.weight": np.zeros((3, 3), np.float32)}, "nothing was loaded: 0.weight has the shape"
     yield {name: value for name, value in arrays.items() if name != "optimizer.parameters.0.mean"}, "nothing was loaded: missing parameters.0.mean"
@@ -161,7 +161,7 @@ def test_a_damaged_checkpoint_is_named_and_changes_nothing(digits, tmp_path):
     whole_file = path.read_bytes()
     with np.load(path) as stored:
         arrays = dict(stored)
-    contents = [(whole_file[:900], "cannot be read"), (b"", "cannot be read"), (b"\x80\x04", "cannot be read"), *spoiled(arrays)]
+    contents = [(whole_file[:900], "broken"), (b"", "broken"), (b"\x80\x04", "pickled"), *spoiled(arrays)]
     for content, message in contents:
         path.write_bytes(content) if isinstance(content, bytes) else np.savez(path, **content)
         run = Run()

@@ -15,7 +15,7 @@ FLOORS = (
     ("kernels",),
     ("ops",),
     ("layers", "losses", "optim"),
-    ("train", "data", "models"),
+    ("train", "data", "models", "saving", "differences", "profiling"),
     ("explain", "plot"),
     ("lessons",),
     ("cli", "__main__", "__init__"),

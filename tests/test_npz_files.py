@@ -62,7 +62,7 @@ BAD_NPZ = {
     "complex": ({"x": X * 1j, "y": Y}, "x.npy: must hold integers or floats, got complex"),
     "dates": ({"x": X, "y": Y.astype("M8[s]")}, "y.npy: must hold integers or floats"),
     "fields": ({"x": np.zeros(30, [("a", "f4"), ("b", "f4")]), "y": Y}, "x.npy: must hold integers or floats"),
-    "a scalar": ({"x": np.float32(1), "y": Y}, r"x.npy: impossible shape \(\)"),
+    "a scalar": ({"x": np.float32(1), "y": Y}, r"x must be \(N, H, W\) or \(N, C, H, W\), got \(\)"),
     "no images": ({"x": X[:0], "y": Y[:0]}, r"x.npy: impossible shape \(0, 2, 6, 5\)"),
     "flat images": ({"x": X.reshape(30, -1), "y": Y}, r"x must be \(N, H, W\) or \(N, C, H, W\).*got \(30, 60\)"),
     "channels last": ({"x": X.transpose(0, 2, 3, 1), "y": Y}, r"looks like \(N, H, W, C\).*save x.transpose\(0, 3, 1, 2\)"),

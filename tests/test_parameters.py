@@ -1,9 +1,12 @@
 """Parameters: their names, the flat buffers they live in, and taking over a state."""
 
+import copy
+
 import numpy as np
 import pytest
 
-from fastconv import layers
+from fastconv import layers, ops
+from fastconv.ops import convolution, transposed
 
 
 def small_net(dtype=np.float32):
@@ -57,6 +60,11 @@ def test_load_state_dict_is_all_or_nothing_and_lists_every_problem():
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert [p.version for p in net.parameters()] == versions
+
+
+def test_load_state_dict_takes_no_name_of_a_file():
+    with pytest.raises(TypeError, match=r"^load_state_dict: state must be a dict of arrays, as fastconv.load\(path\) returns it, got str$"):
+        small_net().load_state_dict("weights.npz")
 
 
 def test_all_values_of_a_sequential_share_one_buffer_and_all_gradients_another():
@@ -155,3 +163,58 @@ def test_a_frozen_parameter_takes_no_gradient_and_its_layer_still_passes_one_on(
         assert (p.grad == 0).all()
     with pytest.raises(TypeError, match="Parameter: frozen must be True or False, got 1"):
         free.weight.frozen = 1
+
+
+@pytest.mark.parametrize("kind", ["Conv2d", "ConvTranspose2d", "Linear"])
+def test_the_weight_gradient_of_frozen_parameters_is_not_computed(kind, monkeypatch):
+    """And the input's is the same."""
+    layer = layers.Linear(4, 3) if kind == "Linear" else getattr(layers, kind)(4, 3, 3)
+    x = np.random.default_rng(0).standard_normal((2, 4) if kind == "Linear" else (2, 4, 5, 5)).astype(np.float32)
+    y, backward = layer.forward(x)
+    dx = backward(y)
+    layer.weight.frozen = True
+    layer.bias.zero_grad()
+    y, backward = layer.forward(x)
+    backward(y)
+    assert layer.bias.has_grad  # not frozen yet
+    layer.bias.frozen = True
+
+    def refuse(*args, **words):
+        raise AssertionError("not wanted")
+
+    monkeypatch.setattr(ops, "linear_weight_grad", refuse)
+    monkeypatch.setattr(convolution, "weight_grad", refuse)
+    monkeypatch.setattr(transposed, "weight_grad", refuse)
+    y, backward = layer.forward(x)
+    np.testing.assert_array_equal(backward(y), dx)
+
+
+def test_backward_ends_at_the_first_layer_that_learns():
+    class Broken(layers.Linear):
+        def forward(self, x, training=True):
+            y, _ = super().forward(x, training)
+            return y, layers.once(lambda dy, input_grad=True: 1 / 0, y)
+
+    net = layers.Sequential(Broken(4, 4), layers.Linear(4, 3))
+    x = np.ones((2, 4), np.float32)
+    for p in net[0].parameters():
+        p.frozen = True
+    y, backward = net.forward(x)
+    assert backward(y, input_grad=False) is None
+    assert net[1].weight.has_grad
+    net[0].bias.frozen = False
+    y, backward = net.forward(x)
+    with pytest.raises(ZeroDivisionError):
+        backward(y, input_grad=False)
+
+
+def test_a_deep_copy_keeps_what_is_frozen_shared_and_drawn_next():
+    linear = layers.Linear(4, 4)
+    net = layers.Sequential(linear, layers.Dropout(0.5), linear)
+    linear.bias.frozen = True
+    again = copy.deepcopy(net)
+    assert again[0] is again[2]
+    assert again[0] is not linear
+    assert [p.frozen for p in again.parameters()] == [False, True]
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_array_equal(again.forward(x)[0], net.forward(x)[0])

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from fastconv.cli import explain, info, train, trained, warmup
+from fastconv.cli import explain, export, info, nets, train, trained, warmup
 from fastconv.cli.compiling import say_what_is_compiled
 from fastconv.cli.words import at_least
 from fastconv.kernels.policy import set_num_threads
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"fastconv {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in (train, trained, warmup):
+    for verb in (train, trained, export, nets, warmup):
         verb.add(verbs)
 
     lessons = verbs.add_parser(

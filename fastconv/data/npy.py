@@ -7,6 +7,7 @@ import io
 import math
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,26 @@ def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[n
     FileNotFoundError; FileFormatError (a ValueError), also for arrays of Python objects, which are pickled.
     """
     path = Path(path)
+
+    def wanted(held: list[str]) -> list[str]:
+        names = ["x", "y", "x_test", "y_test"] if {"x_test", "y_test"} & set(held) else ["x", "y"]
+        if not set(names) <= set(held):
+            raise FileFormatError(f"{path}: must hold arrays {', '.join(names)}, got {', '.join(held) or 'none'}")
+        return names
+
+    found = arrays(path, wanted)
+    x = as_images(path, "x", found["x"])
+    y = as_labels(path, "y", found["y"], len(x), len(x))  # more classes than examples there cannot be
+    if len(found) == 2:
+        return split(path, x, y)
+    x_test = as_images(path, "x_test", found["x_test"])
+    if x_test.shape[1:] != x.shape[1:]:
+        raise FileFormatError(f"{path}: images of x are {x.shape[1:]}, those of x_test {x_test.shape[1:]}")
+    return (x, y), (x_test, as_labels(path, "y_test", found["y_test"], len(x_test), int(y.max()) + 1))
+
+
+def arrays(path: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file that `wanted` names of all that it holds."""
     if not path.is_file():
         raise FileNotFoundError(f"no {path.name} in {path.parent}, {contents(path.parent)}")
     with path.open("rb") as file, readable(path):
@@ -36,18 +57,7 @@ def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[n
         there = os.fstat(file.fileno()).st_size
         with zipfile.ZipFile(file) as archive:
             held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            wanted = ["x", "y", "x_test", "y_test"] if held.keys() & {"x_test", "y_test"} else ["x", "y"]
-            if not held.keys() >= set(wanted):
-                raise FileFormatError(f"{path}: must hold arrays {', '.join(wanted)}, got {', '.join(held) or 'none'}")
-            arrays = {name: _member(archive, held[name], there, path) for name in wanted}
-    x = as_images(path, "x", arrays["x"])
-    y = as_labels(path, "y", arrays["y"], len(x), len(x))  # more classes than examples there cannot be
-    if len(wanted) == 2:
-        return split(path, x, y)
-    x_test = as_images(path, "x_test", arrays["x_test"])
-    if x_test.shape[1:] != x.shape[1:]:
-        raise FileFormatError(f"{path}: images of x are {x.shape[1:]}, those of x_test {x_test.shape[1:]}")
-    return (x, y), (x_test, as_labels(path, "y_test", arrays["y_test"], len(x_test), int(y.max()) + 1))
+            return {name: _member(archive, held[name], there, path) for name in wanted(list(held))}
 
 
 def split(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -86,7 +96,7 @@ def header(file: BinaryIO, size: int, path: Path) -> Header:
         raise FileFormatError(f"{path}: {PICKLED}")
     if dtype.kind not in "iuf" or dtype.subdtype:
         raise FileFormatError(f"{path}: must hold integers or floats, got {dtype}")
-    if not 1 <= len(shape) <= 32 or min(shape) < 1:
+    if len(shape) > 32 or min(shape, default=1) < 1:
         raise FileFormatError(f"{path}: impossible shape {shape}")
     check_size(path, math.prod(shape) * dtype.itemsize, size - file.tell())
     return shape, fortran, dtype

@@ -1,5 +1,6 @@
 """Shapes, windows and output sizes in plain Python integers; no Numba here."""
 
+from fastconv.geometry.adaptive import Shares, along, share_collects, share_reads, share_sizes, share_taps
 from fastconv.geometry.binding import bind, describe
 from fastconv.geometry.padding import padding_word, sources
 from fastconv.geometry.windows import (
@@ -19,7 +20,9 @@ from fastconv.geometry.words import flag, integer, number, padding_pairs, spatia
 
 __all__ = [
     "Geometry",
+    "Shares",
     "Walk",
+    "along",
     "average_divisors",
     "bind",
     "collects",
@@ -34,6 +37,10 @@ __all__ = [
     "pool_words",
     "reads",
     "repeats",
+    "share_collects",
+    "share_reads",
+    "share_sizes",
+    "share_taps",
     "sources",
     "spatial",
     "transposed_geometry",

@@ -14,6 +14,7 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry, reads, repeats
 from fastconv.kernels import (
+    adaptive_pooling,
     depthwise,
     depthwise_plan,
     depthwise_weight_grad,
@@ -132,6 +133,11 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
         Algorithm("plain", plain_pooling.avg_pool_grad, plain_pooling.mean_roundings),
         Algorithm("reference", _textbook(textbook.avg_pool_grad), lambda g, dtype: 2 * g.taps + 1),
     ),
+    # Windows of different sizes, with `geometry.Shares` in the place of the geometry.
+    "adaptive_max_pool": (Algorithm("plain", adaptive_pooling.max_pool, lambda shares, dtype: 0),),
+    "adaptive_max_pool_grad": (Algorithm("plain", adaptive_pooling.max_pool_grad, adaptive_pooling.max_grad_roundings),),
+    "adaptive_avg_pool": (Algorithm("plain", adaptive_pooling.avg_pool, adaptive_pooling.mean_roundings),),
+    "adaptive_avg_pool_grad": (Algorithm("plain", adaptive_pooling.avg_pool_grad, adaptive_pooling.mean_roundings),),
 }
 
 WITHOUT_VECTORS = ("plain", "reference")

@@ -1,6 +1,7 @@
 """Layers: nouns with parameters; `forward` returns the output and the way back."""
 
 from fastconv.layers.activations import LeakyReLU, Sigmoid, Tanh
+from fastconv.layers.adaptive import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d
 from fastconv.layers.branches import Concat, Residual
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
 from fastconv.layers.layer import Layer, once
@@ -12,6 +13,12 @@ from fastconv.layers.simple import Dropout, Flatten, Linear, ReLU
 from fastconv.layers.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",

@@ -5,6 +5,7 @@ import numpy as np
 from fastconv.geometry import Geometry, bind, conv_geometry, integer, padding_pairs, padding_word, spatial
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.parameter import learn
 from fastconv.ops import convolution
 from fastconv.ops.elementwise import relu_grad
 
@@ -44,10 +45,13 @@ class _Conv(Layer):
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             if clamped is not None:
                 dy = relu_grad(dy, clamped)
-            dw, db = convolution.weight_grad(op, self.rank, x, dy, self.kernel_size, **self.words, out=None, accumulate=False, return_bias_grad=True)
-            self.weight.add_grad(dw)
-            if self.bias is not None:
-                self.bias.add_grad(db)
+            if learn(self.weight, self.bias):
+                dw, db = convolution.weight_grad(
+                    op, self.rank, x, dy, self.kernel_size, **self.words, out=None, accumulate=False, return_bias_grad=True
+                )
+                self.weight.add_grad(dw)
+                if self.bias is not None:
+                    self.bias.add_grad(db)
             return convolution.input_grad(op, self.rank, dy, w, np.shape(x), **self.words) if input_grad else None
 
         return y, once(backward, y, self.weight, self.bias)

@@ -1,7 +1,7 @@
 """What a layer is: parameters, a forward pass, and the way back that it returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -120,6 +120,8 @@ class Layer(ABC):
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take over all values, or none: what is missing, unexpected, of a wrong shape or dtype is listed in one ValueError."""
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: state must be a dict of arrays, as fastconv.load(path) returns it, got {type(state).__name__}")
         own = dict(self._state())
         wrong = [f"missing {name}" for name in own if name not in state]
         wrong += [f"unexpected {name}" for name in state if name not in own]

@@ -70,7 +70,7 @@ class Parameter:
         """On its own, outside any flat buffer: copies of views would not be views of the buffer's copy."""
         memo[id(self)] = copy = Parameter(self._value.copy())
         copy._grad[...] = self.grad
-        copy.has_grad, copy.version = self.has_grad, self.version
+        copy.has_grad, copy.version, copy._frozen = self.has_grad, self.version, self._frozen
         return copy
 
     def move(self, home: "Flat", value: np.ndarray, grad: np.ndarray) -> None:
@@ -92,6 +92,11 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter{self.shape} {self.dtype}{', frozen' if self.frozen else ''}"
+
+
+def learn(*parameters: Parameter | None) -> bool:
+    """Whether any of them takes a gradient."""
+    return any(p is not None and not p.frozen for p in parameters)
 
 
 class Buffer:

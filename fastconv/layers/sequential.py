@@ -6,14 +6,14 @@ import numpy as np
 
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
 from fastconv.layers.layer import Backward, Layer, once, only_layers
-from fastconv.layers.parameter import flatten
+from fastconv.layers.parameter import flatten, learn
 from fastconv.layers.simple import ReLU
 
 
 class Sequential(Layer):
     """y = last(...second(first(x))). Parameter names are PyTorch's: "0.weight", "0.bias", "3.weight", ...
 
-    All parameters move into one flat buffer. Backward with input_grad=False ends at the first layer that has parameters.
+    All parameters move into one flat buffer. Backward with input_grad=False ends at the first layer with a parameter that is not frozen.
     A convolution and the ReLU behind it run as one, to the same bits; not with fuse=False.
     """
 
@@ -41,20 +41,17 @@ class Sequential(Layer):
         return x
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        steps: list[Backward] = []
-        first = None  # step that has parameters
+        steps: list[tuple[Layer, Backward]] = []
         for layer, fused in self._steps():
-            if first is None and layer.parameters():
-                first = len(steps)
             x, step = layer.forward(x, training, relu=True) if fused else layer.forward(x, training)
-            steps.append(step)
-        first = len(steps) if first is None else first
+            steps.append((layer, step))
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             gradient: np.ndarray | None = dy
+            first = next((i for i, (layer, _) in enumerate(steps) if learn(*layer.parameters())), len(steps))
             while len(steps) > (0 if input_grad else first):
                 asked = input_grad or len(steps) - 1 > first
-                gradient = steps[-1](gradient, asked)
+                gradient = steps[-1][1](gradient, asked)
                 steps.pop()  # with it go the arrays that the layer had saved
             return gradient if input_grad else None
 

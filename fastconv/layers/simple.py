@@ -8,6 +8,7 @@ from fastconv import ops, streams
 from fastconv.geometry import Geometry, bind, integer
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.parameter import learn
 from fastconv.ops.elementwise import probability
 from fastconv.ops.operands import floats
 
@@ -24,10 +25,11 @@ class Linear(Layer):
         y = ops.linear(x, self.weight.value, None if self.bias is None else self.bias.value)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            dw, db = ops.linear_weight_grad(x, dy, return_bias_grad=True)
-            self.weight.add_grad(dw)
-            if self.bias is not None:
-                self.bias.add_grad(db)
+            if learn(self.weight, self.bias):
+                dw, db = ops.linear_weight_grad(x, dy, return_bias_grad=True)
+                self.weight.add_grad(dw)
+                if self.bias is not None:
+                    self.bias.add_grad(db)
             return ops.linear_input_grad(dy, self.weight.value) if input_grad else None
 
         return y, once(backward, y, self.weight, self.bias)

@@ -33,12 +33,20 @@ class Summary(NamedTuple):
 
     def __str__(self) -> str:
         head = ("name", "layer", "output", "parameters", "MACs", "KB")
-        lines = [head, *((name, layer, str(shape), f"{p:,}", f"{macs:,}", f"{size / 1e3:,.1f}") for name, layer, shape, p, macs, size in self.rows)]
-        lines.append(("", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.bytes / 1e3:,.1f}"))
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        shown = ["  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip() for line in lines]
-        rule = "-" * max(map(len, shown))
-        return "\n".join([shown[0], rule, *shown[1:-1], rule, shown[-1]])
+        lines = [(name, layer, str(shape), f"{p:,}", f"{macs:,}", f"{size / 1e3:,.1f}") for name, layer, shape, p, macs, size in self.rows]
+        sums = ("", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.bytes / 1e3:,.1f}")
+        return columns(head, lines, sums, texts=3)
+
+
+def columns(head: tuple[str, ...], lines: list[tuple[str, ...]], sums: tuple[str, ...], texts: int) -> str:
+    """A table; the first columns are text, all others numbers."""
+    widths = [max(map(len, column)) for column in zip(head, *lines, sums)]
+    shown = [
+        "  ".join(cell.ljust(w) if i < texts else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip()
+        for line in (head, *lines, sums)
+    ]
+    rule = "-" * max(map(len, shown))
+    return "\n".join([shown[0], rule, *shown[1:-1], rule, shown[-1]])
 
 
 def summarise(model, input_shape: tuple[int, ...]) -> Summary:

@@ -5,6 +5,20 @@ are float32 or float64, all alike, in any memory layout; they are never written.
 conversion to write, ValueError a wrong shape or value with all shapes.
 """
 
+from fastconv.ops.adaptive import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool1d_grad,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_grad,
+    adaptive_avg_pool3d,
+    adaptive_avg_pool3d_grad,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_grad,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_grad,
+    adaptive_max_pool3d,
+    adaptive_max_pool3d_grad,
+)
 from fastconv.ops.convolution import (
     bias_grad,
     conv1d,
@@ -47,6 +61,18 @@ from fastconv.ops.transposed import (
 )
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool1d_grad",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_grad",
+    "adaptive_avg_pool3d",
+    "adaptive_avg_pool3d_grad",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool1d_grad",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_grad",
+    "adaptive_max_pool3d",
+    "adaptive_max_pool3d_grad",
     "avg_pool1d",
     "avg_pool1d_grad",
     "avg_pool2d",

@@ -8,14 +8,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from fastconv.data import Normalise
 from fastconv.files import write_whole
 from fastconv.geometry import integer, spatial
 from fastconv.layers import Layer
 from fastconv.models import MODELS
-from fastconv.train.training import read_arrays
+from fastconv.saving import load, save
 
 HISTORY = ("epoch", "loss", "accuracy", "lr", "validation_loss", "validation_accuracy")  # the same for the same seed
 TIMINGS = ("epoch", "images_per_second")
@@ -32,9 +30,7 @@ def save_config(folder: Path, config: dict) -> None:
 def save_run(folder: Path, model: Layer, config: dict, history: list[dict]) -> None:
     """Write all of a run but its checkpoint."""
     save_config(folder, config)
-    weights = io.BytesIO()
-    np.savez(weights, **model.state_dict())
-    write_whole(folder / "weights.npz", weights.getvalue())
+    save(model, folder / "weights.npz")
     write_whole(folder / "history.csv", _table(HISTORY, history))
     write_whole(folder / "timings.csv", _table(TIMINGS, history))
 
@@ -92,7 +88,7 @@ def load_run(folder: Path) -> tuple[Layer, dict]:
     if not path.exists() and (folder / "checkpoint.npz").exists():
         raise ValueError(f"{folder} was stopped before its end; go on with: python -m fastconv train --resume {folder}")
     try:
-        state = read_arrays(path)
+        state = load(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     try:

@@ -1,6 +1,5 @@
 """All that a training run changes, and the checkpoint it is kept in."""
 
-import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,10 +8,10 @@ import numpy as np
 
 from fastconv import streams
 from fastconv.data import Batches
-from fastconv.data.reading import BROKEN
 from fastconv.files import FileFormatError, write_whole
 from fastconv.layers import Layer
 from fastconv.optim import Optimizer, Schedule
+from fastconv.saving import as_npz, load
 
 
 @dataclass
@@ -55,7 +54,7 @@ class Training:
         state |= {f"streams.{name}": np.array(stream.state(), np.uint64) for name, stream in self._streams().items()}
         state["streams.order"] = np.array(self.order, np.uint64)
         progress = {"words": self.words, "history": self.history, "epoch": asdict(self.epoch), "stopped": self.stopped}
-        return state | {"progress": np.array(json.dumps(progress, default=_plain))}
+        return state | {"progress": np.frombuffer(json.dumps(progress, default=_plain).encode(), np.uint8)}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Go on from there. ValueError where it was made by another run; nothing was changed then."""
@@ -64,7 +63,7 @@ class Training:
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = value
         try:
-            progress = json.loads(str(state["progress"]))
+            progress = json.loads(bytes(state["progress"]))
             words, history, epoch, stopped = (progress[name] for name in ("words", "history", "epoch", "stopped"))
             order, own = parts["streams"].pop("order"), self._streams()
             if len(parts) > 6 or own.keys() != parts["streams"].keys():
@@ -95,14 +94,12 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint: a kill at any instant leaves the old file or the new one."""
-        content = io.BytesIO()
-        np.savez(content, **self.state_dict())
-        write_whole(path, content.getvalue())
+        write_whole(path, as_npz(self.state_dict()))
 
     def resume(self, path: Path) -> None:
         """Go on from the checkpoint. ValueError names the file and what is wrong."""
         try:
-            self.load_state_dict(read_arrays(path))
+            self.load_state_dict(load(path))
         except FileFormatError:
             raise
         except ValueError as error:
@@ -110,15 +107,6 @@ class Training:
 
     def _streams(self) -> dict[str, streams.Stream]:
         return {f"model.{name}": stream for name, stream in self.model.named_streams()} | {"default": streams.default}
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file; nothing is unpickled. FileFormatError (a ValueError) names the file and what is wrong; OSError."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (*BROKEN, ValueError, TypeError, AttributeError) as error:  # the last two for a file that is no archive
-        raise FileFormatError(f"{path} cannot be read: {error}") from None
 
 
 def _plain(value):

@@ -1,0 +1,222 @@
+"""How fast whole training steps are, against PyTorch (NCHW and channels_last), on this machine: `python -m bench.nets`.
+
+Six nets with the same initial weights for everybody; the losses of five steps must agree before anything is timed. Everybody runs in a process
+of its own, in turns; ratios are medians over pairs. Writes bench/results/nets.md. PyTorch comes with: pip install -e ".[peers]"
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import fastconv as fc
+from bench import report, rows
+from bench.net import NETS, Net
+from bench.net_peers import NET_PEERS, SGD
+from bench.timing import NOISY, Pairs, geometric_mean, in_turns
+from bench.worker import ROOT, Worker
+from fastconv.cli.info import facts
+from fastconv.files import write_whole
+from fastconv.profiling import Profile, profile
+
+RESULT = ROOT / "bench" / "results" / "nets.md"
+OURS = "ours-net"
+AGREE = 1e-4  # of the losses, relative
+PEERS = [peer for peer in NET_PEERS if peer != OURS]
+LABELS = {peer: kind.label for peer, kind in NET_PEERS.items()}
+
+
+class Steps(NamedTuple):
+    """Training steps of one net on so many threads."""
+
+    net: Net
+    threads: int
+    against: dict[str, Pairs]  # by peer
+
+    @property
+    def torch(self) -> Pairs:
+        """Against the better of PyTorch's layouts."""
+        return min(self.against.values(), key=lambda pairs: pairs.ratio)
+
+    @property
+    def ours(self) -> float:
+        """GFLOP/s: the median of all turns."""
+        return float(np.median([rate for pairs in self.against.values() for rate in pairs.ours]))
+
+    def milliseconds(self, rate: float) -> str:
+        return f"{self.net.flops / rate / 1e6:.2f}"
+
+    def cells(self) -> list[str]:
+        theirs = [self.milliseconds(self.against[peer].rate) if peer in self.against else "–" for peer in PEERS]
+        ratio = f"{self.torch.ratio:.2f}" if self.torch.ratio >= 1 else f"**{self.torch.ratio:.2f} ▼**"
+        spread = f"{self.torch.spread:.0%}" + (" noisy" if self.torch.spread > NOISY else "")
+        return [self.net.line, str(self.net.batch), str(self.threads), self.milliseconds(self.ours), *theirs, ratio, spread]
+
+
+class Fresh(NamedTuple):
+    """What new processes tell of one net, by peer."""
+
+    net: Net
+    empty: float  # seconds of our first step with nothing compiled
+    first: dict[str, float]  # of the first step, what is compiled kept on disk
+    memory: dict[str, int | None]  # bytes of a step at its peak, beyond weights and images
+
+
+def check(net: Net, workers: dict[str, Worker]) -> None:
+    """Nobody is timed who does not train as the others do."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, losses = Path(folder) / "result.npz", {}
+        for peer, worker in workers.items():
+            worker.ask("result", net.line, "losses", file=str(file))
+            with np.load(file) as found:
+                (losses[peer],) = found.values()
+    for peer, found in losses.items():
+        if not np.allclose(found, losses[OURS], rtol=AGREE, atol=0):
+            raise rows.WrongResult(f"{net.line}: the losses of {LABELS[peer]} are {found}, those of fastconv {losses[OURS]}")
+    time.sleep(0.2)  # until all threads have gone to sleep
+
+
+def measure(net: Net, threads: int, workers: dict[str, Worker], repeats: int) -> Steps:
+    def rate(peer: str):
+        return lambda: workers[peer].rate(net.line, "step")
+
+    return Steps(net, threads, {peer: in_turns(rate(OURS), rate(peer), repeats) for peer in workers if peer != OURS})
+
+
+def fresh(net: Net, threads: int, peers: list[str]) -> Fresh:
+    """First steps, ours twice: with an empty kernel cache, then with the one that this has filled; and memory."""
+    first, memory = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        with Worker(OURS, threads, FASTCONV_CACHE=folder) as worker:
+            empty = worker.ask("first", net.line, "step")["seconds"]
+        for peer in (OURS, *peers):
+            with Worker(peer, threads, FASTCONV_CACHE=folder) as worker:
+                first[peer] = worker.ask("first", net.line, "step")["seconds"]
+            with Worker(peer, threads, FASTCONV_CACHE=folder, **rows.SMALL_MAPPED) as worker:
+                memory[peer] = worker.ask("memory", net.line, "step")["bytes"]
+    return Fresh(net, empty, first, memory)
+
+
+def where(net: Net, threads: int) -> Profile:
+    fc.set_num_threads(threads)
+    model = net.model()
+    return profile(model, *net.images(), fc.losses.cross_entropy, fc.optim.SGD(model.parameters(), **SGD))
+
+
+def speeds(found: list[Steps]) -> list[str]:
+    """Every net, and the geometric means for each number of threads."""
+    head = ["net", "batch", "threads", "fastconv, ms", *(f"{LABELS[peer]}, ms" for peer in PEERS), "x PyTorch", "spread"]
+    body = [steps.cells() for steps in found]
+    for threads in dict.fromkeys(steps.threads for steps in found):
+        ratio = geometric_mean(steps.torch.ratio for steps in found if steps.threads == threads)
+        body.append(["geometric mean", "", str(threads), "", *("" for _ in PEERS), f"{ratio:.2f}", ""])
+    return report.markdown_table(head, body)
+
+
+def first_steps(found: list[Fresh]) -> list[str]:
+    head = ["net", "fastconv, nothing compiled", "fastconv, compiled before", *(LABELS[peer] for peer in PEERS)]
+
+    def seconds(entry: Fresh, peer: str) -> str:
+        return f"{entry.first[peer]:.2f} s" if peer in entry.first else "–"
+
+    return report.markdown_table(head, [[e.net.line, f"{e.empty:.1f} s", *(seconds(e, peer) for peer in (OURS, *PEERS))] for e in found])
+
+
+def memory(found: list[Fresh]) -> list[str]:
+    def megabytes(size: int | None) -> str:
+        return "–" if size is None else f"{size / 1e6:.1f}"
+
+    body = [[entry.net.line, *(megabytes(entry.memory.get(peer)) for peer in (OURS, *PEERS))] for entry in found]
+    return report.markdown_table(["net", *(LABELS[peer] for peer in (OURS, *PEERS))], body)
+
+
+def markdown(machine: report.Machine, steps: list[Steps], others: list[Fresh], profiles: dict[str, Profile]) -> str:
+    parts = [
+        ["# Training steps", "", *machine.lines()],
+        [
+            "One step is forward, cross-entropy, backward and SGD with momentum, on float32 images. All start from the same weights; the losses",
+            "of five steps (without dropout) agreed to 1e-4 before anything was timed. Every peer runs in its own process, in turns with fastconv;",
+            "a ratio is the median over the pairs against the better of PyTorch's layouts (above 1: fastconv is faster), the spread is the width",
+            "of their middle half. PyTorch runs eagerly, without torch.compile. Compiling our kernels is not in these times: see below.",
+        ],
+        speeds(steps),
+        ["## The first step"],
+        ["In a new process, from the call to the loss; importing is not in it."],
+        first_steps(others),
+        ["## Memory of a step, MB"],
+        ["The peak of the process's resident memory during one step, beyond what was there before, in a new process after a step of one image."],
+        memory(others),
+        ["## Where our step's time goes, ms"],
+    ]
+    for name, found in profiles.items():
+        parts += [[f"### {name}"], ["```text", str(found), "```"]]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    shown = argparse.ArgumentParser("python -m bench.nets", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shown.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS), metavar="NET", help=f"of {', '.join(NETS)} (default: all)")
+    shown.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="for everybody (default: 1 2)")
+    shown.add_argument("--repeats", type=int, default=7, metavar="N", help="pairs of measurements per net and peer (default: 7)")
+    shown.add_argument("--quick", action="store_true", help="steps only, no first steps, memory and profiles; writes nothing")
+    shown.add_argument("--no-write", action="store_true", help="print only")
+    return shown
+
+
+def complete(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    chosen = parser.parse_args(arguments)
+    most = fc.get_num_threads()
+    if not find_spec("torch"):
+        parser.error('needs PyTorch: pip install -e ".[peers]"')
+    if not all(1 <= threads <= most for threads in chosen.threads):
+        parser.error(f"--threads: from 1 to {most}, got {' '.join(map(str, chosen.threads))}")
+    if chosen.repeats < 1:
+        parser.error(f"--repeats: at least 1, got {chosen.repeats}")
+    return chosen
+
+
+def run(chosen: argparse.Namespace) -> None:
+    nets, most = [NETS[name] for name in chosen.nets], max(chosen.threads)
+    found, versions = [], []
+    for threads in chosen.threads:
+        with ExitStack() as stack:
+            workers = {peer: stack.enter_context(Worker(peer, threads)) for peer in NET_PEERS}
+            versions = list(dict.fromkeys(worker.version for worker in workers.values()))
+            for net in nets:
+                check(net, workers)
+                found.append(measure(net, threads, workers, chosen.repeats))
+                print("  ".join(found[-1].cells()), flush=True)
+    if chosen.quick:
+        print("", *speeds(found), sep="\n")
+        return
+    here = facts()
+    machine = report.Machine(here["cpu"], here["lanes"], most, versions, rows.peaks(most))
+    others = [fresh(net, most, PEERS) for net in nets]
+    text = markdown(machine, found, others, {net.line: where(net, most) for net in nets})
+    print("", text, sep="\n")
+    if not chosen.no_write:
+        RESULT.parent.mkdir(exist_ok=True)
+        write_whole(RESULT, text.encode())
+        print(f"written: {RESULT.relative_to(ROOT)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    shown = parser()
+    try:
+        run(complete(shown, sys.argv[1:] if arguments is None else arguments))
+    except (ValueError, OSError, RuntimeError, rows.WrongResult) as error:
+        print(f"bench.nets: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

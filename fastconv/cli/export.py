@@ -1,0 +1,23 @@
+"""export: the weights of a run in a file that other programs read."""
+
+import argparse
+from pathlib import Path
+
+import fastconv as fc
+from fastconv.train.runs import load_run
+
+
+def add(verbs) -> None:
+    verb = verbs.add_parser(
+        "export", help="write a run's weights to a .safetensors or .npz file",
+        description="Write the weights of a run, under PyTorch's names and shapes, to a file: .safetensors (pip install 'fastconv[io]') or .npz.",
+    )  # fmt: skip
+    verb.add_argument("dir", type=Path, metavar="RUN", help="the run's folder")
+    verb.add_argument("file", type=Path, metavar="FILE", help="a name that ends in .safetensors or .npz; what has that name is replaced")
+    verb.set_defaults(run=export)
+
+
+def export(chosen: argparse.Namespace) -> None:
+    model, config = load_run(chosen.dir)
+    fc.save(model, chosen.file)
+    print(f"{chosen.file}: {len(model.state_dict())} arrays of {config['model']}, {chosen.file.stat().st_size / 1e6:.1f} MB")

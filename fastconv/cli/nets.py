@@ -1,0 +1,73 @@
+"""summary and bench: what a named net is made of, and where its training step's time goes."""
+
+import argparse
+import inspect
+
+import numpy as np
+
+import fastconv as fc
+from fastconv.cli.words import at_least
+from fastconv.layers import Layer
+from fastconv.losses import cross_entropy
+from fastconv.models import MODELS
+from fastconv.optim import SGD
+from fastconv.profiling import profile
+
+Shape = tuple[int, int, int]  # C, H, W
+
+
+def add(verbs) -> None:
+    verb = verbs.add_parser(
+        "summary", help="what a net is made of", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Layers, output shapes, parameters, multiplications and activation bytes of a named net; nothing is computed.",
+    )  # fmt: skip
+    _add_net(verb)
+    verb.set_defaults(run=summary)
+
+    verb = verbs.add_parser(
+        "bench", help="where a training step's time goes", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Train a named net on random images for some steps and print the median time of each layer and pass, in milliseconds.",
+    )  # fmt: skip
+    _add_net(verb)
+    verb.add_argument("--batch", type=at_least(1), default=64, metavar="N", help="images per step")
+    verb.add_argument("--steps", type=at_least(1), default=20, metavar="N", help="steps to take the medians of")
+    verb.set_defaults(run=bench)
+
+
+def summary(chosen: argparse.Namespace) -> None:
+    model, shape = _net(chosen)
+    print(model.summary((1, *shape)))
+
+
+def bench(chosen: argparse.Namespace) -> None:
+    fc.seed(0)
+    model, shape = _net(chosen)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((chosen.batch, *shape), np.float32)
+    y = rng.integers(0, model.output_shape(x.shape)[1], chosen.batch)
+    found = profile(model, x, y, cross_entropy, SGD(model.parameters(), lr=0.01, momentum=0.9), steps=chosen.steps)
+    threads = fc.get_num_threads()
+    print(f"{chosen.model}, {chosen.batch} images of {'x'.join(map(str, shape))}, SGD with momentum, {threads} thread{'s' * (threads > 1)}")
+    print(f"medians of {chosen.steps} steps, in milliseconds; compiling is not in them\n\n{found}")
+
+
+def _add_net(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", nargs="?", choices=MODELS, default="small_cnn", metavar="MODEL", help=f"one of {', '.join(MODELS)}")
+    verb.add_argument("--input", type=_shape, metavar="CxHxW", help="one image's shape, such as 1x28x28; unset, what the net was made for")
+
+
+def _net(chosen: argparse.Namespace) -> tuple[Layer, Shape]:
+    """The net, and the shape of an image for it."""
+    build = MODELS[chosen.model]
+    usual = {name: entry.default for name, entry in inspect.signature(build).parameters.items()}
+    size = usual["size"] if isinstance(usual["size"], tuple) else (usual["size"],) * 2
+    C, H, W = chosen.input or (usual["in_channels"], *size)
+    return build(C, (H, W)), (C, H, W)
+
+
+def _shape(text: str) -> Shape:
+    numbers = text.split("x")
+    if len(numbers) != 3 or not all(number.isdecimal() and int(number) for number in numbers):
+        raise argparse.ArgumentTypeError(f"must be CxHxW, such as 1x28x28, got {text}")
+    C, H, W = map(int, numbers)
+    return C, H, W
