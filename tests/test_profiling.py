@@ -102,7 +102,8 @@ def test_summary_is_the_models(words, shape, name, capsys):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "some"
-    save_run(folder, models.small_cnn(), {"model": "small_cnn", "split": "stratified"}, [])
+    config = {"model": "small_cnn", "in_channels": 1, "size": [8, 8], "classes": 10, "class_names": list("0123456789")}
+    save_run(folder, models.small_cnn(), config | {"data": "digits", "normalise": None}, [])
     return folder
 
 

@@ -120,7 +120,9 @@ def conv_weight_grad(x, dy, dw, db, g: Geometry) -> None:
         scratch = (memory.empty((count, numbers), dtype) for numbers in (box, box if C > 1 else 0, panel))
         tables = plan.record, plan.cells, plan.to_pixels, records, terms, rows
         weight_grad_planes(g.flops, products, L, *tables, source, gradients, partials, bias, *scratch)
-    totals = partials.sum(axis=0).reshape(g.G // L, -1, T, row // T)[..., lane]  # (blocks, terms and two, T, L)
+    with np.errstate(all="ignore"):  # lanes that are no groups hold sums of whatever stood in memory
+        totals = partials.sum(axis=0)
+    totals = totals.reshape(g.G // L, -1, T, row // T)[..., lane]  # (blocks, terms and two, T, L)
     dw.reshape(g.G // L, L, T, C, g.taps)[...] = totals[:, :-2].reshape(g.G // L, g.taps, C, T, L).transpose(0, 4, 3, 2, 1)
     if db is not None:
         db.reshape(g.G // L, L, T)[...] = totals[:, -1].swapaxes(1, 2)
