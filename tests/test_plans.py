@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_random_geometries import convolutions, lawful
 
 from fastconv.geometry.lines import backward_lines, forward_lines
-from fastconv.kernels import tiled_plan, tiled_term_plan
+from fastconv.kernels import depthwise_plan, tiled_plan, tiled_term_plan
 from fastconv.kernels.host import BOX, PIXELS, TERMS
 from fastconv.kernels.tiled_plan import Extents, Plan
 from fastconv.kernels.tiled_term_plan import CHOICES, SWAPPED, Cut
@@ -127,6 +127,8 @@ def check_terms(g, dtype: np.dtype, choice: int) -> Plan:
 
 def check_tables(g, dtype: np.dtype) -> None:
     check_lines(g)
+    if depthwise_plan.fits(g):
+        g = depthwise_plan.blocks(g, dtype)  # so it is asked for there: a block of groups at once
     itemsize = dtype.itemsize
     forward, input_grad = tiled_plan.forward_plans(g, itemsize), tiled_plan.backward_plans.__wrapped__(g.padded, itemsize)
     passes = (g, False, forward), (g.padded, True, input_grad), *((g, False, [check_terms(g, dtype, choice)]) for choice in CHOICES)
