@@ -37,10 +37,16 @@ class Algorithm(NamedTuple):
     fits: Callable[[Geometry], bool] = lambda g: True
 
 
-def _textbook(kernel, tables=lambda g: ()) -> Callable[..., None]:
+def _textbook(kernel, tables=lambda g: (), results: int = 1) -> Callable[..., None]:
+    """Its last arrays are results. All go in and out as C-contiguous ones: a textbook compiled for each memory layout would take minutes."""
+
     def run(*arrays_and_geometry):
         *arrays, g = arrays_and_geometry
-        kernel(*arrays, g.record(), *tables(g))
+        plain = [np.ascontiguousarray(a) for a in arrays]
+        kernel(*plain, g.record(), *tables(g))
+        for a, result in zip(arrays[-results:], plain[-results:]):
+            if a is not result:
+                a[...] = result
 
     return run
 
@@ -119,7 +125,7 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     ),
     "max_pool": (
         Algorithm("plain", plain_pooling.max_pool, lambda g, dtype: 0),
-        Algorithm("reference", _textbook(textbook.max_pool), lambda g, dtype: 0),
+        Algorithm("reference", _textbook(textbook.max_pool, results=2), lambda g, dtype: 0),
     ),
     "max_pool_grad": (
         Algorithm("plain", plain_pooling.max_pool_grad, lambda g, dtype: g.taps),
