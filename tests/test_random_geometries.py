@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import fastconv as fc
 from fastconv.kernels import table
 
-lawful = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+lawful = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 
 
 @st.composite

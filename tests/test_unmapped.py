@@ -24,7 +24,7 @@ import fastconv as fc
 from fastconv import memory
 from fastconv.kernels import depthwise, depthwise_plan, depthwise_weight_grad, policy, table, tiled_convolution, tiled_plan, tiled_weight_grad
 
-RANDOM = int(os.environ.get("FASTCONV_GEOMETRIES", "150"))  # how many; thousands where kernels or tables are new
+RANDOM = int(os.environ.get("FASTCONV_GEOMETRIES", "60"))  # how many; thousands where kernels or tables are new
 CUTS = ((tiled_plan.BOX, tiled_plan.PIXELS), (600, 12))  # bytes of a box, pixels of an item: a small image is one item, or many
 posix = pytest.mark.skipif(os.name != "posix", reason="mprotect is POSIX's")
 edges = pytest.mark.parametrize("edge", ["end", "start"])
