@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fastconv as fc
 from bench import report, rows
+from bench.command import exit_code
 from bench.layer import PASSES, Layer, read
 from bench.peers import PEERS, TORCH
 from bench.worker import ROOT, Worker
@@ -100,15 +101,7 @@ def write(chosen: argparse.Namespace, machine: report.Machine, reports: dict[str
 
 
 def main(arguments: list[str] | None = None) -> int:
-    shown = parser()
-    try:
-        run(complete(shown, sys.argv[1:] if arguments is None else arguments))
-    except (ValueError, OSError, RuntimeError, rows.WrongResult) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code("bench", lambda: run(complete(parser(), sys.argv[1:] if arguments is None else arguments)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 
 import fastconv as fc
 from bench import report, rows
+from bench.command import exit_code
 from bench.net import NETS, Net
 from bench.net_peers import NET_PEERS, SGD
 from bench.timing import NOISY, Pairs, geometric_mean, in_turns
@@ -207,15 +208,7 @@ def run(chosen: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    shown = parser()
-    try:
-        run(complete(shown, sys.argv[1:] if arguments is None else arguments))
-    except (ValueError, OSError, RuntimeError, rows.WrongResult) as error:
-        print(f"bench.nets: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return exit_code("bench.nets", lambda: run(complete(parser(), sys.argv[1:] if arguments is None else arguments)))
 
 
 if __name__ == "__main__":

@@ -11,3 +11,12 @@ def threads():
     before = fc.get_num_threads()
     yield fc.set_num_threads
     fc.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """For modules of many small arrays: the bits are the same, and launches on more threads only cost time."""
+    before = fc.get_num_threads()
+    fc.set_num_threads(1)
+    yield
+    fc.set_num_threads(before)

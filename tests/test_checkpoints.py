@@ -14,6 +14,8 @@ from test_training import Stop, assert_same_state, from_call, stop
 import fastconv as fc
 from fastconv import data, layers, losses, optim, streams, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WORDS = {"epochs": 4, "batch_size": 20, "accumulate": 2, "keep_best": True, "metrics": [train.metrics.confusion]}
 WORDS |= {"shift": 1, "flip": 0.5, "noise": 0.1}
 
@@ -29,15 +31,6 @@ def ctrl_c(number):
 
     loss.calls = 0
     return loss
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The bits are the same, and launches for such small arrays only cost time."""
-    before = fc.get_num_threads()
-    fc.set_num_threads(1)
-    yield
-    fc.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,7 @@ import fastconv as fc
 from fastconv import data, layers, losses, optim, train
 from fastconv.train import metrics
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The bits are the same, and launches for such small arrays only cost time."""
-    before = fc.get_num_threads()
-    fc.set_num_threads(1)
-    yield
-    fc.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,7 @@ from fastconv.data.split import stratified
 from fastconv.train import loop
 from fastconv.train.runs import load_run
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The bits are the same, and launches for such small arrays only cost time."""
-    before = fc.get_num_threads()
-    fc.set_num_threads(1)
-    yield
-    fc.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def images(*shape):
