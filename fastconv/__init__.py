@@ -5,7 +5,7 @@ from fastconv import ops, layers, losses, optim, train, data, models
 
 from fastconv import data, layers, losses, models, ops, optim, train
 from fastconv.differences import GradientError, gradcheck
-from fastconv.kernels.policy import get_num_threads, set_num_threads
+from fastconv.kernels.compile import get_num_threads, set_num_threads
 from fastconv.kernels.table import algorithm
 from fastconv.saving import load, save
 from fastconv.streams import seed

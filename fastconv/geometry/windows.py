@@ -67,6 +67,21 @@ class Geometry(NamedTuple):
         return (self.OC, self.IC // self.G, *self[9:12][3 - self.rank :])
 
     @property
+    def input_memory(self) -> tuple[int, ...]:
+        """(N, ID, IH, IW, IC): how the input lies in memory."""
+        return (self.N, *self[2:5], self.IC)
+
+    @property
+    def output_memory(self) -> tuple[int, ...]:
+        """(N, OD, OH, OW, OC): how the output lies in memory."""
+        return (self.N, *self[6:9], self.OC)
+
+    @property
+    def weight_memory(self) -> tuple[int, ...]:
+        """(KD, KH, KW, IC/G, OC): how the weights lie in memory."""
+        return (*self[9:12], self.IC // self.G, self.OC)
+
+    @property
     def flops(self) -> int:
         """Multiplications and additions of one pass of a convolution."""
         return 2 * self.N * self.OC * self.OD * self.OH * self.OW * self.taps * (self.IC // self.G)

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from fastconv.kernels.host import menu
-from fastconv.kernels.policy import serial
+from fastconv.kernels.compile import serial
 from fastconv.kernels.tiled_calls import call, tiled
 from fastconv.kernels.vectors import add, fma, places, store_rows, zeros
 

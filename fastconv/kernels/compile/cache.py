@@ -26,6 +26,8 @@ from fastconv.files import write_whole
 MAGIC = b"fastconv kernel 1\n"
 
 on_compile: list[Callable[[str], None]] = []  # called with a kernel's name before it is compiled, which takes seconds
+named: dict[str, tuple] = {}  # kernels that are called by name (see `outline`): what `make_known` takes
+make_known: Callable[..., None]
 in_progress: list[str] = []  # the kernels being compiled now, the one that was asked for first
 
 
@@ -49,7 +51,7 @@ def folder() -> Path | None:
 def fingerprint() -> str:
     """Changes with any edit of any kernel file and with any version underneath."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     digest.update(repr((sys.version, numba.__version__, llvmlite.__version__, np.__version__)).encode())
     return digest.hexdigest()
@@ -95,7 +97,10 @@ class KernelCache:
                 return None
             from numba.core.compiler import CompileResult
 
-            return CompileResult._rebuild(target_context, *pickle.loads(payload[len(key) :]))
+            callees, code = pickle.loads(payload[len(key) :])
+            for callee in callees:
+                make_known(*callee)
+            return CompileResult._rebuild(target_context, *code)
         except Exception:  # whatever is wrong with a stored kernel, compiling it again is right
             return None
 
@@ -110,7 +115,9 @@ class KernelCache:
             if data.library.has_dynamic_globals or data.lifted:
                 return
             key = self._key(sig, data.codegen)
-            payload = key + dumps(data._reduce())
+            text = data.library.get_llvm_str()
+            callees = [callee for name, callee in named.items() if name in text]
+            payload = key + dumps((callees, data._reduce()))
             folder().mkdir(mode=0o755, parents=True, exist_ok=True)
             write_whole(self._path(key), MAGIC + hashlib.sha256(payload).digest() + payload, sync=False)
         except (OSError, ImportError, AttributeError):

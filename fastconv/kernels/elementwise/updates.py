@@ -7,7 +7,7 @@ need not fear that a store changes it. clip_value and scale are one step's clipp
 import numpy as np
 from numba import prange
 
-from fastconv.kernels.policy import parallel, serial
+from fastconv.kernels.compile import parallel, serial
 
 SPAN = 8192
 LANES = 64  # sums of squares that run side by side: a single one would wait for each addition

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from fastconv.kernels.policy import parallel, serial
+from fastconv.kernels.compile import parallel, serial
 
 SPAN = 8192
 

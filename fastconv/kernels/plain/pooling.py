@@ -7,8 +7,8 @@ import numpy as np
 from numba import prange
 
 from fastconv.geometry import Geometry, collects, reads
-from fastconv.kernels.policy import parallel, serial
-from fastconv.kernels.walk import channels_last, find
+from fastconv.kernels.compile import parallel, serial
+from fastconv.kernels.plain.lookup import channels_last, find
 
 
 @serial

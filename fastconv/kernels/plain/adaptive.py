@@ -9,8 +9,8 @@ from numba import prange
 
 from fastconv.geometry import Shares, share_collects, share_reads, share_sizes
 from fastconv.kernels import plain_pooling as plain
-from fastconv.kernels.policy import parallel, serial
-from fastconv.kernels.walk import channels_last
+from fastconv.kernels.compile import parallel, serial
+from fastconv.kernels.plain.lookup import channels_last
 
 
 @serial

@@ -1,10 +1,4 @@
-"""How kernels are compiled and launched: flags, threads, locks, forks. A kernel wears one of four words.
-
-@reference   the textbook: one thread, no liberties with floating point
-@serial      called from other kernels or for small work
-@parallel    `prange` over items that own their output, and a serial twin of the same loop for when threads cannot be had
-@tiled       (in `tiled_calls`) written in the vector vocabulary: compiled once for each tile, called by its address
-"""
+"""Who may run kernels in parallel now: threads, locks, forks, quotas."""
 
 import os
 import threading
@@ -12,43 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numba
-from numba import njit
 
 from fastconv.geometry import whole
-from fastconv.kernels.cache import KernelCache
 
-# No "nnan" or "ninf": max must see NaN. No "reassoc": the bits of a sum would depend on the CPU and on the layout.
-# "contract" lets a * b + c become one instruction. "nogil" lets other Python threads run meanwhile.
-FLAGS = {"fastmath": {"nsz", "contract"}, "error_model": "numpy", "nogil": True, "boundscheck": False}
-# Only `prange` makes threads; array expressions stay what they are (and compile faster).
-PARALLEL = {
-    "prange": True, "comprehension": False, "fusion": False, "inplace_binop": False,
-    "numpy": False, "reduction": False, "setitem": False, "stencil": False,
-}  # fmt: skip
-
-# Below this many scalar operations a launch by the workqueue layer (100 us) costs more than threads gain. Under omp and tbb
-# (1 to 8 us) the gain would not pay for compiling the serial twin, which takes seconds.
-TINY = {"workqueue": 500_000}
-
-
-def _compiled(function: Callable, flags: dict):
-    dispatcher = njit(**flags)(function)
-    if hasattr(dispatcher, "_cache"):  # private to Numba; without it kernels still work, compiled in each process
-        dispatcher._cache = KernelCache(function, flags)
-    return dispatcher
-
-
-def reference(function: Callable):
-    return _compiled(function, FLAGS | {"fastmath": False})
-
-
-def serial(function: Callable):
-    return _compiled(function, FLAGS)
+# Below this many scalar operations a launch costs more than threads gain: 85 to 110 us under the workqueue layer, 2 to 8 us under the others.
+TINY = {"workqueue": 5_000_000, "omp": 200_000, "tbb": 200_000}
 
 
 class Team:
     """Who may run kernels in parallel now. Numba's workqueue layer aborts the process when two Python threads use it at
-    once, and a forked child of an OpenMP process is killed at its first kernel: both run serial twins instead."""
+    once, and a forked child of an OpenMP process is killed at its first kernel: both run on the calling thread instead."""
 
     def __init__(self):
         self.layer: str | None = None  # known after the first launch
@@ -56,9 +23,10 @@ class Team:
         self.size = default_threads()
         self.lock = threading.Lock()
 
-    def launch(self, threaded: Callable, twin: Callable, work: float, args: tuple) -> None:
+    def launch(self, threaded: Callable, alone: Callable, work: float, args: tuple) -> None:
+        """Run threaded(*args), or alone(*args), which does the same on the calling thread; work: the number of scalar operations."""
         if self.size == 1 or self.forked or work < TINY.get(self.layer or "", 0):
-            twin(*args)
+            alone(*args)
         elif self.layer in ("omp", "tbb"):
             self._run(threaded, args)
         elif self.lock.acquire(blocking=False):
@@ -68,7 +36,7 @@ class Team:
             finally:
                 self.lock.release()
         else:
-            twin(*args)
+            alone(*args)
 
     def _run(self, threaded: Callable, args: tuple) -> None:
         before = numba.get_num_threads()
@@ -88,21 +56,6 @@ class Team:
         except ValueError:  # no threads were started before the fork: this process may start its own
             return
         self.forked = True
-
-
-class Parallel:
-    """A kernel `f(*arrays)` whose outermost loop is a `prange`; called with the number of its scalar operations first."""
-
-    def __init__(self, function: Callable):
-        self.__doc__, self.__name__, self.__wrapped__ = function.__doc__, function.__name__, function
-        self.threaded = _compiled(function, FLAGS | {"parallel": PARALLEL})
-        self.twin = _compiled(function, FLAGS)
-
-    def __call__(self, work: float, *args) -> None:
-        team.launch(self.threaded, self.twin, work, args)
-
-
-parallel = Parallel
 
 
 def quota(root: Path = Path("/")) -> float | None:

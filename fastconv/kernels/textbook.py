@@ -11,7 +11,7 @@ padding it is the cell that the padding mode repeats there, or -1 for zeros.
 
 import numpy as np
 
-from fastconv.kernels.policy import reference
+from fastconv.kernels.compile import reference
 
 
 @reference

@@ -4,8 +4,8 @@ import numpy as np
 from numba import prange
 
 from fastconv.geometry import Geometry, reads
-from fastconv.kernels.policy import parallel, serial
-from fastconv.kernels.walk import channels_last
+from fastconv.kernels.compile import parallel, serial
+from fastconv.kernels.plain.lookup import channels_last
 
 
 @serial

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from fastconv.kernels.policy import parallel, serial
+from fastconv.kernels.compile import parallel, serial
 
 BLOCK = 256  # pixels of one running sum in the arrays' dtype, as in the convolutions; then float64
 PIXELS = 64  # that an item normalises

@@ -6,11 +6,21 @@ from typing import NamedTuple
 import numpy as np
 from numba.core.registry import cpu_target
 
-from fastconv.kernels.vectors import Tile
+from fastconv.kernels.simd.tile import Tile
 
-TERMS = 256  # longest running sum; 256 terms x 32 channels of float32 fill a first-level cache of 32 KB
-BOX = 160 << 10  # bytes of packed inputs that a work item reads again and again: a part of a second-level cache of 512 KB
-PIXELS = 512  # of a work item, if the box allows: enough to reuse each panel, few enough to share an image among threads
+# Blocking, for all kernels. It is the same on all CPUs with the same registers, so that results are.
+TERMS = 256  # longest running sum; a block of 256 terms x 32 channels of float32 fills an L1 of 32 KB
+PIXELS = 512  # of a work item, if its patch allows: enough to reuse each panel, few enough to share an image among threads
+PATCH = 160 << 10  # bytes of a patch of one image, which an item reads once a panel: a part of an L2 of 512 KB
+PATCHES = 512 << 10  # of several images: each block of K reads its own part of them
+ITEMS = 16  # of a pass at least, if they are worth it, for threads to share
+ITEM_FLOPS = 1 << 20  # of an item that is worth having: 10 us of one core
+IN_PLACE = 160  # terms of a sum whose weights are read where they lie, OC elements apart: more share a few sets of L1 (1.2 to 1.7 times slower)
+CHUNKS = 16  # of the pixels of a weight gradient
+PARTIALS = 2 << 20  # bytes that the chunks' totals may take together: adding them up costs their memory's speed
+GATHERED_SPEED = 0.95  # of a tile with MR addresses instead of one (75 to 97 % on five layers)
+SPARSEST = 4  # positions of a patch for each one that an output reads: dilation 2 is worth packing
+LARGEST_PATCH = 1 << 20  # bytes of what a single output may read
 
 
 class Registers(NamedTuple):

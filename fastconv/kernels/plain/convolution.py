@@ -17,8 +17,8 @@ from numba import prange
 
 from fastconv import memory
 from fastconv.geometry import Geometry, collects, reads
-from fastconv.kernels.policy import parallel, serial
-from fastconv.kernels.walk import channels_last, find
+from fastconv.kernels.compile import parallel, serial
+from fastconv.kernels.plain.lookup import find
 
 PIXELS = 32  # outputs per patch: 32 x 256 floats fill a 32 KB first-level cache
 TERMS = 256  # terms per patch, and the longest float32 running sum
@@ -142,14 +142,13 @@ def correlate(source, panels, bias, target, depth, row, column, steps):
         correlate_item(np.int64(item), source, panels, bias, target, depth, row, column, steps)
 
 
-def panels_of(w: np.ndarray, groups: int) -> np.ndarray:
-    """(OC, C, KD, KH, KW) as (groups, panels, k, PANEL): per group the term-by-channel matrix, cut into panels of 32 channels."""
-    OC, C = w.shape[:2]
-    T, taps = OC // groups, w[0, 0].size
+def panels_of(weights: np.ndarray) -> np.ndarray:
+    """(groups, K, channels) as (groups, panels, K, PANEL): per group the term-by-channel matrix, cut into panels of 32 channels."""
+    G, K, T = weights.shape
     P = -(-T // PANEL)
-    padded = np.zeros((groups, taps * C, P * PANEL), w.dtype)
-    padded[..., :T].reshape(groups, taps, C, T)[...] = w.reshape(groups, T, C, taps).transpose(0, 3, 2, 1)
-    return np.ascontiguousarray(padded.reshape(groups, taps * C, P, PANEL).swapaxes(1, 2))
+    padded = np.zeros((G, K, P * PANEL), weights.dtype)
+    padded[..., :T] = weights
+    return np.ascontiguousarray(padded.reshape(G, K, P, PANEL).swapaxes(1, 2))
 
 
 @serial
@@ -216,13 +215,33 @@ def channel_sums(dy, partials):
         bias_grad_item(np.int64(chunk), dy, partials)
 
 
-def conv_forward(x, w, b, y, g: Geometry) -> None:
-    correlate(g.flops, channels_last(x), panels_of(w, g.G), b, channels_last(y), *reads(g))
+def conv_forward(g: Geometry, dtype: np.dtype, lower_bound: float):
+    """run(x, w, b, y), bound to a geometry; all arrays flat, as kernels see them."""
+    walk = reads(g)
+
+    def run(x, w, b, y):
+        weights = w.reshape(g.taps * (g.IC // g.G), g.G, g.OC // g.G).swapaxes(0, 1)
+        correlate(g.flops, x.reshape(g.input_memory), panels_of(weights), b, y.reshape(g.output_memory), *walk)
+        clamp(y, lower_bound)
+
+    return run
 
 
-def conv_input_grad(dy, w, dx, g: Geometry) -> None:
-    swapped = w.reshape(g.G, g.OC // g.G, *w.shape[1:]).swapaxes(1, 2).reshape(g.IC, g.OC // g.G, *w.shape[2:])
-    correlate(g.flops, channels_last(dy), panels_of(swapped, g.G), np.zeros(g.IC, dy.dtype), channels_last(dx), *collects(g))
+def clamp(y: np.ndarray, lower_bound: float) -> None:
+    """y not below the bound (-inf: as it is); NaN stays."""
+    if lower_bound > -np.inf:
+        np.putmask(y, y <= lower_bound, lower_bound)
+
+
+def conv_input_grad(g: Geometry, dtype: np.dtype):
+    """run(dy, w, dx): the same loops, dy read through `collects`, the weights of each tap transposed."""
+    walk, zeros = collects(g), np.zeros(g.IC, dtype)
+
+    def run(dy, w, dx):
+        weights = w.reshape(g.taps, g.IC // g.G, g.G, g.OC // g.G).transpose(2, 0, 3, 1).reshape(g.G, -1, g.IC // g.G)
+        correlate(g.flops, dy.reshape(g.output_memory), panels_of(weights), zeros, dx.reshape(g.input_memory), *walk)
+
+    return run
 
 
 def weight_grad_chunks(g: Geometry) -> int:
@@ -234,19 +253,39 @@ def bias_grad_chunks(pixels: int) -> int:
     return max(1, min(CHUNKS, pixels // TERMS))
 
 
-def conv_weight_grad(x, dy, dw, g: Geometry) -> None:
-    """Shape-fixed chunks of pixels, each at least 256 pixels, with float64 sums; added up in order."""
-    C, T = g.IC // g.G, g.OC // g.G
-    partials = memory.empty((weight_grad_chunks(g), g.G, g.taps * C, T), np.float64)
-    weight_grad(g.flops, channels_last(x), channels_last(dy), partials, *reads(g))
-    dw.reshape(g.G, T, C, g.taps)[...] = partials.sum(axis=0).reshape(g.G, g.taps, C, T).transpose(0, 3, 2, 1)
+def conv_weight_grad(g: Geometry, dtype: np.dtype, bias: bool):
+    """run(x, dy, dw, db, accumulate): shape-fixed chunks of pixels, each at least 256 pixels, with float64 sums; added up in order."""
+    walk, rows = reads(g), g.taps * (g.IC // g.G)
+    sum_dy = bias_grad(g, dtype)
+
+    def run(x, dy, dw, db, accumulate):
+        partials = memory.empty((weight_grad_chunks(g), g.G, rows, g.OC // g.G), np.float64)
+        weight_grad(g.flops, x.reshape(g.input_memory), dy.reshape(g.output_memory), partials, *walk)
+        store(partials.sum(axis=0).swapaxes(0, 1).reshape(-1), dw, accumulate)
+        if bias:
+            sum_dy(dy, db, accumulate)
+
+    return run
 
 
-def bias_grad(dy, db) -> None:
-    pixels = dy.size // dy.shape[1]
-    partials = np.empty((bias_grad_chunks(pixels), dy.shape[1]))
-    channel_sums(dy.size, channels_last(dy), partials)
-    db[...] = partials.sum(axis=0)
+def bias_grad(g: Geometry, dtype: np.dtype):
+    """run(dy, db, accumulate)"""
+    chunks = bias_grad_chunks(g.N * g.OD * g.OH * g.OW)
+
+    def run(dy, db, accumulate):
+        partials = np.empty((chunks, g.OC))
+        channel_sums(dy.size, dy.reshape(g.output_memory), partials)
+        store(partials.sum(axis=0), db, accumulate)
+
+    return run
+
+
+def store(sums: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
+    """Sums in float64, rounded once, overwrite or are added."""
+    if accumulate:
+        out += sums.astype(out.dtype)
+    else:
+        out[...] = sums
 
 
 def forward_roundings(g: Geometry, dtype: np.dtype) -> int:

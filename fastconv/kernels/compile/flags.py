@@ -1,0 +1,36 @@
+"""How kernels are compiled. The flags are here and nowhere else.
+
+@reference   the textbook: one thread, no liberties with floating point
+@serial      called from other kernels
+"""
+
+from collections.abc import Callable
+
+from numba import njit
+
+from fastconv.kernels.compile.cache import KernelCache
+
+# No "nnan" or "ninf": max must see NaN. No "reassoc": the bits of a sum would depend on the CPU and on the layout.
+# "contract" lets a * b + c become one instruction. "nogil" lets other Python threads run meanwhile.
+FLAGS = {"fastmath": {"nsz", "contract"}, "error_model": "numpy", "nogil": True, "boundscheck": False}
+# Only `prange` makes threads; array expressions stay what they are (and compile faster).
+PARALLEL = {
+    "prange": True, "comprehension": False, "fusion": False, "inplace_binop": False,
+    "numpy": False, "reduction": False, "setitem": False, "stencil": False,
+}  # fmt: skip
+
+
+def compiled(function: Callable, flags: dict):
+    """A Numba dispatcher with our own cache on disk."""
+    dispatcher = njit(**flags)(function)
+    if hasattr(dispatcher, "_cache"):  # private to Numba; without it kernels still work, compiled in each process
+        dispatcher._cache = KernelCache(function, flags)
+    return dispatcher
+
+
+def reference(function: Callable):
+    return compiled(function, FLAGS | {"fastmath": False})
+
+
+def serial(function: Callable):
+    return compiled(function, FLAGS)

@@ -1,0 +1,105 @@
+"""Direct convolution as an indirect GEMM: the forward pass, and the input gradient, which is the same loops over other tables.
+
+    y[m, n] = bias[n] + sum over k of x[input_offsets[m] + k] * w[k, n]      M = pixels, N = output channels, K = (kd, kh, kw, ic)
+
+In register tiles of MR pixels x NR channels, after Goto and van de Geijn (2008). Running sums have at most 256 terms; such blocks are added
+up in order, then the bias: whatever the tile, the cut and the batch, a sum has the same bits.
+"""
+
+import numpy as np
+
+from fastconv import memory
+from fastconv.geometry import Geometry
+from fastconv.kernels.compile import Record, driver, serial, spread
+from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
+from fastconv.kernels.igemm.packing import panels_of
+from fastconv.kernels.igemm.plan import Limits, Plan, backward_phases, forward_phases, plans
+from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_gathered, zeros
+from fastconv.kernels.simd.host import IN_PLACE, TERMS, tile_for
+from fastconv.kernels.simd.memory import load_rows, offsets, store_rows
+
+
+@driver
+def correlate(pool, tile, plan, x, w, bias, y, scratch):
+    """The pass. x, y: (N, D, H, W, C), w: (taps, IC/G, OC), flat; scratch: panels and a patch for each chunk of the items."""
+    spread(pool, len(scratch) // plan.scratch, plan.items, correlate_items, scratch, tile, plan, x, w, bias, y)
+
+
+@serial
+def correlate_items(work, tile, plan, x, w, bias, y):
+    """Loops 5 and 4: some work items, each of which owns its outputs; blocks of the sum."""
+    patch, panels = work.scratch[plan.panels :], work.scratch[: plan.panels]
+    for i in range(work.first, work.stop):
+        item = item_of(i, plan)
+        if item.channel == 0 or i == work.first:  # else it has the pixels of the item before
+            inputs = inputs_of(item, plan, x, patch)
+        outputs = outputs_of(item, plan, y)
+        for block in range(len(plan.blocks) - 1):
+            multiply(tile, plan, item, block, inputs, panels_of(tile, plan, w, item, block, panels), bias, outputs)
+
+
+@serial
+def multiply(tile, plan, item, block, inputs, panels, bias, outputs):
+    """Loops 3 and 2: one block of the sum in tiles of NR channels x MR pixels. The first overwrites, others add; then bias and clamp."""
+    input_offsets, output_offsets = plan.input_offsets[item.narrow], plan.output_offsets[item.narrow]
+    last = item.pixels - 1
+    for p in range(0, item.channels, tile.NR):
+        n, channels = item.channel + p, item.channels - p
+        for m in range(0, item.pixels, tile.MR):
+            acc = sum_block(tile, plan, block, inputs, offsets(tile, input_offsets, m, last), panels, p // tile.NR)
+            to = offsets(tile, output_offsets, m, last)
+            if block > 0:
+                acc = add(tile, load_rows(tile, outputs, to, n, channels), acc)
+            if block == len(plan.blocks) - 2:
+                acc = clamp(tile, add_row(tile, acc, bias, item.group * plan.OCG + n, channels), plan.lower_bound)
+            store_rows(tile, acc, outputs, to, n, channels)
+
+
+@serial
+def sum_block(tile, plan, block, inputs, starts, panels, p):
+    """Loop 1: at most 256 terms, acc[m, n] = sum over k of inputs[starts[m] + k] * panel[k, n], a segment of neighbours after another"""
+    acc, weights, row = zeros(tile), panels.start + p * panels.panel, panels.row
+    for segment in range(plan.blocks[block, 0], plan.blocks[block + 1, 0]):
+        start, count = plan.segments[segment, 0], plan.segments[segment, 1]
+        for k in range(start, start + count):
+            acc = fma_gathered(tile, acc, inputs, starts, k, panels.memory, weights)
+            weights += row
+    return acc
+
+
+class Correlate:
+    """A pass bound to a geometry and dtype: `run(x, w, bias, y)` on flat arrays as kernels see them."""
+
+    def __init__(self, phases, g: Geometry, dtype: np.dtype, transposed: bool, lower_bound: float = -np.inf):
+        self.dtype = np.dtype(dtype)
+        self.tile = tile_for(phases[0].OC // g.G, self.dtype)
+        limits = Limits(channels=self.tile.NR, itemsize=self.dtype.itemsize)
+        self.phases = [self._finish(plan, transposed, lower_bound) for plan in plans(g, phases, limits)]
+
+    def _finish(self, plan: Plan, transposed: bool, lower_bound: float):
+        NR = self.tile.NR
+        in_place = not transposed and plan.OCG % NR == 0 and (plan.OCG == NR or plan.K <= IN_PLACE)
+        panels = 0 if in_place else memory.lines(min(TERMS, plan.K) * -(-plan.strip // NR) * NR, self.dtype)
+        scratch = max(1, panels + memory.lines(plan.patch_size, self.dtype))
+        plan = plan._replace(transposed=transposed, in_place=in_place, lower_bound=float(lower_bound), panels=panels, scratch=scratch)
+        return plan, Record(plan), correlate.bind()
+
+    def __call__(self, x, w, bias, y) -> None:
+        for plan, record, run in self.phases:
+            scratch = memory.empty((chunks(plan.items) * plan.scratch,), self.dtype)
+            run(plan.flops, self.tile, record, x, w, bias, y, scratch)
+
+
+def bind_forward(g: Geometry, dtype: np.dtype, lower_bound: float = -np.inf) -> Correlate:
+    return Correlate(forward_phases(g), g, dtype, False, lower_bound)
+
+
+class InputGrad:
+    """dx of a convolution with padding of zeros: `run(dy, w, dx)`."""
+
+    def __init__(self, g: Geometry, dtype: np.dtype):
+        self.run = Correlate(backward_phases(g), g, dtype, True)
+        self.zeros = np.zeros(g.IC, dtype)
+
+    def __call__(self, dy, w, dx) -> None:
+        self.run(dy, w, self.zeros, dx)

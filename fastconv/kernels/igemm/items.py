@@ -1,0 +1,53 @@
+"""Work items of a pass: where one begins, what it reads and what it writes."""
+
+from typing import NamedTuple
+
+from fastconv.kernels.compile import get_num_threads, serial
+from fastconv.kernels.igemm.packing import pack_patch
+
+
+class Item(NamedTuple):
+    group: int
+    n: int  # first image
+    jd: int  # first outputs of the phase along each axis
+    jh: int
+    jw: int
+    pixels: int
+    narrow: int  # 1: an item with the last columns, which may be fewer, and offsets of its own
+    channel: int  # first channel of its strip, in the group
+    channels: int
+
+
+def chunks(items: int) -> int:
+    """Into how many chunks items are dealt out: some for each thread, so that a thread that is held up holds up little."""
+    return min(items, 4 * get_num_threads())
+
+
+@serial
+def item_of(i, plan):
+    """Item i: strips of the same pixels are neighbours, so that they share a patch."""
+    i, channel = i // plan.strips, i % plan.strips * plan.strip
+    i, jw = i // plan.items_w, i % plan.items_w * plan.columns
+    i, jh = i // plan.items_h, i % plan.items_h * plan.rows
+    i, jd = i // plan.JD, i % plan.JD
+    group, n = i % plan.G, i // plan.G * plan.patch_n
+    columns = min(plan.columns, plan.JW - jw)
+    pixels = min(plan.patch_n, plan.N - n) * min(plan.rows, plan.JH - jh) * columns
+    return Item(group, n, jd, jh, jw, pixels, 1 if columns < plan.columns else 0, channel, min(plan.strip, plan.OCG - channel))
+
+
+@serial
+def inputs_of(item, plan, x, patch):
+    """Its inputs: the patch, packed now, or x itself from the item's first input on."""
+    d, h, w = item.jd * plan.SD + plan.low_d, item.jh * plan.SH + plan.low_h, item.jw * plan.SW + plan.low_w
+    if plan.packed == 0:
+        return x[(((item.n * plan.ID + d) * plan.IH + h) * plan.IW + w) * plan.IC + item.group * plan.ICG :]
+    pack_patch(plan, x, item.n, d, h, w, item.group, patch)
+    return patch
+
+
+@serial
+def outputs_of(item, plan, y):
+    """y from the item's first pixel and its group's first channel on."""
+    d, h, w = item.jd * plan.step_d + plan.first_d, item.jh * plan.step_h + plan.first_h, item.jw * plan.step_w + plan.first_w
+    return y[(((item.n * plan.OD + d) * plan.OH + h) * plan.OW + w) * plan.OC + item.group * plan.OCG :]

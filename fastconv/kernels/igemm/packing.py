@@ -1,0 +1,126 @@
+"""Irregular arrays made regular: patches of inputs with their padding, panels of weights in the order in which they are used."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.compile import outlined, serial
+from fastconv.kernels.simd.arithmetic import transpose
+from fastconv.kernels.simd.memory import load_rows, move_row, offsets_apart, store_rows
+from fastconv.kernels.simd.tile import square
+
+
+@serial
+def copy(x, start, count, to, first):
+    """to[first : first + count] = x[start : start + count]"""
+    a, b = x[start : start + count], to[first : first + count]
+    for i in range(count):
+        b[i] = a[i]
+
+
+@serial
+def clear(to, first, count):
+    """to[first : first + count] = 0"""
+    b = to[first : first + count]
+    for i in range(count):
+        b[i] = 0
+
+
+@serial
+def input_index(plan, axis, i, extent):
+    """Which input the index i along an axis reads, -1 for none; outside the margins of the map its outermost entry holds."""
+    return plan.index_map[axis, plan.margin + max(-plan.margin, min(i, extent + plan.margin - 1))]
+
+
+@outlined
+def pack_patch(plan, x, n, d, h, w, group, patch):
+    """patch[i, j, k, l, c] = x[n + i, d + j, h + k, w + l, group * ICG + c]; outside of x, what the padding reads.
+
+    x: (N, ID, IH, IW, IC), patch: (patch_n, patch_d, patch_h, patch_w, ICG), both flat.
+    """
+    C, width = plan.ICG, plan.patch_w
+    left = min(width, max(0, -w))
+    right = max(left, min(width, plan.IW - w))  # columns left..right are the input's own
+    zeros = input_index(plan, 2, -1, plan.IW) < 0
+    row = 0
+    for image in range(n, min(n + plan.patch_n, plan.N)):
+        for j in range(d, d + plan.patch_d):
+            id = input_index(plan, 0, j, plan.ID)
+            for k in range(h, h + plan.patch_h):
+                ih = input_index(plan, 1, k, plan.IH)
+                if id >= 0 and ih >= 0:
+                    start = ((image * plan.ID + id) * plan.IH + ih) * plan.IW * plan.IC + group * C
+                    if C == plan.IC:
+                        copy(x, start + (w + left) * C, (right - left) * C, patch, row + left * C)
+                    else:
+                        for i in range(left, right):
+                            copy(x, start + (w + i) * plan.IC, C, patch, row + i * C)
+                    if zeros:
+                        clear(patch, row, left * C)
+                        clear(patch, row + right * C, (width - right) * C)
+                    else:
+                        for outside in range(width - right + left):
+                            i = outside if outside < left else outside - left + right
+                            copy(x, start + input_index(plan, 2, w + i, plan.IW) * plan.IC, C, patch, row + i * C)
+                else:
+                    clear(patch, row, width * C)
+                row += width * C
+
+
+class Panels(NamedTuple):
+    """One block of K of a strip: element (k, n) of panel p is memory[start + p * panel + k * row + n]"""
+
+    memory: np.ndarray
+    start: int
+    panel: int
+    row: int
+
+
+@serial
+def panels_of(tile, plan, w, item, block, panels):
+    """The weights of one block of K for an item's strip: packed now, or where they lie. w: (taps, IC/G, OC), flat."""
+    k, stop = plan.blocks[block, 1], plan.blocks[block + 1, 1]
+    if plan.in_place:
+        return Panels(w, k * plan.OC + item.group * plan.OCG + item.channel, tile.NR, plan.OC)
+    if plan.transposed:
+        pack_transposed(square(tile), tile.NR, plan, w, item, k, stop, panels)
+    else:
+        pack_rows(tile, plan, w, item, k, stop, panels)
+    return Panels(panels, 0, (stop - k) * tile.NR, tile.NR)
+
+
+@serial
+def pack_rows(tile, plan, w, item, k, stop, panels):
+    """panels[p, i, n] = w[k + i, channel + p * NR + n], 0 after the last channel: rows of w are rows of a panel."""
+    start, to = k * plan.OC + item.group * plan.OCG + item.channel, 0
+    for p in range(0, item.channels, tile.NR):
+        for i in range(stop - k):
+            move_row(tile, w, start + i * plan.OC + p, item.channels - p, panels, to)
+            to += tile.NR
+
+
+@outlined
+def pack_transposed(block, NR, plan, w, item, k, stop, panels):
+    """panels[p, (t, c), n] = w[taps[t], channel + p * NR + n, group * ICG + c], LANES x LANES elements at a time.
+
+    In the letters of the plan, which are those of dy and dx: w is (taps, OCG, IC), and c runs along its rows. After the last channel, it again.
+    """
+    C, LANES, first = plan.ICG, block.LANES, k
+    while k < stop:
+        tap, c = plan.taps[k // C], k % C
+        count = min(C - c, stop - k)  # terms of this tap
+        start = (tap * plan.OCG + item.channel) * plan.IC + item.group * C + c
+        for n in range(0, -(-item.channels // NR) * NR, LANES):
+            to = (n // NR * (stop - first) + k - first) * NR + n % NR
+            if count >= LANES and n < item.channels:
+                rows = offsets_apart(block, plan.IC, item.channels - n)
+                for i in range(0, count, LANES):
+                    i = min(i, count - LANES)
+                    weights = load_rows(block, w, rows, start + n * plan.IC + i, LANES)
+                    store_rows(block, transpose(block, weights), panels, offsets_apart(block, NR, LANES), to + i * NR, LANES)
+            else:
+                for j in range(LANES):
+                    row = start + min(n + j, item.channels - 1) * plan.IC
+                    for i in range(count):
+                        panels[to + i * NR + j] = w[row + i]
+        k += count

@@ -1,0 +1,170 @@
+"""The weight gradient: a GEMM over pixels, K x output channels in register tiles; the bias gradient from the same read of dy.
+
+    dw[k, n] = sum over pixels m of x[input_offsets[m] + k] * dy[m, n]
+
+Running sums have at most 256 pixels, then they are added to float64 totals: of each chunk of the pixels, then over the chunks, in order. The
+totals go straight into dw, (K, OC) as the weights lie in memory, overwriting or adding.
+"""
+
+import numpy as np
+
+from fastconv import memory
+from fastconv.geometry import Geometry
+from fastconv.kernels.compile import Record, driver, serial, spread
+from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
+from fastconv.kernels.igemm.weight_plan import GATHERED, LANES_ARE_K, parts, weight_plan
+from fastconv.kernels.simd.arithmetic import add_row, fma_contiguous, fma_gathered, zeros
+from fastconv.kernels.simd.host import TERMS
+from fastconv.kernels.simd.memory import add_to_wide, move_row, offsets
+from fastconv.kernels.simd.tile import one_row
+
+
+@driver
+def weight_grad(pool, tile, plan, x, dy, gradients, totals, scratch):
+    """The pass. x, dy: (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold.
+
+    totals: for each chunk and group, and one element more for each part that the tiles are cut into; scratch: for each chunk of the work.
+    """
+    dw, db, accumulate = gradients
+    sums = plan.chunks * plan.pixels.G
+    parts = len(totals) - sums * plan.size
+    chunks, rows = len(scratch) // plan.scratch, len(plan.k_index)
+    spread(pool, chunks, sums * parts, product_items, scratch, tile, plan, parts, x, dy, totals)
+    spread(pool, min(chunks, rows), rows, store_items, scratch, plan, totals, dw, db, accumulate)
+
+
+@serial
+def product_items(work, tile, plan, parts, x, dy, totals):
+    """Loops 5 and 4: a part of the tiles, in one group, over one chunk of the pixels, band after band; each owns its totals."""
+    pixels = plan.pixels
+    for i in range(work.first, work.stop):
+        part, group, chunk = i % parts, i // parts % pixels.G, i // parts // pixels.G
+        own = totals[(chunk * pixels.G + group) * plan.size :]
+        per_image = pixels.JD * pixels.items_h * pixels.items_w  # bands
+        first = plan.bands * chunk // plan.chunks
+        for band in range(first, plan.bands * (chunk + 1) // plan.chunks):
+            item = item_of((band // per_image * pixels.G + group) * per_image + band % per_image, pixels)
+            add_band(tile, plan, item, x, dy, work.scratch, own, (part, parts, band == first))
+
+
+@serial
+def add_band(tile, plan, item, x, dy, scratch, totals, part):
+    """One band of pixels: its patch and its panels of dy, packed, then its products and sums of dy."""
+    pixels, (part, parts, fresh) = plan.pixels, part
+    inputs, input_offsets = inputs_of(item, pixels, x, scratch), pixels.input_offsets[item.narrow]
+    gradients, dy_offsets = outputs_of(item, pixels, dy), pixels.output_offsets[item.narrow]
+    if plan.copied:
+        panels = scratch[plan.patch :]
+        pack_dy(tile, plan, item, gradients, dy_offsets, panels)
+        gradients, dy_offsets = panels, plan.dy_rows
+    if plan.bias and part == 0:
+        sum_dy(tile, plan, item, gradients, dy_offsets, totals, fresh)
+    tiles = plan.a_tiles * plan.b_tiles
+    tiles = (tiles * part // parts, tiles * (part + 1) // parts)
+    if plan.way == LANES_ARE_K:
+        multiply(tile, plan, tiles, item.pixels, (gradients, dy_offsets), (inputs, input_offsets), totals, fresh)
+    else:
+        multiply(tile, plan, tiles, item.pixels, (inputs, input_offsets), (gradients, dy_offsets), totals, fresh)
+
+
+@serial
+def multiply(tile, plan, tiles, pixels, a, b, totals, fresh):
+    """Loops 3 and 2: totals[tile, m, n] (+)= sum over pixels of a[a_offset + m] * b[b_offset + n], tile after tile, 256 pixels at a time"""
+    for first in range(0, pixels, TERMS):
+        a_rows, b_rows = a[1][first : min(first + TERMS, pixels)], b[1][first:]  # counted from 0: no test for a negative index
+        for t in range(tiles[0], tiles[1]):
+            m, n = t % plan.a_tiles * tile.MR, plan.b_starts[t // plan.a_tiles]
+            if plan.way == GATHERED:
+                acc = sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n)
+            else:
+                acc = sum_contiguous(tile, plan.a_offsets[m], a[0], a_rows, b[0], b_rows, n)
+            add_to_wide(tile, acc, totals, t * tile.MR * tile.NR, 1 if fresh and first == 0 else 0)
+
+
+@serial
+def sum_contiguous(tile, m, a, a_rows, b, b_rows, n):
+    """Loop 1: acc[i, j] = sum over pixels of a[a_row + m + i] * b[b_row + n + j]"""
+    acc = zeros(tile)
+    for i in range(len(a_rows)):
+        acc = fma_contiguous(tile, acc, a, m + a_rows[i], b, n + b_rows[i])
+    return acc
+
+
+@serial
+def sum_gathered(tile, a_offsets, m, a, a_rows, b, b_rows, n):
+    """Loop 1: acc[i, j] = sum over pixels of a[a_row + a_offsets[m + i]] * b[b_row + n + j]"""
+    acc, rows = zeros(tile), offsets(tile, a_offsets, m, len(a_offsets) - 1)
+    for i in range(len(a_rows)):
+        acc = fma_gathered(tile, acc, a, rows, a_rows[i], b, n + b_rows[i])
+    return acc
+
+
+@serial
+def pack_dy(tile, plan, item, dy, dy_offsets, panels):
+    """panels[p, m, n] = dy[dy_offsets[m] + p * width + n], 0 after the last channel"""
+    channels, size = plan.pixels.OCG, len(plan.dy_rows) * plan.width
+    for p in range(plan.panels):
+        for n in range(0, plan.width, tile.NR):
+            first = p * plan.width + n
+            for m in range(item.pixels):
+                move_row(tile, dy, dy_offsets[m] + first, channels - first, panels, p * size + m * plan.width + n)
+
+
+@serial
+def sum_dy(tile, plan, item, dy, dy_offsets, totals, fresh):
+    """The bias gradient's totals, behind those of the tiles: (+)= sum over pixels of dy, 256 at a time"""
+    row, size = one_row(tile), len(plan.dy_rows) * plan.width
+    to = plan.a_tiles * plan.b_tiles * tile.MR * tile.NR
+    for first in range(0, plan.panels * plan.width, tile.NR):
+        start = first // plan.width * size + first % plan.width
+        for m in range(0, item.pixels, TERMS):
+            acc = zeros(row)
+            for i in range(m, min(m + TERMS, item.pixels)):
+                acc = add_row(row, acc, dy, dy_offsets[i] + start, tile.NR)
+            add_to_wide(row, acc, totals, to + first, 1 if fresh and m == 0 else 0)
+
+
+@serial
+def rounded(like, value):
+    """A float64 sum, rounded once to the dtype of an array before anything is added to it."""
+    return like.dtype.type(value)
+
+
+@serial
+def store_items(work, plan, totals, dw, db, accumulate):
+    """Rows k of dw: dw[k, n] (+)= the sum of all chunks' totals; the first item stores db, too."""
+    G, C = plan.pixels.G, plan.pixels.OCG
+    for group in range(G):
+        for k in range(work.first, work.stop):
+            row = dw[k * G * C + group * C : k * G * C + (group + 1) * C]
+            for n in range(C):
+                start = group * plan.size + plan.k_index[k] + plan.n_index[n]
+                total = totals[start]
+                for chunk in range(1, plan.chunks):
+                    total += totals[start + chunk * G * plan.size]
+                row[n] = rounded(row, total) + row[n] if accumulate else total
+        if work.first == 0 and plan.bias:
+            bias = plan.size - plan.width * plan.panels
+            for n in range(C):
+                total = totals[group * plan.size + bias + n]
+                for chunk in range(1, plan.chunks):
+                    total += totals[(chunk * G + group) * plan.size + bias + n]
+                db[group * C + n] = rounded(db, total) + db[group * C + n] if accumulate else total
+
+
+class WeightGrad:
+    """The pass bound to a geometry and dtype: `run(x, dy, dw, db, accumulate)` on flat arrays as kernels see them; db None if bias is False."""
+
+    def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
+        self.g, self.dtype = g, np.dtype(dtype)
+        self.plan, self.tile = weight_plan(g, self.dtype, bias)
+        self.record, self.run = Record(self.plan), weight_grad.bind()
+        self.no_bias = np.empty(0, self.dtype)
+
+    def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
+        plan, G = self.plan, self.g.G
+        cut = parts(plan, G)
+        totals = memory.empty((plan.chunks * G * plan.size + cut,), np.float64)
+        scratch = memory.empty((chunks(plan.chunks * G * cut) * plan.scratch,), self.dtype)
+        gradients = dw, self.no_bias if db is None else db, int(accumulate)
+        self.run(self.g.flops, self.tile, self.record, x, dy, gradients, totals, scratch)

@@ -1,0 +1,180 @@
+"""Intrinsics that compute in registers. Each docstring says what it means in NumPy.
+
+Code is generated to unroll over registers only, never over data. Nothing checks bounds.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastconv.kernels.simd.tile import Accumulators, address, after, load, load_real, multiply_add, registers, splat, store
+from fastconv.kernels.simd.tile import I32
+
+@intrinsic
+def zeros(typing, tile):
+    """np.zeros((MR, NR))"""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(signature.return_type.registers, None)
+
+    return Accumulators(tile)(tile), generate
+
+
+def _rank1(builder, tile, acc, pointers, w):
+    """acc[m] + the number at pointers[m] * the NR numbers from w on"""
+    fused = multiply_add(builder, tile)
+    weights = [load(builder, tile, after(builder, w, v * tile.LANES)) for v in range(tile.NV)]
+    numbers = [splat(builder, builder.load(pointer), tile.vector) for pointer in pointers]
+    for m, v, i in registers(tile):
+        acc = builder.insert_value(acc, builder.call(fused, [numbers[m], weights[v], builder.extract_value(acc, i)]), i)
+    return acc
+
+
+@intrinsic
+def fma_gathered(typing, tile, acc, x, offsets, k, w, at):
+    """acc + x[offsets + k][:, None] * w[at : at + NR]"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, x, offsets, k, w, at = arguments
+        x, w = address(context, builder, signature.args[2], x, k), address(context, builder, signature.args[5], w, at)
+        return _rank1(builder, tile, acc, [builder.gep(x, [builder.extract_value(offsets, m)]) for m in range(tile.MR)], w)
+
+    return acc(tile, acc, x, offsets, types.intp, w, types.intp), generate
+
+
+@intrinsic
+def fma_contiguous(typing, tile, acc, x, k, w, at):
+    """acc + x[k : k + MR, None] * w[at : at + NR]: one address for all MR, twice as fast as `fma_gathered` where it will do"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, x, k, w, at = arguments
+        x, w = address(context, builder, signature.args[2], x, k), address(context, builder, signature.args[4], w, at)
+        return _rank1(builder, tile, acc, [after(builder, x, m) for m in range(tile.MR)], w)
+
+    return acc(tile, acc, x, types.intp, w, types.intp), generate
+
+
+@intrinsic
+def fma_lanewise(typing, tile, acc, x, offsets, k, w, at):
+    """acc + x[offsets[:, None] + k + np.arange(NR)] * w[at : at + NR]: a lane of x meets its own lane of w"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, x, offsets, k, w, at = arguments
+        x, w = address(context, builder, signature.args[2], x, k), address(context, builder, signature.args[5], w, at)
+        fused = multiply_add(builder, tile)
+        weights = [load(builder, tile, after(builder, w, v * tile.LANES)) for v in range(tile.NV)]
+        for m, v, i in registers(tile):
+            row = load(builder, tile, after(builder, builder.gep(x, [builder.extract_value(offsets, m)]), v * tile.LANES))
+            acc = builder.insert_value(acc, builder.call(fused, [row, weights[v], builder.extract_value(acc, i)]), i)
+        return acc
+
+    return acc(tile, acc, x, offsets, types.intp, w, types.intp), generate
+
+
+@intrinsic
+def fma_sliding(typing, tile, acc, x, rows, at, w):
+    """acc[m] + (x[rows[:, None] + at + np.arange(NR)] * w.reshape(MR, MR, NR)[:, MR - 1 - m]).sum(axis=0): a column of MR rows meets MR acc"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, x, rows, at, w = arguments
+        x = address(context, builder, signature.args[2], x, at)
+        fused = multiply_add(builder, tile)
+        for k in range(tile.MR):
+            row = builder.gep(x, [builder.extract_value(rows, k)])
+            numbers = [load(builder, tile, after(builder, row, v * tile.LANES)) for v in range(tile.NV)]
+            for m, v, i in registers(tile):
+                weight = builder.extract_value(w, (k * tile.MR + tile.MR - 1 - m) * tile.NV + v)
+                acc = builder.insert_value(acc, builder.call(fused, [numbers[v], weight, builder.extract_value(acc, i)]), i)
+        return acc
+
+    return acc(tile, acc, x, rows, types.intp, w), generate
+
+
+@intrinsic
+def shift_out(typing, tile, acc, start, y, to):
+    """y[to : to + NR] = acc[0]; np.concatenate([acc[1:], start[:1]])"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, start, y, to = arguments
+        y = address(context, builder, signature.args[3], y, to)
+        moved = acc
+        for m, v, i in registers(tile):
+            if m == 0:
+                store(builder, tile, builder.extract_value(acc, i), after(builder, y, v * tile.LANES))
+            source, j = (acc, i + tile.NV) if m < tile.MR - 1 else (start, v)
+            moved = builder.insert_value(moved, builder.extract_value(source, j), i)
+        return moved
+
+    return acc(tile, acc, start, y, types.intp), generate
+
+
+@intrinsic
+def add(typing, tile, acc, others):
+    """acc + others"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, others = arguments
+        for _, _, i in registers(tile):
+            acc = builder.insert_value(acc, builder.fadd(builder.extract_value(acc, i), builder.extract_value(others, i)), i)
+        return acc
+
+    return acc(tile, acc, others), generate
+
+
+@intrinsic
+def add_row(typing, tile, acc, b, at, channels):
+    """acc + b[at : at + NR], only in the first `channels` channels"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, b, at, channels = arguments
+        b = address(context, builder, signature.args[2], b, at)
+        row = [load_real(builder, tile, after(builder, b, v * tile.LANES), channels, v) for v in range(tile.NV)]
+        for _, v, i in registers(tile):
+            acc = builder.insert_value(acc, builder.fadd(builder.extract_value(acc, i), row[v]), i)
+        return acc
+
+    return acc(tile, acc, b, types.intp, types.intp), generate
+
+
+@intrinsic
+def clamp(typing, tile, acc, lower_bound):
+    """np.where(acc <= lower_bound, lower_bound, acc): NaN stays, -0 becomes 0"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, lower_bound = arguments
+        if tile.element != types.float64:
+            lower_bound = builder.fptrunc(lower_bound, tile.vector.element)
+        lower_bound = splat(builder, lower_bound, tile.vector)
+        for _, _, i in registers(tile):
+            value = builder.extract_value(acc, i)
+            value = builder.select(builder.fcmp_ordered("<=", value, lower_bound), lower_bound, value)
+            acc = builder.insert_value(acc, value, i)
+        return acc
+
+    return acc(tile, acc, types.float64), generate
+
+
+@intrinsic
+def transpose(typing, tile, acc):
+    """acc.T, of a tile with MR = NR = LANES"""
+
+    def generate(context, builder, signature, arguments):
+        rows = [builder.extract_value(arguments[1], i) for i in range(tile.LANES)]
+        step = 1
+        while step < tile.LANES:  # 2 x 2 blocks of step x step numbers swap their corners
+            low = [i if i // step % 2 == 0 else tile.LANES + i - step for i in range(tile.LANES)]
+            high = [i + step if i // step % 2 == 0 else tile.LANES + i for i in range(tile.LANES)]
+            for i in range(tile.LANES):
+                if i // step % 2 == 0:
+                    a, b = rows[i], rows[i + step]
+                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, tile.LANES), low))
+                    rows[i + step] = builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, tile.LANES), high))
+            step *= 2
+        acc = arguments[1]
+        for i, row in enumerate(rows):
+            acc = builder.insert_value(acc, row, i)
+        return acc
+
+    return acc(tile, acc), generate
+
+

@@ -1,0 +1,163 @@
+"""Intrinsics that move tiles between registers and memory. Each docstring says what it means in NumPy. Nothing checks bounds."""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastconv.kernels.simd.tile import I64, Accumulators, Offsets, address, after, load, load_real, registers, store, store_real
+
+@intrinsic
+def offsets(typing, tile, table, first, last):
+    """table[np.minimum(first + np.arange(MR), last)]: where a tile is ragged, the last pixel again"""
+
+    def generate(context, builder, signature, arguments):
+        _, table, first, last = arguments
+        result = ir.Constant(signature.return_type.registers, ir.Undefined)
+        for m in range(tile.MR):
+            i = builder.add(first, ir.Constant(I64, m))
+            i = builder.select(builder.icmp_signed("<", i, last), i, last)
+            result = builder.insert_value(result, builder.load(address(context, builder, signature.args[1], table, i)), m)
+        return result
+
+    return Offsets(tile)(tile, table, types.intp, types.intp), generate
+
+
+@intrinsic
+def offsets_apart(typing, tile, step, count):
+    """np.minimum(np.arange(MR), count - 1) * step: rows at equal distances, after the last one it again"""
+
+    def generate(context, builder, signature, arguments):
+        _, step, count = arguments
+        last = builder.sub(count, ir.Constant(I64, 1))
+        result = ir.Constant(signature.return_type.registers, ir.Undefined)
+        for m in range(tile.MR):
+            i = ir.Constant(I64, m)
+            i = builder.select(builder.icmp_signed("<", i, last), i, last)
+            result = builder.insert_value(result, builder.mul(i, step), m)
+        return result
+
+    return Offsets(tile)(tile, types.intp, types.intp), generate
+
+
+def _whole(builder, tile, channels):
+    return builder.icmp_signed(">=", channels, ir.Constant(I64, tile.NV * tile.LANES))
+
+
+@intrinsic
+def load_rows(typing, tile, x, offsets, at, channels):
+    """x[offsets[:, None] + at + np.arange(NR)], but 0 after the first `channels` channels, where x is not read"""
+
+    def generate(context, builder, signature, arguments):
+        _, x, offsets, at, channels = arguments
+        x = address(context, builder, signature.args[1], x, at)
+        loaded = []
+        with builder.if_else(_whole(builder, tile, channels)) as cases:
+            for is_whole, case in zip((True, False), cases):
+                with case:
+                    acc = ir.Constant(signature.return_type.registers, ir.Undefined)
+                    for m, v, i in registers(tile):
+                        pointer = after(builder, builder.gep(x, [builder.extract_value(offsets, m)]), v * tile.LANES)
+                        row = load(builder, tile, pointer) if is_whole else load_real(builder, tile, pointer, channels, v)
+                        acc = builder.insert_value(acc, row, i)
+                    loaded.append((acc, builder.block))
+        result = builder.phi(signature.return_type.registers)
+        for acc, block in loaded:
+            result.add_incoming(acc, block)
+        return result
+
+    return Accumulators(tile)(tile, x, offsets, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_rows(typing, tile, acc, y, offsets, at, channels):
+    """y[offsets[:, None] + at + np.arange(channels)] = acc[:, :channels]"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, y, offsets, at, channels = arguments
+        y = address(context, builder, signature.args[2], y, at)
+        with builder.if_else(_whole(builder, tile, channels)) as (whole, ragged):
+            for case in (whole, ragged):
+                with case:
+                    for m, v, i in registers(tile):
+                        value = builder.extract_value(acc, i)
+                        pointer = after(builder, builder.gep(y, [builder.extract_value(offsets, m)]), v * tile.LANES)
+                        if case is whole:
+                            store(builder, tile, value, pointer)
+                        else:
+                            store_real(builder, tile, value, pointer, channels, v)
+        return context.get_dummy_value()
+
+    return types.void(tile, acc, y, offsets, types.intp, types.intp), generate
+
+
+@intrinsic
+def move_row(typing, tile, x, at, channels, y, to):
+    """y[to : to + NR] = x[at : at + NR], but 0 behind the first `channels`, where x is not read"""
+
+    def generate(context, builder, signature, arguments):
+        _, x, at, channels, y, to = arguments
+        x, y = address(context, builder, signature.args[1], x, at), address(context, builder, signature.args[4], y, to)
+        for v in range(tile.NV):
+            row = load_real(builder, tile, after(builder, x, v * tile.LANES), channels, v)
+            store(builder, tile, row, after(builder, y, v * tile.LANES))
+        return context.get_dummy_value()
+
+    return types.void(tile, x, types.intp, types.intp, y, types.intp), generate
+
+
+@intrinsic
+def add_to_row(typing, tile, x, at, channels, y, to):
+    """y[to : to + NR] += x[at : at + NR], only in the first `channels` channels"""
+
+    def generate(context, builder, signature, arguments):
+        _, x, at, channels, y, to = arguments
+        x, y = address(context, builder, signature.args[1], x, at), address(context, builder, signature.args[4], y, to)
+        for v in range(tile.NV):
+            more, here = after(builder, x, v * tile.LANES), after(builder, y, v * tile.LANES)
+            row = builder.fadd(load_real(builder, tile, here, channels, v), load_real(builder, tile, more, channels, v))
+            store_real(builder, tile, row, here, channels, v)
+        return context.get_dummy_value()
+
+    return types.void(tile, x, types.intp, types.intp, y, types.intp), generate
+
+
+@intrinsic
+def add_to_wide(typing, tile, acc, totals, at, fresh):
+    """totals[at : at + MR * NR] = (0 if fresh else the same) + acc.astype(np.float64).ravel()"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, totals, at, fresh = arguments
+        totals = address(context, builder, signature.args[2], totals, at)
+        wide = ir.VectorType(ir.DoubleType(), tile.LANES)
+        for _, _, i in registers(tile):
+            pointer = builder.bitcast(after(builder, totals, i * tile.LANES), wide.as_pointer())
+            value = builder.extract_value(acc, i)
+            value = value if tile.vector == wide else builder.fpext(value, wide)
+            before = builder.load(pointer)
+            before.align = 8
+            before = builder.select(builder.icmp_signed("!=", fresh, ir.Constant(I64, 0)), ir.Constant(wide, None), before)
+            builder.store(builder.fadd(before, value), pointer).align = 8
+        return context.get_dummy_value()
+
+    return types.void(tile, acc, totals, types.intp, types.intp), generate
+
+
+@intrinsic
+def add_to_wide_rows(typing, tile, acc, totals, rows, at):
+    """totals[rows[:, None] + at + np.arange(NR)] += acc.astype(np.float64), row after row"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, totals, rows, at = arguments
+        totals = address(context, builder, signature.args[2], totals, at)
+        wide = ir.VectorType(ir.DoubleType(), tile.LANES)
+        for m, v, i in registers(tile):
+            pointer = builder.gep(totals, [builder.add(builder.extract_value(rows, m), ir.Constant(I64, v * tile.LANES))])
+            pointer = builder.bitcast(pointer, wide.as_pointer())
+            value = builder.extract_value(acc, i)
+            before = builder.load(pointer)
+            before.align = 8
+            value = value if tile.vector == wide else builder.fpext(value, wide)
+            builder.store(builder.fadd(before, value), pointer).align = 8
+        return context.get_dummy_value()
+
+    return types.void(tile, acc, totals, rows, types.intp), generate
