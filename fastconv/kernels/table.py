@@ -1,7 +1,15 @@
-"""Per operation its algorithms, fastest first, the textbook last. A new algorithm is one function and one row.
+"""Per operation its algorithms, fastest first, the textbook last. A new algorithm is one bound pass and one row.
 
-`run` takes 5-D arrays and the geometry (see `kernels`), `fits` says for which geometries it may be chosen (by any extent but
-N), `roundings(g, dtype)` is its error bound c in  |result - exact| <= c * u * (the same sums over absolute values).
+`bind(g, dtype, ...)` makes a pass: all that it needs for a geometry and dtype, once. The pass is called on flat arrays, which lie in memory as
+(N, D, H, W, C) and (KD, KH, KW, IC/G, OC):
+
+    conv_forward        bind(g, dtype, lower_bound)     run(x, w, b, y)            y not below lower_bound: 0 is a ReLU, -inf nothing
+    conv_input_grad     bind(g, dtype)                  run(dy, w, dx)
+    conv_weight_grad    bind(g, dtype, bias)            run(x, dy, dw, db, accumulate)     db None if bias is False
+    bias_grad           bind(g, dtype)                  run(dy, db, accumulate)
+
+`fits` says for which geometries a row may be chosen (by any extent but N), `error(g, dtype)` is its error constant c in
+|result - exact| <= c * u * (the same sums over absolute values).
 """
 
 from collections.abc import Callable, Iterator
@@ -11,144 +19,81 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv import memory
-from fastconv.geometry import Geometry, reads, repeats
-from fastconv.kernels import (
-    adaptive_pooling,
-    depthwise,
-    depthwise_plan,
-    depthwise_weight_grad,
-    plain_convolution,
-    plain_pooling,
-    reference,
-    tiled_convolution,
-    tiled_fold,
-    tiled_weight_grad,
-)
-from fastconv.kernels.padding import fold_padding
+from fastconv.geometry import Geometry
+from fastconv.kernels import errors
+from fastconv.kernels import textbook_passes as textbook
+from fastconv.kernels.igemm import col2im, forward, weight_grad
+from fastconv.kernels.igemm.plan import fits
+from fastconv.kernels.plain import adaptive
+from fastconv.kernels.plain import convolution as plain
+from fastconv.kernels.plain import pooling as plain_pooling
+from fastconv.kernels.plain.padding import any_padding
 from fastconv.kernels.selfcheck import vectors_work
-from fastconv.kernels.tiled_plan import fits
 
 
 class Algorithm(NamedTuple):
     name: str
-    run: Callable[..., None]
-    roundings: Callable[[Geometry, np.dtype], float]
+    bind: Callable[..., Callable[..., None]]
+    error: Callable[[Geometry, np.dtype], float]
     fits: Callable[[Geometry], bool] = lambda g: True
 
 
-def _textbook(kernel, tables=lambda g: (), results: int = 1) -> Callable[..., None]:
-    """Its last arrays are results. All go in and out as C-contiguous ones: a textbook compiled for each memory layout would take minutes."""
-
-    def run(*arrays_and_geometry):
-        *arrays, g = arrays_and_geometry
-        plain = [np.ascontiguousarray(a) for a in arrays]
-        kernel(*plain, g.record(), *tables(g))
-        for a, result in zip(arrays[-results:], plain[-results:]):
-            if a is not result:
-                a[...] = result
-
-    return run
+def exact(g, dtype) -> int:
+    return 0
 
 
-def _then_clamp(forward) -> Callable[..., None]:
-    """y not below `least` (-inf: as it is), where no kernel does that before it stores."""
-
-    def run(x, w, b, y, g, least):
-        forward(x, w, b, y, g)
-        if least > -np.inf:
-            np.putmask(y, y <= least, least)
-
-    return run
+def padded(name: str, bind: Callable, error: Callable, fits: Callable = lambda g: True) -> Algorithm:
+    """An input gradient for every padding mode from one for zeros."""
+    return Algorithm(name, any_padding(bind), errors.any_padding(error), lambda g: fits(g.padded))
 
 
-def _with_bias(weight_grad, bias_grad) -> Callable[..., None]:
-    """Both gradients that need dy, where no kernel finds them in one read; db None: not asked for."""
-
-    def run(x, dy, dw, db, g):
-        weight_grad(x, dy, dw, g)
-        if db is not None:
-            bias_grad(dy, db)
-
-    return run
-
-
-def _sources(g: Geometry) -> tuple[np.ndarray, ...]:
-    return reads(g)[:3]
-
-
-def _any_padding(row: Algorithm) -> Algorithm:
-    """An input gradient for every padding mode from one for zeros: of the padded input, then folded back onto the input."""
-
-    def run(dy, w, dx, g):
-        if g.padding_mode == "zeros":
-            row.run(dy, w, dx, g)
-        else:
-            padded = memory.channels_last((g.N, g.IC, *g.padded[2:5]), dx.dtype)
-            row.run(dy, w, padded, g.padded)
-            fold_padding(padded, dx, g)
-
-    def roundings(g, dtype):
-        return row.roundings(g.padded, dtype) + repeats(g) - 1
-
-    return row._replace(run=run, roundings=roundings, fits=lambda g: row.fits(g.padded))
-
-
-def _positions(g: Geometry) -> int:
-    return g.N * g.OD * g.OH * g.OW
-
-
-tiled, plain, textbook = tiled_convolution, plain_convolution, reference
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
-        Algorithm("depthwise", _then_clamp(depthwise.conv_forward), depthwise.forward_roundings, depthwise_plan.fits),
-        Algorithm("direct", tiled.conv_forward, tiled.forward_roundings, fits),
-        Algorithm("plain", _then_clamp(plain.conv_forward), plain.forward_roundings),
-        Algorithm("reference", _then_clamp(_textbook(textbook.conv_forward, _sources)), lambda g, dtype: g.taps * g.IC // g.G + 1),
+        Algorithm("direct", forward.Forward, errors.forward, fits),
+        Algorithm("plain", plain.conv_forward, errors.plain_forward),
+        Algorithm("reference", textbook.conv_forward, errors.textbook_forward),
     ),
     "conv_input_grad": (
-        _any_padding(Algorithm("depthwise", depthwise.conv_input_grad, depthwise.input_grad_roundings, depthwise_plan.fits)),
-        _any_padding(Algorithm("fold", tiled_fold.conv_input_grad, tiled_fold.roundings, tiled_fold.fits)),
-        _any_padding(Algorithm("direct", tiled.conv_input_grad, tiled.input_grad_roundings, fits)),
-        _any_padding(Algorithm("plain", plain.conv_input_grad, plain.input_grad_roundings)),
-        Algorithm("reference", _textbook(textbook.conv_input_grad, _sources), lambda g, dtype: repeats(g) * g.taps * g.OC // g.G + 1),
+        padded("col2im", col2im.InputGrad, errors.col2im, col2im.fits),
+        padded("direct", forward.InputGrad, errors.input_grad, fits),
+        padded("plain", plain.conv_input_grad, errors.plain_input_grad),
+        Algorithm("reference", textbook.conv_input_grad, errors.textbook_input_grad),
     ),
     "conv_weight_grad": (
-        Algorithm("depthwise", depthwise_weight_grad.conv_weight_grad, depthwise_weight_grad.roundings, depthwise_plan.fits),
-        Algorithm("direct", tiled_weight_grad.conv_weight_grad, tiled_weight_grad.roundings, fits),
-        Algorithm("plain", _with_bias(plain.conv_weight_grad, plain.bias_grad), plain.weight_grad_roundings),
-        Algorithm("reference", _with_bias(_textbook(textbook.conv_weight_grad, _sources), textbook.bias_grad), lambda g, dtype: _positions(g) + 1),
+        Algorithm("direct", weight_grad.WeightGrad, errors.weight_grad, fits),
+        Algorithm("plain", plain.conv_weight_grad, errors.plain_weight_grad),
+        Algorithm("reference", textbook.conv_weight_grad, errors.textbook_weight_grad),
     ),
     "bias_grad": (
-        Algorithm("plain", lambda dy, db, g: plain.bias_grad(dy, db), plain.bias_grad_roundings),
-        Algorithm("reference", lambda dy, db, g: textbook.bias_grad(dy, db), lambda g, dtype: _positions(g)),
+        Algorithm("plain", plain.bias_grad, errors.plain_bias_grad),
+        Algorithm("reference", textbook.bias_grad, lambda g, dtype: errors.positions(g)),
     ),
     "max_pool": (
-        Algorithm("plain", plain_pooling.max_pool, lambda g, dtype: 0),
-        Algorithm("reference", _textbook(textbook.max_pool, results=2), lambda g, dtype: 0),
+        Algorithm("plain", plain_pooling.max_pool, exact),
+        Algorithm("reference", textbook.max_pool, exact),
     ),
     "max_pool_grad": (
         Algorithm("plain", plain_pooling.max_pool_grad, lambda g, dtype: g.taps),
-        Algorithm("reference", _textbook(textbook.max_pool_grad), lambda g, dtype: g.taps),
+        Algorithm("reference", textbook.max_pool_grad, lambda g, dtype: g.taps),
     ),
     "avg_pool": (
-        Algorithm("plain", plain_pooling.avg_pool, plain_pooling.mean_roundings),
-        Algorithm("reference", _textbook(textbook.avg_pool), plain_pooling.mean_roundings),
+        Algorithm("plain", plain_pooling.avg_pool, errors.mean),
+        Algorithm("reference", textbook.avg_pool, errors.mean),
     ),
     "avg_pool_grad": (
-        Algorithm("plain", plain_pooling.avg_pool_grad, plain_pooling.mean_roundings),
-        Algorithm("reference", _textbook(textbook.avg_pool_grad), lambda g, dtype: 2 * g.taps + 1),
+        Algorithm("plain", plain_pooling.avg_pool_grad, errors.mean),
+        Algorithm("reference", textbook.avg_pool_grad, lambda g, dtype: 2 * g.taps + 1),
     ),
     # Windows of different sizes, with `geometry.Shares` in the place of the geometry.
-    "adaptive_max_pool": (Algorithm("plain", adaptive_pooling.max_pool, lambda shares, dtype: 0),),
-    "adaptive_max_pool_grad": (Algorithm("plain", adaptive_pooling.max_pool_grad, adaptive_pooling.max_grad_roundings),),
-    "adaptive_avg_pool": (Algorithm("plain", adaptive_pooling.avg_pool, adaptive_pooling.mean_roundings),),
-    "adaptive_avg_pool_grad": (Algorithm("plain", adaptive_pooling.avg_pool_grad, adaptive_pooling.mean_roundings),),
+    "adaptive_max_pool": (Algorithm("plain", adaptive.max_pool, exact),),
+    "adaptive_max_pool_grad": (Algorithm("plain", adaptive.max_pool_grad, lambda shares, dtype: errors.readers(shares)),),
+    "adaptive_avg_pool": (Algorithm("plain", adaptive.avg_pool, errors.adaptive_mean),),
+    "adaptive_avg_pool_grad": (Algorithm("plain", adaptive.avg_pool_grad, errors.adaptive_mean),),
 }
 
 WITHOUT_VECTORS = ("plain", "reference")
 
-_chosen: ContextVar[str] = ContextVar("algorithm", default="auto")
+chosen: ContextVar[str] = ContextVar("algorithm", default="auto")
 
 
 def names() -> tuple[str, ...]:
@@ -164,17 +109,17 @@ def algorithm(name: str) -> Iterator[None]:
     """
     if name not in names():
         raise ValueError(f"algorithm: {name!r} is not one of {', '.join(map(repr, names()))}")
-    token = _chosen.set(name)
+    token = chosen.set(name)
     try:
         yield
     finally:
-        _chosen.reset(token)
+        chosen.reset(token)
 
 
-def pick(operation: str, g: Geometry) -> Algorithm:
-    """The row to run: the chosen name if it fits, else the first that fits; without vectors where they do not work."""
+def pick(operation: str, g: Geometry, name: str | None = None) -> Algorithm:
+    """The row to run: the chosen name (None: what `algorithm` says) if it fits, else the first that fits; without vectors where they do not work."""
     fitting = [row for row in OPERATIONS[operation] if row.fits(g)]
-    wanted = _chosen.get()
+    wanted = chosen.get() if name is None else name
     row = next((row for row in fitting if row.name == wanted), fitting[0])
     if row.name in WITHOUT_VECTORS or vectors_work():
         return row

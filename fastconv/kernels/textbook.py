@@ -1,11 +1,11 @@
-"""The textbook: each operation once, as plain loops, slowly, for any dtype. Never optimised; every test compares with it.
+"""The textbook: each operation once, as plain loops, slowly, for any dtype. Never optimized; every test compares with it.
 
 A convolution is a trilinear form: sum over n, oc, od, oh, ow, ic, kd, kh, kw of  dy * x * w  where
 
     id = od * SD - PD + kd * DD      ih = oh * SH - PH + kh * DH      iw = ow * SW - PW + kw * DW
 
 Its three derivatives are the three passes: by dy the forward pass, by x the input gradient, by w the weight gradient. Three tables tell what
-cell stands at a place of the padded input, counted from its first cell: row[oh * SH + kh * DH] is ih where that is inside the input; in the
+input an index of the padded input reads, counted from its first: row[oh * SH + kh * DH] is ih where that is inside the input; in the
 padding it is the cell that the padding mode repeats there, or -1 for zeros.
 """
 
@@ -15,9 +15,8 @@ from fastconv.kernels.compile import reference
 
 
 @reference
-def conv_forward(x, w, b, y, geometry, depth, row, column):
+def conv_forward(x, w, b, y, g, depth, row, column):
     """y[n,oc,od,oh,ow] = b[oc] + sum over ic,kd,kh,kw of x[n,ic,id,ih,iw] * w[oc,ic,kd,kh,kw]"""
-    g = geometry[0]
     for n, oc, od, oh, ow in np.ndindex(y.shape):  # outputs outside,
         y[n, oc, od, oh, ow] = b[oc]
         group = oc // (g.OC // g.G)
@@ -28,9 +27,8 @@ def conv_forward(x, w, b, y, geometry, depth, row, column):
 
 
 @reference
-def conv_input_grad(dy, w, dx, geometry, depth, row, column):
+def conv_input_grad(dy, w, dx, g, depth, row, column):
     """dx[n,ic,id,ih,iw] = sum over all oc,kd,kh,kw and outputs that read that input of dy[n,oc,od,oh,ow] * w[oc,ic,kd,kh,kw]"""
-    g = geometry[0]
     dx[...] = 0
     for n, oc, od, oh, ow in np.ndindex(dy.shape):  # each output's gradient is scattered over the inputs it has read
         group = oc // (g.OC // g.G)
@@ -41,9 +39,8 @@ def conv_input_grad(dy, w, dx, geometry, depth, row, column):
 
 
 @reference
-def conv_weight_grad(x, dy, dw, geometry, depth, row, column):
+def conv_weight_grad(x, dy, dw, g, depth, row, column):
     """dw[oc,ic,kd,kh,kw] = sum over n,od,oh,ow of x[n,ic,id,ih,iw] * dy[n,oc,od,oh,ow]: a shared weight sums over its uses"""
-    g = geometry[0]
     dw[...] = 0
     for n, oc, od, oh, ow in np.ndindex(dy.shape):
         group = oc // (g.OC // g.G)
@@ -62,9 +59,8 @@ def bias_grad(dy, db):
 
 
 @reference
-def max_pool(x, y, argmax, geometry):
+def max_pool(x, y, argmax, g):
     """y[n,c,od,oh,ow] = the largest tap of its window; argmax = which tap, counted kd, kh, kw; the first wins a tie, NaN wins"""
-    g = geometry[0]
     for n, c, od, oh, ow in np.ndindex(y.shape):
         empty = True
         for kd, kh, kw in np.ndindex((g.KD, g.KH, g.KW)):
@@ -78,9 +74,8 @@ def max_pool(x, y, argmax, geometry):
 
 
 @reference
-def max_pool_grad(dy, argmax, dx, geometry):
+def max_pool_grad(dy, argmax, dx, g):
     """Each output's gradient goes to the one input that was its maximum."""
-    g = geometry[0]
     dx[...] = 0
     for n, c, od, oh, ow in np.ndindex(dy.shape):
         tap = np.int64(argmax[n, c, od, oh, ow])
@@ -90,9 +85,8 @@ def max_pool_grad(dy, argmax, dx, geometry):
 
 
 @reference
-def avg_pool(x, divisors, y, geometry):
+def avg_pool(x, divisors, y, g):
     """y[n,c,od,oh,ow] = (sum of its window) / divisors[od,oh,ow]"""
-    g = geometry[0]
     for n, c, od, oh, ow in np.ndindex(y.shape):
         total = 0.0
         for kd, kh, kw in np.ndindex((g.KD, g.KH, g.KW)):
@@ -103,9 +97,8 @@ def avg_pool(x, divisors, y, geometry):
 
 
 @reference
-def avg_pool_grad(dy, divisors, dx, geometry):
+def avg_pool_grad(dy, divisors, dx, g):
     """Each output's gradient is spread evenly over its window."""
-    g = geometry[0]
     dx[...] = 0
     for n, c, od, oh, ow in np.ndindex(dy.shape):
         for kd, kh, kw in np.ndindex((g.KD, g.KH, g.KW)):

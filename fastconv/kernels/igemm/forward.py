@@ -13,7 +13,7 @@ from fastconv.geometry import Geometry
 from fastconv.kernels.compile import Record, driver, serial, spread
 from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.packing import panels_of
-from fastconv.kernels.igemm.plan import Limits, Plan, backward_phases, forward_phases, plans
+from fastconv.kernels.igemm.plan import Limits, Phase, Plan, backward_phases, forward_phases, plans
 from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_gathered, zeros
 from fastconv.kernels.simd.host import IN_PLACE, TERMS, tile_for
 from fastconv.kernels.simd.memory import load_rows, offsets, store_rows
@@ -67,38 +67,43 @@ def sum_block(tile, plan, block, inputs, starts, panels, p):
     return acc
 
 
-class Correlate:
-    """A pass bound to a geometry and dtype: `run(x, w, bias, y)` on flat arrays as kernels see them."""
+class Phases:
+    """A pass bound to a geometry and dtype, on flat arrays as kernels see them."""
 
-    def __init__(self, phases, g: Geometry, dtype: np.dtype, transposed: bool, lower_bound: float = -np.inf):
+    def __init__(self, g: Geometry, phases: list[Phase], dtype: np.dtype, transposed: bool, lower_bound: float):
         self.dtype = np.dtype(dtype)
         self.tile = tile_for(phases[0].OC // g.G, self.dtype)
         limits = Limits(channels=self.tile.NR, itemsize=self.dtype.itemsize)
-        self.phases = [self._finish(plan, transposed, lower_bound) for plan in plans(g, phases, limits)]
+        self.plans = [self._finish(plan, transposed, lower_bound) for plan in plans(g, phases, limits)]
+        self.bound = [(plan, Record(plan), correlate.bind()) for plan in self.plans]
 
-    def _finish(self, plan: Plan, transposed: bool, lower_bound: float):
+    def _finish(self, plan: Plan, transposed: bool, lower_bound: float) -> Plan:
         NR = self.tile.NR
         in_place = not transposed and plan.OCG % NR == 0 and (plan.OCG == NR or plan.K <= IN_PLACE)
         panels = 0 if in_place else memory.lines(min(TERMS, plan.K) * -(-plan.strip // NR) * NR, self.dtype)
         scratch = max(1, panels + memory.lines(plan.patch_size, self.dtype))
-        plan = plan._replace(transposed=transposed, in_place=in_place, lower_bound=float(lower_bound), panels=panels, scratch=scratch)
-        return plan, Record(plan), correlate.bind()
+        return plan._replace(transposed=transposed, in_place=in_place, lower_bound=float(lower_bound), panels=panels, scratch=scratch)
 
-    def __call__(self, x, w, bias, y) -> None:
-        for plan, record, run in self.phases:
+    def run(self, x, w, b, y) -> None:
+        for plan, record, run in self.bound:
             scratch = memory.empty((chunks(plan.items) * plan.scratch,), self.dtype)
-            run(plan.flops, self.tile, record, x, w, bias, y, scratch)
+            run(plan.flops, self.tile, record, x, w, b, y, scratch)
 
 
-def bind_forward(g: Geometry, dtype: np.dtype, lower_bound: float = -np.inf) -> Correlate:
-    return Correlate(forward_phases(g), g, dtype, False, lower_bound)
+class Forward(Phases):
+    """The forward pass: `run(x, w, b, y)`, y not below lower_bound."""
+
+    def __init__(self, g: Geometry, dtype: np.dtype, lower_bound: float = -np.inf):
+        super().__init__(g, forward_phases(g), dtype, False, lower_bound)
+
+    __call__ = Phases.run
 
 
-class InputGrad:
-    """dx of a convolution with padding of zeros: `run(dy, w, dx)`."""
+class InputGrad(Phases):
+    """The input gradient with padding of zeros: `run(dy, w, dx)`, a phase for each remainder of the strides."""
 
     def __init__(self, g: Geometry, dtype: np.dtype):
-        self.run = Correlate(backward_phases(g), g, dtype, True)
+        super().__init__(g, backward_phases(g), dtype, True, -np.inf)
         self.zeros = np.zeros(g.IC, dtype)
 
     def __call__(self, dy, w, dx) -> None:

@@ -8,9 +8,8 @@ import numpy as np
 from numba import prange
 
 from fastconv.geometry import Shares, share_collects, share_reads, share_sizes
-from fastconv.kernels import plain_pooling as plain
+from fastconv.kernels.plain import pooling as plain
 from fastconv.kernels.compile import parallel, serial
-from fastconv.kernels.plain.lookup import channels_last
 
 
 @serial
@@ -32,39 +31,45 @@ def max_pool_backward(dy, argmax, dx, depth, row, column, kernel):
         max_pool_grad_image(np.int64(n), dy, argmax, dx, depth, row, column, kernel)
 
 
-def max_pool(x, y, argmax, shares: Shares) -> None:
+def max_pool(shares: Shares, dtype: np.dtype):
+    """run(x, y, argmax) on (N, D, H, W, C)"""
     walk = share_reads(shares)
-    plain.max_pool_forward(_work(y, walk), channels_last(x), channels_last(y), channels_last(argmax), *walk)
+
+    def run(x, y, argmax):
+        plain.max_pool_forward(_work(y, walk), x, y, argmax, *walk)
+
+    return run
 
 
-def max_pool_grad(dy, argmax, dx, shares: Shares) -> None:
-    starts = (start for start, _ in shares.spans())
-    max_pool_backward(dx.size, channels_last(dy), channels_last(argmax), channels_last(dx), *starts, np.array(shares.kernel))
+def max_pool_grad(shares: Shares, dtype: np.dtype):
+    """run(dy, argmax, dx)"""
+    starts, kernel = [start for start, _ in shares.spans()], np.array(shares.kernel)
+
+    def run(dy, argmax, dx):
+        max_pool_backward(dx.size, dy, argmax, dx, *starts, kernel)
+
+    return run
 
 
-def avg_pool(x, y, shares: Shares) -> None:
-    walk = share_reads(shares)
-    plain.avg_pool_forward(_work(y, walk), channels_last(x), share_sizes(shares), channels_last(y), *walk)
+def avg_pool(shares: Shares, dtype: np.dtype):
+    """run(x, y)"""
+    walk, sizes = share_reads(shares), share_sizes(shares)
+
+    def run(x, y):
+        plain.avg_pool_forward(_work(y, walk), x, sizes, y, *walk)
+
+    return run
 
 
-def avg_pool_grad(dy, dx, shares: Shares) -> None:
-    walk = share_collects(shares)
-    plain.avg_pool_backward(_work(dx, walk), channels_last(dy), share_sizes(shares), channels_last(dx), *walk)
+def avg_pool_grad(shares: Shares, dtype: np.dtype):
+    """run(dy, dx)"""
+    walk, sizes = share_collects(shares), share_sizes(shares)
+
+    def run(dy, dx):
+        plain.avg_pool_backward(_work(dx, walk), dy, sizes, dx, *walk)
+
+    return run
 
 
 def _work(a: np.ndarray, walk) -> float:
     return float(a.size * walk.steps[:, 0].prod())
-
-
-def _readers(shares: Shares) -> int:
-    """How many windows hold a cell, at most."""
-    return int(share_collects(shares).steps[:, 0].prod())
-
-
-def max_grad_roundings(shares: Shares, dtype: np.dtype) -> int:
-    return _readers(shares)
-
-
-def mean_roundings(shares: Shares, dtype: np.dtype) -> int:
-    """Sums run in float64: one rounding at the end for float32, one per term for float64; of gradients, one per window that holds the cell."""
-    return 2 if dtype == np.float32 else max(int(np.prod(shares.kernel)), _readers(shares)) + 2

@@ -286,28 +286,3 @@ def store(sums: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
         out += sums.astype(out.dtype)
     else:
         out[...] = sums
-
-
-def forward_roundings(g: Geometry, dtype: np.dtype) -> int:
-    """In units of u * sum |x * w|: the longest running sum, then the sums of the blocks, then the bias."""
-    return _roundings(g.IC // g.G, g.taps)
-
-
-def input_grad_roundings(g: Geometry, dtype: np.dtype) -> int:
-    return _roundings(g.OC // g.G, g.taps)
-
-
-def _roundings(C: int, taps: int) -> int:
-    return min(TERMS, C * taps) + blocks.py_func(C, taps) + 1
-
-
-def weight_grad_roundings(g: Geometry, dtype: np.dtype) -> int:
-    """The longest running sum; behind it, float64 sums cost float32 one rounding, and float64 one each."""
-    pixels = g.N * g.OD * g.OH * g.OW
-    chunks = weight_grad_chunks(g)
-    return min(TERMS, pixels) + (2 if dtype == np.float32 else -(-pixels // chunks // TERMS) + 2 + chunks)
-
-
-def bias_grad_roundings(g: Geometry, dtype: np.dtype) -> int:
-    pixels = g.N * g.OD * g.OH * g.OW
-    return 2 if dtype == np.float32 else pixels // bias_grad_chunks(pixels) + 1 + CHUNKS

@@ -3,9 +3,9 @@
 import numpy as np
 from numba import prange
 
+from fastconv import memory
 from fastconv.geometry import Geometry, reads
 from fastconv.kernels.compile import parallel, serial
-from fastconv.kernels.plain.lookup import channels_last
 
 
 @serial
@@ -32,6 +32,20 @@ def fold_rows(padded, dx, depth, row, column):
         fold_row(np.int64(item), padded, dx, depth, row, column)
 
 
-def fold_padding(padded, dx, g: Geometry) -> None:
-    """dx (N, IC, ID, IH, IW) from the gradient of the input with its padding, which may have cells behind the last that is read."""
-    fold_rows(padded.size, channels_last(padded), channels_last(dx), *reads(g)[:3])
+def any_padding(bind):
+    """An input gradient for every padding mode from one for zeros: of the padded input, then folded back onto the input."""
+
+    def bind_any(g: Geometry, dtype: np.dtype):
+        run_zeros = bind(g.padded, dtype)
+        if g.padding_mode == "zeros":
+            return run_zeros
+        tables = reads(g)[:3]
+
+        def run(dy, w, dx):
+            padded = memory.empty(g.padded.input_memory, dx.dtype)  # it may have inputs after the last that is read
+            run_zeros(dy, w, padded.reshape(-1))
+            fold_rows(padded.size, padded, dx.reshape(g.input_memory), *tables)
+
+        return run
+
+    return bind_any

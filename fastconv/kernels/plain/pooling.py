@@ -8,7 +8,7 @@ from numba import prange
 
 from fastconv.geometry import Geometry, collects, reads
 from fastconv.kernels.compile import parallel, serial
-from fastconv.kernels.plain.lookup import channels_last, find
+from fastconv.kernels.plain.lookup import find
 
 
 @serial
@@ -120,22 +120,41 @@ def avg_pool_backward(dy, divisors, dx, depth, row, column, steps):
         avg_pool_grad_row(item // (ID * IH), item // IH % ID, item % IH, dy, divisors, dx, depth, row, column, steps)
 
 
-def max_pool(x, y, argmax, g: Geometry) -> None:
-    max_pool_forward(y.size * g.taps, channels_last(x), channels_last(y), channels_last(argmax), *reads(g))
+def max_pool(g: Geometry, dtype: np.dtype):
+    """run(x, y, argmax), bound to a geometry; all arrays flat, as kernels see them."""
+    walk, work = reads(g), g.N * g.OC * g.OD * g.OH * g.OW * g.taps
+
+    def run(x, y, argmax):
+        max_pool_forward(work, x.reshape(g.input_memory), y.reshape(g.output_memory), argmax.reshape(g.output_memory), *walk)
+
+    return run
 
 
-def max_pool_grad(dy, argmax, dx, g: Geometry) -> None:
-    max_pool_backward(dy.size * g.taps, channels_last(dy), channels_last(argmax), channels_last(dx), *collects(g))
+def max_pool_grad(g: Geometry, dtype: np.dtype):
+    """run(dy, argmax, dx)"""
+    walk, work = collects(g), g.N * g.OC * g.OD * g.OH * g.OW * g.taps
+
+    def run(dy, argmax, dx):
+        max_pool_backward(work, dy.reshape(g.output_memory), argmax.reshape(g.output_memory), dx.reshape(g.input_memory), *walk)
+
+    return run
 
 
-def avg_pool(x, divisors, y, g: Geometry) -> None:
-    avg_pool_forward(y.size * g.taps, channels_last(x), divisors, channels_last(y), *reads(g))
+def avg_pool(g: Geometry, dtype: np.dtype, divisors: np.ndarray):
+    """run(x, y); divisors: (OD, OH, OW)"""
+    walk, work = reads(g), g.N * g.OC * g.OD * g.OH * g.OW * g.taps
+
+    def run(x, y):
+        avg_pool_forward(work, x.reshape(g.input_memory), divisors, y.reshape(g.output_memory), *walk)
+
+    return run
 
 
-def avg_pool_grad(dy, divisors, dx, g: Geometry) -> None:
-    avg_pool_backward(dy.size * g.taps, channels_last(dy), divisors, channels_last(dx), *collects(g))
+def avg_pool_grad(g: Geometry, dtype: np.dtype, divisors: np.ndarray):
+    """run(dy, dx)"""
+    walk, work = collects(g), g.N * g.OC * g.OD * g.OH * g.OW * g.taps
 
+    def run(dy, dx):
+        avg_pool_backward(work, dy.reshape(g.output_memory), divisors, dx.reshape(g.input_memory), *walk)
 
-def mean_roundings(g: Geometry, dtype: np.dtype) -> int:
-    """Sums run in float64: one rounding at the end for float32, one per tap for float64."""
-    return 2 if dtype == np.float32 else g.taps + 2
+    return run
