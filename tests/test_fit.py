@@ -47,7 +47,7 @@ def test_images_change_as_in_batches_and_validation_is_normalised(digits, held_o
         for x, y in batches:
             train.step(other, x, y, losses.cross_entropy, optimizer)
     assert_same_state(model, other)
-    assert history[-1]["validation_loss"] == train.evaluate(model, words["normalise"](held_out[0]), held_out[1]).loss
+    assert history[-1]["val_loss"] == train.evaluate(model, words["normalise"](held_out[0]), held_out[1]).loss
 
 
 @pytest.mark.parametrize("k", [2, 3])
@@ -94,15 +94,15 @@ def test_a_schedule_steps_after_each_update(digits):
         assert schedule.steps == steps
 
 
-def test_plateau_watches_the_validation_loss(digits, held_out):
+def test_plateau_watches_the_val_loss(digits, held_out):
     model = net()
     optimizer = optim.SGD(model.parameters(), 1e-9)
     schedule = optim.Plateau(optimizer, patience=0, factor=0.5, threshold=0.9)
     optimizer.lr = schedule.base_lrs[0] = 1e-3
     history = train.fit(model, digits, epochs=3, optimizer=optimizer, schedule=schedule, validation=held_out)
     assert schedule.steps == 3
-    assert [record["lr"] for record in history] == [1e-3, 1e-3, 5e-4]
-    assert schedule.best == history[0]["validation_loss"]
+    assert [record["rate"] for record in history] == [1e-3, 1e-3, 5e-4]
+    assert schedule.best == history[0]["val_loss"]
 
 
 def test_metrics_are_in_each_record(digits, held_out):
@@ -110,10 +110,10 @@ def test_metrics_are_in_each_record(digits, held_out):
     history = train.fit(model, digits, epochs=2, validation=held_out, metrics=[metrics.accuracy, metrics.top_k(3), metrics.confusion])
     outputs = train.predict(model, held_out[0])
     last = history[-1]
-    assert last["validation_accuracy"] == metrics.accuracy(outputs, held_out[1]) == metrics.top_k(1)(outputs, held_out[1])
-    assert last["validation_accuracy"] < last["validation_top_3"] == metrics.top_k(3)(outputs, held_out[1]) < 1
-    assert last["validation_confusion"].sum() == 80
-    assert np.trace(last["validation_confusion"]) == pytest.approx(80 * last["validation_accuracy"])
+    assert last["val_accuracy"] == metrics.accuracy(outputs, held_out[1]) == metrics.top_k(1)(outputs, held_out[1])
+    assert last["val_accuracy"] < last["val_top_3"] == metrics.top_k(3)(outputs, held_out[1]) < 1
+    assert last["val_confusion"].sum() == 80
+    assert np.trace(last["val_confusion"]) == pytest.approx(80 * last["val_accuracy"])
 
 
 def test_metrics_of_a_small_case():

@@ -107,8 +107,8 @@ def test_a_few_epochs_learn_the_digits(model):
     (x, y), test = data.digits()
     start = time.perf_counter()
     history = train.fit(model, (x, y), epochs=4, validation=test)
-    assert history[-1]["validation_accuracy"] > 0.9
-    assert train.evaluate(model, *test).accuracy == history[-1]["validation_accuracy"]
+    assert history[-1]["val_accuracy"] > 0.9
+    assert train.evaluate(model, *test).accuracy == history[-1]["val_accuracy"]
     assert time.perf_counter() - start < 120
 
 
@@ -116,11 +116,11 @@ def test_history_has_a_dict_per_epoch_and_callbacks_get_it(model, digits):
     seen = []
     history = train.fit(model, digits, epochs=2, validation=(digits[0][:40], digits[1][:40]), callbacks=[seen.append, seen.append])
     assert [record["epoch"] for record in history] == [1, 2]
-    fields = {"epoch", "loss", "accuracy", "lr", "images_per_second", "validation_loss", "validation_accuracy"}
+    fields = {"epoch", "loss", "accuracy", "rate", "images_per_second", "val_loss", "val_accuracy"}
     assert all(set(record) == fields for record in history)
     assert [id(record) for record in seen] == [id(record) for record in history for _ in range(2)]
-    assert history[1]["lr"] == pytest.approx(5e-3 / 250_000)
-    assert history[1]["validation_loss"] == train.evaluate(model, digits[0][:40], digits[1][:40]).loss
+    assert history[1]["rate"] == pytest.approx(5e-3 / 250_000)
+    assert history[1]["val_loss"] == train.evaluate(model, digits[0][:40], digits[1][:40]).loss
     assert history[0]["images_per_second"] > 0
 
 
@@ -129,7 +129,7 @@ def test_targets_that_are_not_classes_have_no_accuracy(digits):
     net = layers.Sequential(layers.Flatten(), layers.Linear(64, 2))
     y = np.stack([x.mean(axis=(1, 2, 3)), x.max(axis=(1, 2, 3))], axis=1)
     history = train.fit(net, (x, y), epochs=2, loss_function=losses.mse, validation=(x, y))
-    assert history[-1]["accuracy"] is history[-1]["validation_accuracy"] is None
+    assert history[-1]["accuracy"] is history[-1]["val_accuracy"] is None
     assert str(train.evaluate(net, x, y, loss_function=losses.mse)).startswith("loss ")
 
 

@@ -44,15 +44,15 @@ def epoch(training: Training, loss_function: Loss, accumulate: int, report, paus
         report.step(number, now.seen, now.loss / now.seen, now.right / now.seen if classes else None)
     seconds = time.perf_counter() - start
     accuracy = now.right / N if classes else None
-    return {"epoch": number, "loss": now.loss / N, "accuracy": accuracy, "lr": lr, "images_per_second": (N - before) / seconds}
+    return {"epoch": number, "loss": now.loss / N, "accuracy": accuracy, "rate": lr, "images_per_second": (N - before) / seconds}
 
 
 def validate(model: Layer, x, y, loss_function: Loss, metrics: tuple[Callable, ...]) -> dict:
     """What is added to the record."""
     outputs, y = predict(model, x), np.asarray(y)
     loss, accuracy = score(outputs, y, loss_function)
-    record = {"validation_loss": loss, "validation_accuracy": accuracy}
+    record = {"val_loss": loss, "val_accuracy": accuracy}
     for metric in metrics:
         value = np.asarray(metric(outputs, y))
-        record[f"validation_{metric.__name__}"] = value if value.ndim else value.item()
+        record[f"val_{metric.__name__}"] = value if value.ndim else value.item()
     return record

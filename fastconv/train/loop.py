@@ -50,13 +50,13 @@ def fit(
     validation: (x, y) evaluated after each epoch.
     shift, flip, noise, normalise: what happens to each image, see `Batches`; validation is normalised alike, and nothing else.
     accumulate: so many batches make one update, by the mean of their gradients, as one batch of all their examples would (but for BatchNorm).
-    metrics: functions of (outputs, targets), see `train.metrics`, of the validation; `top_k(3)` is the record's validation_top_3.
+    metrics: functions of (outputs, targets), see `train.metrics`, of the validation; `top_k(3)` is the record's val_top_3.
     patience: stop after so many epochs in a row without a lower validation loss.
     keep_best: at the end, put back the parameters and buffers of the epoch with the lowest validation loss.
     checkpoint: a file (.npz) written whole at the end of each epoch and on Ctrl-C. resume: go on from it if it is there; model and words must
     be those it was made with. The result is, to the bit, that of a run that never stopped.
-    callbacks: called with each epoch's dict: epoch, loss, accuracy, lr, images_per_second; with validation also validation_loss,
-    validation_accuracy and validation_NAME of each metric. One that returns True stops the training after this epoch.
+    callbacks: called with each epoch's dict: epoch, loss, accuracy, rate, images_per_second; with validation also val_loss,
+    val_accuracy and val_NAME of each metric. What one adds stays in the history. One that returns True stops the training after this epoch.
     progress: None shows a line on terminals only, True also prints a line per epoch elsewhere.
 
     ValueError and TypeError before anything is trained. FloatingPointError where a loss or gradient is not finite, KeyboardInterrupt on Ctrl-C: both
@@ -105,16 +105,16 @@ def fit(
             training.history.append(record)
             training.next_epoch()
             if watches:
-                schedule.step(record["validation_loss"])
+                schedule.step(record["val_loss"])
             if validation is not None:
                 since_best = len(training.history) - 1 - training.best_epoch()
                 training.stopped = patience is not None and since_best >= patience
                 if keep_best and not since_best:
                     training.best = model.state_dict()
-            report.epoch(record)
             for callback in callbacks:
                 answer = callback(record)
                 training.stopped |= isinstance(answer, (bool, np.bool_)) and bool(answer)
+            report.epoch(record)
             if path is not None:
                 training.save(path)
             pause()

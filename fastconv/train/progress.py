@@ -1,5 +1,6 @@
 """The line that shows how training goes: on a terminal it rewrites itself, elsewhere it is one line per epoch or nothing."""
 
+import shutil
 import sys
 import time
 
@@ -9,13 +10,29 @@ except ImportError:
     tqdm = None
 
 
-def figures(epoch: int, epochs: int, loss: float, accuracy: float | None, speed: float, left: float | None = None) -> str:
+def figures(epoch: int, epochs: int, loss: float, accuracy: float | None, scores: list[str], speed: float, left: float | None = None) -> list[str]:
+    """What there is to say; where there is no room, the last but one is what can be missed most."""
     words = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", f"loss {loss:.4f}"]
     if accuracy is not None:
         words.append(f"accuracy {100 * accuracy:5.1f} %")
+    words += scores
     words.append(f"{speed:7,.0f} images/s")
     if left is not None:
         words.append(f"{int(left) // 60}:{int(left) % 60:02} left")
+    return words
+
+
+def others(record: dict) -> list[str]:
+    """What an epoch's record says of other images than those of training, whose accuracy is called accuracy."""
+    accuracies = {kind: record.get(f"{key}_accuracy") for kind, key in (("validation", "val"), ("test", "test"))}
+    return [f"{kind} {100 * accuracy:5.1f} %" for kind, accuracy in accuracies.items() if accuracy is not None]
+
+
+def fitted(words: list[str], width: int) -> str:
+    """The words in a line of at most `width` characters, as far as that goes."""
+    words = list(words)
+    while len("  ".join(words)) > width and len(words) > 2:
+        del words[-2]
     return "  ".join(words)
 
 
@@ -24,6 +41,7 @@ class Quiet:
 
     def __init__(self, epochs: int, images: int):
         self.epochs, self.images = epochs, images
+        self.scores: list[str] = []  # of the last whole epoch
         self.start, self.before = time.perf_counter(), 0
 
     def __enter__(self):
@@ -60,26 +78,29 @@ class Lines(Quiet):
         if not self.before:
             self.rate(epoch, seen)
         elif time.perf_counter() - self.last > self.EVERY and seen < self.images:
-            self._print(epoch, seen, loss, accuracy)
+            self._print(epoch, seen, loss, accuracy, [])
 
     def epoch(self, record):
-        self._print(record["epoch"], self.images, record["loss"], record["accuracy"])
+        self._print(record["epoch"], self.images, record["loss"], record["accuracy"], others(record))
 
-    def _print(self, epoch, seen, loss, accuracy):
-        print(figures(epoch, self.epochs, loss, accuracy, *self.rate(epoch, seen)), file=sys.stderr, flush=True)
+    def _print(self, epoch, seen, loss, accuracy, scores):
+        print("  ".join(figures(epoch, self.epochs, loss, accuracy, scores, *self.rate(epoch, seen))), file=sys.stderr, flush=True)
         self.last = time.perf_counter()
 
 
 class Rewritten(Lines):
-    """One line that rewrites itself ten times a second."""
+    """One line that rewrites itself ten times a second; the scores in it are those of the last whole epoch."""
 
     EVERY = 0.1
 
     def __exit__(self, *error):
         print(file=sys.stderr)
 
-    def _print(self, epoch, seen, loss, accuracy):
-        print("\r" + figures(epoch, self.epochs, loss, accuracy, *self.rate(epoch, seen)).ljust(79), end="", file=sys.stderr, flush=True)
+    def _print(self, epoch, seen, loss, accuracy, scores):
+        self.scores = scores or self.scores
+        width = shutil.get_terminal_size().columns - 1  # one more and the line would wrap
+        line = fitted(figures(epoch, self.epochs, loss, accuracy, self.scores, *self.rate(epoch, seen)), width)
+        print("\r" + line.ljust(width), end="", file=sys.stderr, flush=True)
         self.last = time.perf_counter()
 
 
@@ -94,8 +115,17 @@ class Bar(Quiet):
         self.bar.close()
 
     def step(self, epoch, seen, loss, accuracy):
-        self.bar.set_description(figures(epoch, self.epochs, loss, accuracy, self.rate(epoch, seen)[0]).rpartition("  ")[0], refresh=False)
+        self._describe(epoch, loss, accuracy, self.rate(epoch, seen)[0])
         self.bar.update((epoch - 1) * self.images + seen - self.bar.n)
+
+    def epoch(self, record):
+        self.scores = others(record)
+        self._describe(record["epoch"], record["loss"], record["accuracy"], self.rate(record["epoch"], self.images)[0])
+        self.bar.refresh()
+
+    def _describe(self, epoch, loss, accuracy, speed):
+        """But for the speed, which the bar shows itself."""
+        self.bar.set_description("  ".join(figures(epoch, self.epochs, loss, accuracy, self.scores, speed)[:-1]), refresh=False)
 
 
 def reporter(epochs: int, images: int, wanted: bool | None) -> Quiet:

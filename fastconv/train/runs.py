@@ -14,8 +14,8 @@ from fastconv.geometry import integer, spatial
 from fastconv.layers import Layer
 from fastconv.models import MODELS
 from fastconv.saving import load, save
+from fastconv.train.history import columns
 
-HISTORY = ("epoch", "loss", "accuracy", "lr", "validation_loss", "validation_accuracy")  # the same for the same seed
 TIMINGS = ("epoch", "images_per_second")
 
 
@@ -31,7 +31,7 @@ def save_run(folder: Path, model: Layer, config: dict, history: list[dict]) -> N
     """Write all of a run but its checkpoint."""
     save_config(folder, config)
     save(model, folder / "weights.npz")
-    write_whole(folder / "history.csv", _table(HISTORY, history))
+    write_whole(folder / "history.csv", _table(columns(history), history))
     write_whole(folder / "timings.csv", _table(TIMINGS, history))
 
 

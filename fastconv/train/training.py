@@ -12,6 +12,7 @@ from fastconv.files import FileFormatError, write_whole
 from fastconv.layers import Layer
 from fastconv.optim import Optimizer, Schedule
 from fastconv.saving import as_npz, load
+from fastconv.train.history import renamed
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Training:
 
     def best_epoch(self) -> int:
         """The place in the history of the lowest validation loss; the first of equal ones."""
-        losses = [record["validation_loss"] for record in self.history]
+        losses = [record["val_loss"] for record in self.history]
         return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -89,7 +90,9 @@ class Training:
             stream.restore(parts["streams"][name])
         self.batches.stream.restore(order)
         self.order = self.batches.stream.state()
-        self.history = [{name: np.array(value) if isinstance(value, list) else value for name, value in record.items()} for record in history]
+        self.history = [
+            {name: np.array(value) if isinstance(value, list) else value for name, value in record.items()} for record in map(renamed, history)
+        ]
         self.epoch, self.stopped, self.best = epoch, stopped, parts["best"]
 
     def save(self, path: Path) -> None:
