@@ -9,8 +9,8 @@ import fastconv as fc
 from fastconv.cli import datasets
 from fastconv.cli.datasets import DataSet
 from fastconv.cli.images import images, shape
+from fastconv.cli.jobs import final_score
 from fastconv.cli.runs import run_folder
-from fastconv.cli.train import final_score
 from fastconv.cli.words import add_run
 from fastconv.train.runs import load_run, normalise
 

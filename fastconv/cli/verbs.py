@@ -1,8 +1,6 @@
-"""The command line: every verb has a useful default. Exit codes: 0 done, 2 something to correct (said in one line), 130 Ctrl-C."""
+"""The verbs of the command line; each has a useful default."""
 
 import argparse
-import os
-import sys
 from pathlib import Path
 
 from fastconv.cli import explain, export, info, nets, train, trained, warmup
@@ -45,22 +43,10 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+def run(arguments: list[str] | None = None) -> None:
+    """Run one command. SystemExit where the words are wrong or help was all that was wanted."""
     chosen = parser().parse_args(arguments)
-    try:
-        if chosen.threads is not None:
-            set_num_threads(chosen.threads)
-        with say_what_is_compiled():
-            chosen.run(chosen)
-        sys.stdout.flush()  # not at exit, where a closed pipe could not be caught
-    except BrokenPipeError:  # `... | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
-        print(f"fastconv: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(f"\nfastconv: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
-        return 130
-    return 0
+    if chosen.threads is not None:
+        set_num_threads(chosen.threads)
+    with say_what_is_compiled():
+        chosen.run(chosen)
