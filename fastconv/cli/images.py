@@ -5,16 +5,27 @@ from pathlib import Path
 import numpy as np
 
 from fastconv.data.digits import BRIGHTEST
-from fastconv.data.reading import as_images
+from fastconv.data.reading import as_images, contents
 from fastconv.plot import need_matplotlib
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+SUFFIXES = (*PICTURES, ".npy")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue: ITU-R BT.601
 
 
 def shape(config: dict) -> tuple[int, ...]:
     """(C, H, W)"""
     return config["in_channels"], *config["size"]
+
+
+def files(path: Path) -> list[Path]:
+    """The file that is named, or the files of images in a folder, by name; what else is there is passed over."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file())
+    if not found:
+        raise FileNotFoundError(f"no images in {path}, {contents(path)}; pass a .npy file, a picture ({', '.join(PICTURES)}) or a folder with some")
+    return found
 
 
 def images(path: Path, config: dict) -> np.ndarray:

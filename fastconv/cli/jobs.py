@@ -53,7 +53,7 @@ class Job(NamedTuple):
         batches = data.Batches(x[:1], y[:1], config["batch_size"], stream=fc.streams.Stream(0), **words)  # are its words right?
         steps = epochs * -(-int(np.count_nonzero(~self.held)) // batches.batch_size)
         optimizer = optim.Adam(model.parameters(), config["lr"], clip_norm=config["clip_norm"])
-        patience = config["early_stop"]
+        patience = None if config["early_stop"] is None else integer("train", "--early-stop", config["early_stop"], 1)
         words |= {"epochs": epochs, "batch_size": batches.batch_size, "optimizer": optimizer, "schedule": _schedule(config, optimizer, steps)}
         words |= {"patience": patience, "keep_best": patience is not None}
         return model, words

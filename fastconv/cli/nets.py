@@ -58,11 +58,15 @@ def _add_net(verb: argparse.ArgumentParser) -> None:
 
 def _net(chosen: argparse.Namespace) -> tuple[Layer, Shape]:
     """The net, and the shape of an image for it."""
-    build = MODELS[chosen.model]
-    usual = {name: entry.default for name, entry in inspect.signature(build).parameters.items()}
-    size = usual["size"] if isinstance(usual["size"], tuple) else (usual["size"],) * 2
-    C, H, W = chosen.input or (usual["in_channels"], *size)
-    return build(C, (H, W)), (C, H, W)
+    C, H, W = chosen.input or usual_shape(chosen.model)
+    return MODELS[chosen.model](C, (H, W)), (C, H, W)
+
+
+def usual_shape(model: str) -> Shape:
+    """Of the images that a named net was made for."""
+    usual = {name: entry.default for name, entry in inspect.signature(MODELS[model]).parameters.items()}
+    H, W = usual["size"] if isinstance(usual["size"], tuple) else (usual["size"],) * 2
+    return usual["in_channels"], H, W
 
 
 def _shape(text: str) -> Shape:
