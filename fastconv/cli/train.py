@@ -18,36 +18,43 @@ USUAL = {"data": "digits", "model": "small_cnn", "batch_size": 32, "lr": 5e-3, "
 def add(verbs) -> None:
     verb = verbs.add_parser(
         "train", help="train a small CNN on the embedded handwritten digits, or on your own data",
-        description="Train a small CNN. Without any words: small_cnn on 8x8 handwritten digits, once per split, in about half a minute.",
+        description="Train a small CNN. Without options: small_cnn on 8x8 handwritten digits in about half a minute, twice: once for each split, "
+        "into two runs side by side. The accuracy in a line of progress is that of the training images; behind it, after each epoch, stands that of "
+        "the validation images (--val) or, where there are none, of the test images, which decides nothing.",
     )  # fmt: skip
-    verb.add_argument("--data", metavar="DATA", help=f"{datasets.WORDS}; unset, digits in both splits")
-    verb.add_argument("--model", choices=models.MODELS, metavar="NAME", help=f"one of {', '.join(models.MODELS)}; unset, small_cnn")
-    verb.add_argument("--epochs", type=at_least(1), metavar="N", help="passes over the training images; unset, 30 (mnist 5, cifar10 20)")
-    verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="images per step; unset, 32")
-    verb.add_argument("--lr", type=positive, help="Adam's learning rate, or the highest one of a schedule; unset, 0.005")
+    verb.add_argument("--data", metavar="DATA", help=f"{datasets.WORDS}; default: digits in both splits")
+    verb.add_argument("--model", choices=models.MODELS, metavar="NAME", help=f"one of {', '.join(models.MODELS)}; default: small_cnn")
+    verb.add_argument("--epochs", type=at_least(1), metavar="N", help="passes over the training images; default: 30 (mnist 5, cifar10 20)")
+    verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="images per step; default: 32")
+    verb.add_argument("--lr", type=positive, metavar="RATE", help="Adam's learning rate, or the highest one of a schedule; default: 0.005")
     verb.add_argument(
         "--schedule",
         choices=SCHEDULES,
-        help="of the learning rate; step: a tenth after each third; plateau: 0.3 times after 3 "
-        "epochs without a lower validation loss; unset, one-cycle",
+        help="how the learning rate changes; step: to a tenth after each third; plateau: to 0.3 of it after 3 "
+        "epochs without a lower validation loss; default: one-cycle",
     )
     verb.add_argument(
         "--augment", type=augment, metavar="WORDS",
-        help="flip,shift=2,noise=0.1: what happens to images in training; none; unset, what suits the data: digits shift=1, mnist shift=2, "
-        "cifar10 flip,shift=4, others none",
+        help="what happens to images in training, such as flip,shift=2,noise=0.1, or none; default: what suits the data, for digits shift=1, for "
+        "mnist shift=2, for cifar10 flip,shift=4, for others none",
     )  # fmt: skip
-    verb.add_argument("--clip-norm", type=positive, metavar="NORM", help="the most that the norm of all gradients counts as; unset, any")
+    verb.add_argument(
+        "--clip-norm", type=positive, metavar="NORM", help="scale the gradients down where the norm of all of them is above NORM; default: never"
+    )
     verb.add_argument(
         "--val", type=share, metavar="SHARE",
-        help="share of the training images to validate with; unset, 0.1 where plateau or --early-stop needs it, else 0: each epoch shows the "
-        "accuracy on the test images, which decides nothing",
+        help="share of the training images to set apart and validate with after each epoch; default: 0.1 where --schedule plateau or --early-stop "
+        "needs it, else 0",
     )  # fmt: skip
     verb.add_argument("--early-stop", type=at_least(1), metavar="N", help="stop after N epochs without a lower validation loss; keeps the best epoch")
-    verb.add_argument("--seed", type=at_least(0), help="the same seed gives the same result, to the bit; unset, 0")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="folder for the run; unset, a new one: runs/digits-1, -2, ...")
+    verb.add_argument("--seed", type=at_least(0), metavar="N", help="the same seed gives the same result, to the bit; default: 0")
     verb.add_argument(
-        "--resume", type=Path, nargs="+", metavar="DIR",
-        help="go on with a run, or several, that was stopped or killed, to the bits it would have had",
+        "--out", type=Path, metavar="DIR",
+        help="folder for the run, or for the first of two: the second is DIR-writers; default: a new one, runs/digits-1, runs/digits-2, ...",
+    )  # fmt: skip
+    verb.add_argument(
+        "--resume", type=Path, nargs="+", metavar="RUN",
+        help="go on with runs that were stopped or killed, to the bits they would have had",
     )  # fmt: skip
     verb.set_defaults(run=train)
 

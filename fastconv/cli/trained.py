@@ -23,7 +23,9 @@ WIDEST = 40  # pixels of an image that is drawn, two characters each
 def add(verbs) -> None:
     evaluate = verbs.add_parser("eval", help="test a trained run", description="Test a run on the test images of its data.")
     add_run(evaluate)
-    evaluate.add_argument("--data", metavar="DATA", help="other data of the same classes and image size, in the words of train; unset, the run's own")
+    evaluate.add_argument(
+        "--data", metavar="DATA", help="other data of the same classes and image size, in the words of train; default: the run's own"
+    )
     evaluate.set_defaults(run=_evaluate)
     predict = verbs.add_parser(
         "predict", help="tell what images show",
@@ -37,7 +39,7 @@ def add(verbs) -> None:
         type=Path,
         nargs="?",
         metavar="FILE",
-        help="a .npy file, a picture (needs matplotlib), or a folder of them; unset, ten test images of the run's data, drawn",
+        help="a .npy file, a picture (needs matplotlib), or a folder of them; default: ten test images of the run's data, drawn",
     )
     predict.set_defaults(run=_predict)
 

@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
         "explain", help="lessons: how backpropagation through a convolution works",
         description="Answer a question about backpropagation through a convolution with numbers that are computed while you read.",
     )  # fmt: skip
-    lessons.add_argument("topic", nargs="?", choices=LESSONS, metavar="TOPIC", help=f"one of {', '.join(LESSONS)}; unset, a list of them")
+    lessons.add_argument("topic", nargs="?", choices=LESSONS, metavar="TOPIC", help=f"one of {', '.join(LESSONS)}; default: a list of them")
     output = lessons.add_mutually_exclusive_group()
     output.add_argument(
         "--figures", type=Path, metavar="DIR", help="save the pictures there as well (needs matplotlib); without a TOPIC, those of all"
@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
     about = verbs.add_parser("info", help="versions, CPU, threads, kernel cache", description="What fastconv runs on here.")
     about.set_defaults(run=info.info)
     for verb in verbs.choices.values():
-        verb.add_argument("--threads", type=at_least(1), default=None, metavar="N", help="threads for kernels; unset, all that this process may use")
+        verb.add_argument(
+            "--threads", type=at_least(1), default=None, metavar="N", help="threads for kernels; default: all that this process may use"
+        )
     return top
 
 

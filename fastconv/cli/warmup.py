@@ -22,9 +22,9 @@ def add(verbs) -> None:
         description="Train a model on a few images, so that its kernels are compiled and kept.",
     )  # fmt: skip
     verb.add_argument(
-        "--model", choices=models.MODELS, default="small_cnn", metavar="NAME", help=f"one of {', '.join(models.MODELS)}; unset, small_cnn"
+        "--model", choices=models.MODELS, default="small_cnn", metavar="NAME", help=f"one of {', '.join(models.MODELS)}; default: small_cnn"
     )
-    verb.add_argument("--data", metavar="DATA", help=f"{datasets.WORDS}; unset, images of the size that the model was made for")
+    verb.add_argument("--data", metavar="DATA", help=f"{datasets.WORDS}; default: images of the size that the model was made for")
     verb.set_defaults(run=_warm_up)
 
 
