@@ -14,7 +14,10 @@ def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
 
     sync: wait until the disk has it, for what cannot be made again.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:  # of the other name, which nobody knows
+        raise type(error)(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -142,6 +142,11 @@ def test_predict_takes_a_folder(at_home, tmp_path, capsys):
         assert [answer for *_, answer in lines] == expected
 
 
+def test_export_says_which_file_cannot_be_written(at_home, capsys):
+    assert main(["export", "runs/digits-1", "nowhere/x.npz"]) == 2
+    assert one_error(capsys) == "nowhere/x.npz: No such file or directory"
+
+
 def test_predict_says_what_it_takes(at_home, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("stray")
     assert main(["predict", "runs/digits-1", str(tmp_path)]) == 2

@@ -35,7 +35,8 @@ def run_folder(given: Path | None) -> Path:
             raise FileNotFoundError("there is no run under runs/ yet; make one with: python -m fastconv train")
         return trained[-1]
     if not (given / "config.json").exists():
-        there = f"; there are {', '.join(map(str, trained[-5:]))}" if trained else ""
+        others = sorted(path.parent for path in RUNS.glob("*/weights.npz"))
+        there = f"; there are {', '.join(map(str, others[-5:]))}" if others else ""
         raise FileNotFoundError(f"{given} holds no run (no config.json){there}; make one with: python -m fastconv train --out {given}")
     if not any((given / name).exists() for name in ("weights.npz", "checkpoint.npz")):
         raise FileNotFoundError(f"{given} holds no weights: its training never came to the end of an epoch; train again with --out {given}")
