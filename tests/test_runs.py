@@ -122,6 +122,21 @@ def test_eval_warns_of_images_that_were_trained_on(at_home, tmp_path, capsys):
         assert capsys.readouterr().err == ""
 
 
+def test_data_that_are_gone(at_home, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    for path in (at_home / "runs" / "digits-1").glob("*.*"):
+        (run / path.name).write_bytes(path.read_bytes())
+    config = json.loads((run / "config.json").read_text()) | {"data": str(tmp_path / "gone.npz")}
+    (run / "config.json").write_text(json.dumps(config))
+    gone = f"{run} was trained on {tmp_path / 'gone.npz'}, which is no longer there; eval takes other data by --data, predict takes a FILE"
+    for words in (["eval", run], ["predict", run], ["train", "--resume", run]):
+        assert main([*map(str, words)]) == 2
+        assert one_error(capsys) == gone
+    assert main(["eval", str(run), "--data", "digits"]) == 0
+    assert capsys.readouterr().err == f"fastconv: warning: whether {run} was trained on some of these images is not known: {gone}\n"
+
+
 def test_predict_takes_a_folder(at_home, tmp_path, capsys):
     """Its images by name; stray files are passed over. Without the run's folder too."""
     x = (16 * data.digits()[1][0][:4]).round().astype(np.uint8)[:, 0]

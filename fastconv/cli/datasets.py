@@ -77,6 +77,14 @@ def load(word: str) -> DataSet:
     return DataSet(str(path), word, train, test, [str(label) for label in range(classes)])
 
 
+def of_run(folder: Path, config: dict) -> DataSet:
+    """The data that a run was trained on."""
+    word = config["data"]
+    if os.path.isabs(word) and not os.path.exists(word):
+        raise FileNotFoundError(f"{folder} was trained on {word}, which is no longer there; eval takes other data by --data, predict takes a FILE")
+    return load(word)
+
+
 def _absolute(word: str) -> Path:
     """Without links; Path.resolve raises RuntimeError where they go round in circles."""
     return Path(os.path.realpath(word))

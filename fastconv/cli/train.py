@@ -107,7 +107,7 @@ def _old_job(folder: Path) -> Job:
     missing = [name for name in OPTIONS if name not in config]
     if missing:
         raise ValueError(f"{path} cannot be resumed: it says nothing of {', '.join(missing)}")
-    dataset = datasets.load(config["data"])
+    dataset = datasets.of_run(folder, config)
     try:
         return Job.of(folder, dataset, config)
     except (ValueError, TypeError) as error:  # of a file that was changed by hand

@@ -58,7 +58,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
 def _warn_of_known_images(dataset: DataSet, config: dict, folder: Path) -> None:
     """Images are compared, not names: another split or another file may hold the same ones."""
     try:
-        known = set(map(_digest, datasets.load(config["data"]).train[0]))
+        known = set(map(_digest, datasets.of_run(folder, config).train[0]))
     except (ValueError, OSError) as error:
         print(f"fastconv: warning: whether {folder} was trained on some of these images is not known: {error}", file=sys.stderr)
         return
@@ -78,7 +78,7 @@ def _digest(image: np.ndarray) -> bytes:
 
 def _dataset(config: dict, word: str, folder: Path) -> DataSet:
     """ValueError where it is not of the shape and classes that the run was trained on."""
-    dataset = datasets.load(word)
+    dataset = datasets.of_run(folder, config) if word == config["data"] else datasets.load(word)
     if dataset.shape != shape(config) or len(dataset.class_names) != config["classes"]:
         there = f"{len(dataset.class_names)} classes of {dataset.shape} images"
         raise ValueError(f"{folder} was trained on {config['classes']} classes of {shape(config)} images, {word} has {there}")
