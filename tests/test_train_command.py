@@ -56,6 +56,7 @@ def test_files_train_end_to_end(make, tmp_path, monkeypatch, capsys):
     saved, accuracy = out.splitlines()
     assert saved == f"run saved in {run}: try python -m fastconv predict {run}"
     assert re.search(r"^.*: \d+ images to train on, \d+ to test with, 1 thread$", err, re.MULTILINE)
+    assert re.search(r"^epoch 1/1  loss .*  accuracy .*  test +\d+\.\d %  .*images/s", err, re.MULTILINE)
     config = json.loads((run / "config.json").read_text())
     assert ((config["in_channels"], *config["size"]), config["class_names"], len(config["normalise"]["mean"])) == (shape, names, shape[0])
     monkeypatch.chdir(run)  # the run finds its data from anywhere
@@ -156,6 +157,7 @@ def test_early_stop_keeps_the_best_epoch_of_its_validation(own, tmp_path, capsys
     assert "shapes.npz: 24 images to train on, 8 to validate with, 8 to test with" in capsys.readouterr().err
     losses = [row["val_loss"] for row in rows(tmp_path / "run")]
     assert losses.index(min(losses)) == len(losses) - 3
+    assert "test_loss" not in rows(tmp_path / "run")[0]
     (x, y), _ = fc.data.npz(tmp_path / "shapes.npz")
     held = stratified(y, 0.25)
     model, config = load_run(tmp_path / "run")
