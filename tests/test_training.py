@@ -116,10 +116,10 @@ def test_history_has_a_dict_per_epoch_and_callbacks_get_it(model, digits):
     seen = []
     history = train.fit(model, digits, epochs=2, validation=(digits[0][:40], digits[1][:40]), callbacks=[seen.append, seen.append])
     assert [record["epoch"] for record in history] == [1, 2]
-    fields = {"epoch", "loss", "accuracy", "lr", "images_per_second", "validation_loss", "validation_accuracy"}
+    fields = {"epoch", "loss", "accuracy", "lr", "rate", "images_per_second", "validation_loss", "validation_accuracy"}
     assert all(set(record) == fields for record in history)
     assert [id(record) for record in seen] == [id(record) for record in history for _ in range(2)]
-    assert history[1]["lr"] == pytest.approx(5e-3 / 250_000)
+    assert history[1]["rate"] == history[1]["lr"] == pytest.approx(5e-3 / 250_000)
     assert history[1]["validation_loss"] == train.evaluate(model, digits[0][:40], digits[1][:40]).loss
     assert history[0]["images_per_second"] > 0
 
@@ -207,7 +207,8 @@ def test_progress_is_quiet_without_a_terminal_and_writes_lines_when_asked(model,
     first, second = err.splitlines()
     for line, words in ((first, "epoch 1/2"), (second, "epoch 2/2")):
         assert line.startswith(words)
-        assert all(word in line for word in ("loss ", "accuracy ", "images/s", "left"))
+        assert all(word in line for word in ("loss ", "accuracy ", "rate ", "images/s", "left"))
+    assert "rate 2e-08" in second
 
 
 def test_progress_on_a_terminal_rewrites_one_line(model, digits, capsys, monkeypatch):
@@ -218,6 +219,8 @@ def test_progress_on_a_terminal_rewrites_one_line(model, digits, capsys, monkeyp
     assert err.count("\n") == 1
     assert err.endswith("\n")
     assert err.count("\r") >= 2
+    assert "rate 2e-08" in err
+    assert all(len(line.rstrip("\n")) < 80 for line in err.split("\r"))
 
 
 def test_predict_in_batches_is_the_whole(model, digits):

@@ -8,12 +8,14 @@ try:
 except ImportError:
     tqdm = None
 
+WIDTH = 80  # columns of a terminal
 
-def figures(epoch: int, epochs: int, loss: float, accuracy: float | None, speed: float, left: float | None = None) -> str:
+
+def figures(epoch: int, epochs: int, loss: float, accuracy: float | None, lr: float, speed: float, left: float | None = None) -> str:
     words = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", f"loss {loss:.4f}"]
     if accuracy is not None:
         words.append(f"accuracy {100 * accuracy:5.1f} %")
-    words.append(f"{speed:7,.0f} images/s")
+    words += [f"rate {lr:.2g}", f"{speed:6,.0f} images/s"]
     if left is not None:
         words.append(f"{int(left) // 60}:{int(left) % 60:02} left")
     return "  ".join(words)
@@ -32,13 +34,13 @@ class Quiet:
     def __exit__(self, *error) -> None:
         pass
 
-    def step(self, epoch: int, seen: int, loss: float, accuracy: float | None) -> None:
+    def step(self, epoch: int, seen: int, loss: float, accuracy: float | None, lr: float) -> None:
         pass
 
     def epoch(self, record: dict) -> None:
         pass
 
-    def rate(self, epoch: int, seen: int) -> tuple[float, float]:
+    def speed(self, epoch: int, seen: int) -> tuple[float, float]:
         """Images per second since the first step, which may have had to compile, and the seconds that are left at that rate."""
         done = (epoch - 1) * self.images + seen
         if not self.before:
@@ -56,17 +58,17 @@ class Lines(Quiet):
         self.last = time.perf_counter()
         return self
 
-    def step(self, epoch, seen, loss, accuracy):
+    def step(self, epoch, seen, loss, accuracy, lr):
         if not self.before:
-            self.rate(epoch, seen)
+            self.speed(epoch, seen)
         elif time.perf_counter() - self.last > self.EVERY and seen < self.images:
-            self._print(epoch, seen, loss, accuracy)
+            self._print(epoch, seen, loss, accuracy, lr)
 
     def epoch(self, record):
-        self._print(record["epoch"], self.images, record["loss"], record["accuracy"])
+        self._print(record["epoch"], self.images, record["loss"], record["accuracy"], record["rate"])
 
-    def _print(self, epoch, seen, loss, accuracy):
-        print(figures(epoch, self.epochs, loss, accuracy, *self.rate(epoch, seen)), file=sys.stderr, flush=True)
+    def _print(self, epoch, seen, loss, accuracy, lr):
+        print(figures(epoch, self.epochs, loss, accuracy, lr, *self.speed(epoch, seen)), file=sys.stderr, flush=True)
         self.last = time.perf_counter()
 
 
@@ -78,8 +80,10 @@ class Rewritten(Lines):
     def __exit__(self, *error):
         print(file=sys.stderr)
 
-    def _print(self, epoch, seen, loss, accuracy):
-        print("\r" + figures(epoch, self.epochs, loss, accuracy, *self.rate(epoch, seen)).ljust(79), end="", file=sys.stderr, flush=True)
+    def _print(self, epoch, seen, loss, accuracy, lr):
+        line = figures(epoch, self.epochs, loss, accuracy, lr, *self.speed(epoch, seen))
+        line = line if len(line) < WIDTH else line.rpartition("  ")[0]  # without what is left
+        print("\r" + line.ljust(WIDTH - 1), end="", file=sys.stderr, flush=True)
         self.last = time.perf_counter()
 
 
@@ -93,8 +97,9 @@ class Bar(Quiet):
     def __exit__(self, *error):
         self.bar.close()
 
-    def step(self, epoch, seen, loss, accuracy):
-        self.bar.set_description(figures(epoch, self.epochs, loss, accuracy, self.rate(epoch, seen)[0]).rpartition("  ")[0], refresh=False)
+    def step(self, epoch, seen, loss, accuracy, lr):
+        words = figures(epoch, self.epochs, loss, accuracy, lr, self.speed(epoch, seen)[0]).rpartition("  ")[0]
+        self.bar.set_description(words, refresh=False)
         self.bar.update((epoch - 1) * self.images + seen - self.bar.n)
 
 
