@@ -249,6 +249,7 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_anything_is_train
         ("", IsADirectoryError, "fit: checkpoint must be a file, . is a folder"),
         (tmp_path / "file" / "c.npz", OSError, r"fit: checkpoint .*c\.npz cannot be written: (File exists|Not a directory)$"),
         (tmp_path / ("c" * 300), OSError, "fit: checkpoint .* cannot be written: File name too long$"),
+        ("a\0b", ValueError, r"fit: checkpoint 'a\\x00b' cannot be written: embedded null byte$"),
         (5, TypeError, "fit: checkpoint must be the path of a file, got 5$"),
         (b"c.npz", TypeError, "fit: checkpoint must be the path of a file, got bytes$"),
     ]:
@@ -257,7 +258,7 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_anything_is_train
     assert_same_state(run.model, Run().model)
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may write everywhere")
 def test_a_folder_for_readers_only_is_refused_before_anything_is_trained(digits, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     run = Run()
@@ -268,8 +269,7 @@ def test_a_folder_for_readers_only_is_refused_before_anything_is_trained(digits,
 
 def as_before(path):
     """Make the checkpoint one of the first version, whose schedules all stepped after each update and whose records had no rate."""
-    with np.load(path) as stored:
-        arrays = dict(stored)
+    arrays = dict(np.load(path))
     progress = json.loads(bytes(arrays["progress"]))
     del progress["words"]["per"], progress["epoch"]["lr"], progress["epoch"]["seconds"]
     progress["history"] = [{name: value for name, value in record.items() if name != "rate"} for record in progress["history"]]

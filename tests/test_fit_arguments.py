@@ -88,7 +88,7 @@ def test_metrics_have_names_of_their_own(digits):
         train.fit(net(), digits, validation=digits, metrics=[loss])
 
 
-@pytest.mark.parametrize("validation", ["size", "channels", "dtype", "targets"])
+@pytest.mark.parametrize("validation", ["size", "channels", "dtype", "precision", "targets"])
 def test_a_validation_is_checked_before_the_first_epoch(digits, validation):
     """Also for losses of other targets than classes."""
     x, y = digits
@@ -97,6 +97,11 @@ def test_a_validation_is_checked_before_the_first_epoch(digits, validation):
         "size": ((x[:, :, :7], targets), ValueError, "fit: validation: Linear: layer has I=288, but x has I=240"),
         "channels": ((np.repeat(x, 2, axis=1), targets), ValueError, "fit: validation: .*IC=2"),
         "dtype": (((x * 16).astype(np.uint8), targets), TypeError, r"fit: validation: x has dtype uint8"),
+        "precision": (
+            (x.astype(np.float64), targets),
+            TypeError,
+            r"fit: validation: x is float64, but that of examples is float32: write x\.astype\(np\.float32\)",
+        ),
         "targets": ((x, targets[:, :9]), ValueError, r"fit: validation: y\(60, 9\) must have the shape of the model's outputs\(60, 10\) for huber"),
     }[validation]
     model = net()
@@ -132,6 +137,19 @@ def test_frozen_parameters_need_no_optimizer_and_may_have_one(digits):
         train.fit(model, digits, epochs=1, optimizer=optim.SGD(model.parameters(), 0.1))
     with pytest.raises(ValueError, match=r"^fit: model has no parameters to train: Flatten"):
         train.fit(layers.Flatten(), digits, epochs=1)
+
+
+def test_what_a_callback_thaws_needs_the_optimizer_too(digits):
+    model = net()
+    for p in model[0].parameters():
+        p.frozen = True
+
+    def thaw(record):
+        model[0].weight.frozen = False
+
+    optimizer = optim.SGD(model[3].parameters(), 0.1)
+    with pytest.raises(ValueError, match=r"^fit: optimizer must hold .*: 1 of the model's 4 parameters are missing, 0\.weight first"):
+        train.fit(model, digits, epochs=2, optimizer=optimizer, callbacks=[thaw])
 
 
 def test_a_step_says_what_it_was_given(digits):

@@ -240,6 +240,8 @@ def test_arguments_of_schedules_are_checked():
         (lambda: optim.OneCycle(o, 1, 9, end="x"), TypeError, "OneCycle: end must be a number"),
         (lambda: optim.MultiStep(o, np.array(3)), TypeError, "milestones must be a list"),
         (lambda: optim.MultiStep(o, None), TypeError, "milestones must be a list"),
+        (lambda: optim.OneCycle(o, [[0.1], [0.1, 2]], 9), TypeError, "OneCycle: max_lr must be a number"),
+        (lambda: optim.Plateau(o, np.array(["min", "max"])), ValueError, "mode must be 'min' or 'max'"),
         (lambda: optim.Plateau(o, ["min"]), ValueError, "mode must be 'min' or 'max'"),
         (lambda: optim.Step(o, 3, per="step"), ValueError, "Step: per must be 'epoch' or 'update', got 'step'"),
         (lambda: optim.MultiStep(o, [3], per=None), ValueError, "MultiStep: per must be 'epoch' or 'update', got None"),

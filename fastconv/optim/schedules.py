@@ -143,7 +143,7 @@ class OneCycle(Schedule):
         self.total_steps = self.length = integer("OneCycle", "total_steps", total_steps, self.shortest)
         if not 0 < real("OneCycle", "rise", rise) < 1:
             raise ValueError(f"OneCycle: rise must be in 0 < rise < 1, got {rise}")
-        rates = list(max_lr) if np.ndim(max_lr) else [max_lr]
+        rates = list(max_lr) if isinstance(max_lr, (list, tuple)) or (isinstance(max_lr, np.ndarray) and max_lr.ndim) else [max_lr]
         for name, value in (("start", start), ("end", end), *(("max_lr", top) for top in rates)):
             if not number("OneCycle", name, value):
                 raise ValueError(f"OneCycle: {name} must be > 0, got {value}")
@@ -178,7 +178,7 @@ class Plateau(Schedule):
         threshold_mode: str = "rel", cooldown: int = 0, min_lr: float = 0.0,
     ):  # fmt: skip
         for name, value, words in (("mode", mode, ("min", "max")), ("threshold_mode", threshold_mode, ("rel", "abs"))):
-            if value not in words:
+            if not isinstance(value, str) or value not in words:
                 raise ValueError(f"Plateau: {name} must be {words[0]!r} or {words[1]!r}, got {value!r}")
         self.mode, self.threshold_mode = mode, threshold_mode
         self.factor, self.threshold = number("Plateau", "factor", factor), number("Plateau", "threshold", threshold)

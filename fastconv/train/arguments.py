@@ -25,14 +25,16 @@ def check_optimizer(op: str, optimizer: Optimizer) -> None:
     instance(op, "optimizer", optimizer, Optimizer, "an Optimizer such as optim.Adam(model.parameters())")
 
 
-def check_pair(model: Layer, name: str, pair, loss_function) -> None:
-    """(x, y) of one length, images that the model takes, and targets that the loss has outputs for."""
+def check_pair(model: Layer, name: str, pair, loss_function, dtype: np.dtype | None = None) -> np.dtype:
+    """(x, y) of one length, images that the model takes, of this dtype, and targets that the loss has outputs for. Returns the dtype of x."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(f"fit: {name} must be a pair (x, y), got {described(pair)}")
     x, y = map(np.shape, pair)
     if not x or not y or x[0] != y[0] or not x[0]:
         raise ValueError(f"fit: x and y of {name} must have the same length N >= 1, got x{x}, y{y}")
-    floats(f"fit: {name}", x=pair[0])
+    (images,) = floats(f"fit: {name}", x=pair[0])
+    if dtype not in (None, images.dtype):
+        raise TypeError(f"fit: {name}: x is {images.dtype}, but that of examples is {dtype}: write x.astype(np.{dtype})")
     try:
         outputs = model.output_shape(x)
     except ValueError as error:
@@ -44,6 +46,7 @@ def check_pair(model: Layer, name: str, pair, loss_function) -> None:
         class_labels(f"fit: {name}", outputs, pair[1], words.get("ignore_index"))
     elif loss_function in (mse, huber, bce_with_logits) and y != outputs:
         raise ValueError(f"fit: {name}: y{y} must have the shape of the model's outputs{outputs} for {loss_function.__name__}")
+    return images.dtype
 
 
 def functions(name: str, given, wanted: str) -> tuple[Callable, ...]:

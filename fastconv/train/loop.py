@@ -73,9 +73,9 @@ def fit(
         raise ValueError(f"fit: model has no parameters to train: {type(model).__name__}")
     check_schedule(schedule, optimizer)
     epochs, accumulate = integer("fit", "epochs", epochs, 1), integer("fit", "accumulate", accumulate, 1)
-    for name, pair in (("examples", examples), ("validation", validation)):
-        if pair is not None or name == "examples":
-            check_pair(model, name, pair, loss_function)
+    dtype = check_pair(model, "examples", examples, loss_function)
+    if validation is not None:
+        check_pair(model, "validation", validation, loss_function, dtype)
     callbacks, metrics = functions("callbacks", callbacks, "functions of an epoch's dict"), metric_functions(metrics)
     patience = None if patience is None else integer("fit", "patience", patience, 1)
     progress = None if progress is None else flag("fit", "progress", progress)
@@ -114,6 +114,7 @@ def fit(
             interrupted.check("" if path is None else f"{path} holds everything up to here; fit(..., checkpoint={str(path)!r}, resume=True) goes on")
 
         while len(training.history) < epochs and not training.stopped:
+            check_owner(model, optimizer)  # a callback may have changed what is frozen
             record = epoch(training, loss_function, accumulate, report, pause)
             if validation is not None:
                 record |= validate(training, *validation, loss_function, metrics, pause)
@@ -159,3 +160,5 @@ def _check_folder(path: Path) -> None:
         check_writable(path)
     except OSError as error:
         raise type(error)(f"fit: checkpoint {path} cannot be written: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"fit: checkpoint {str(path)!r} cannot be written: {error}") from None
