@@ -250,5 +250,5 @@ def test_options_of_cross_entropy_are_checked(words, error, message):
 
 
 def test_ragged_targets_are_named():
-    with pytest.raises(ValueError, match="^cross_entropy: targets must be an array, or lists of equal lengths"):
+    with pytest.raises(ValueError, match=r"^cross_entropy: targets must be an array, or lists of equal lengths"):
         losses.cross_entropy(np.zeros((3, 3)), [[1], [2, 3], 1])

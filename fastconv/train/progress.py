@@ -1,5 +1,6 @@
 """The line that shows how training goes: on a terminal it rewrites itself, elsewhere it is one line per epoch or nothing."""
 
+import shutil
 import sys
 import time
 
@@ -8,14 +9,12 @@ try:
 except ImportError:
     tqdm = None
 
-WIDTH = 80  # columns of a terminal
-
 
 def figures(epoch: int, epochs: int, loss: float, accuracy: float | None, lr: float, speed: float, left: float | None = None) -> str:
     words = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", f"loss {loss:.4f}"]
     if accuracy is not None:
         words.append(f"accuracy {100 * accuracy:5.1f} %")
-    words += [f"rate {lr:.2g}", f"{speed:6,.0f} images/s"]
+    words += [f"rate {lr:.2g}", f"{speed:,.0f} images/s"]
     if left is not None:
         words.append(f"{int(left) // 60}:{int(left) % 60:02} left")
     return "  ".join(words)
@@ -81,9 +80,12 @@ class Rewritten(Lines):
         print(file=sys.stderr)
 
     def _print(self, epoch, seen, loss, accuracy, lr):
+        width = shutil.get_terminal_size().columns - 1
         line = figures(epoch, self.epochs, loss, accuracy, lr, *self.speed(epoch, seen))
-        line = line if len(line) < WIDTH else line.rpartition("  ")[0]  # without what is left
-        print("\r" + line.ljust(WIDTH - 1), end="", file=sys.stderr, flush=True)
+        if len(line) > width:
+            head, _, left = line.rpartition("  ")
+            line = f"{head.rpartition('  ')[0]}  {left}"  # without the speed
+        print("\r" + line[:width].ljust(width), end="", file=sys.stderr, flush=True)
         self.last = time.perf_counter()
 
 
