@@ -9,6 +9,13 @@ class FileFormatError(ValueError):
     """A file does not hold what its format promises; the message names the file and what is wrong."""
 
 
+def check_writable(path: Path) -> None:
+    """OSError where `write_whole` could not write."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    os.unlink(temporary)
+
+
 def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
     """Write under another name, then rename: whoever reads, or a kill at any instant, finds the old file or the new one, whole.
 

@@ -197,7 +197,8 @@ def test_a_second_ctrl_c_does_not_wait(digits):
     assert set(optimizer.counts.values()) == {1}
 
 
-def test_progress_is_quiet_without_a_terminal_and_writes_lines_when_asked(model, digits, capsys):
+def test_progress_is_quiet_without_a_terminal_and_writes_lines_when_asked(model, digits, capsys, monkeypatch):
+    monkeypatch.setattr(showing.Lines, "EVERY", 1e9)  # a busy machine may take seconds for a step
     for wanted in (None, False):
         train.fit(model, digits, epochs=2, progress=wanted)
         assert capsys.readouterr() == ("", "")
@@ -207,17 +208,22 @@ def test_progress_is_quiet_without_a_terminal_and_writes_lines_when_asked(model,
     first, second = err.splitlines()
     for line, words in ((first, "epoch 1/2"), (second, "epoch 2/2")):
         assert line.startswith(words)
-        assert all(word in line for word in ("loss ", "accuracy ", "images/s", "left"))
+        assert all(word in line for word in ("loss ", "accuracy ", "rate ", "images/s", "left"))
+    assert "rate 2e-08" in second
 
 
 def test_progress_on_a_terminal_rewrites_one_line(model, digits, capsys, monkeypatch):
     monkeypatch.setattr(showing, "tqdm", None)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "70")
     train.fit(model, digits, epochs=2)
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert err.endswith("\n")
     assert err.count("\r") >= 2
+    assert "rate 2e-08" in err
+    assert all(len(line.rstrip("\n")) < 70 for line in err.split("\r"))
+    assert "left" in err
 
 
 def test_predict_in_batches_is_the_whole(model, digits):

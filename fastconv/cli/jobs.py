@@ -99,9 +99,9 @@ def _schedule(config: dict, optimizer: optim.Optimizer, steps: int) -> optim.Sch
         case "one-cycle":
             return optim.OneCycle(optimizer, config["lr"], max(2, steps))
         case "cosine":
-            return optim.Cosine(optimizer, steps, warmup=steps // 20)
+            return optim.Cosine(optimizer, steps, warmup=steps // 20, per="update")
         case "step":
-            return optim.Step(optimizer, -(-steps // 3))
+            return optim.Step(optimizer, -(-steps // 3), per="update")
         case "plateau":
             return optim.Plateau(optimizer, patience=3, factor=0.3)
         case "constant":

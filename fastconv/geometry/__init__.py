@@ -16,7 +16,7 @@ from fastconv.geometry.windows import (
     transposed_geometry,
     transposed_words,
 )
-from fastconv.geometry.words import flag, integer, number, padding_pairs, spatial, whole
+from fastconv.geometry.words import described, flag, function, instance, integer, number, padding_pairs, real, spatial, whole
 
 __all__ = [
     "Geometry",
@@ -28,7 +28,10 @@ __all__ = [
     "collects",
     "conv_geometry",
     "describe",
+    "described",
     "flag",
+    "function",
+    "instance",
     "integer",
     "number",
     "padding_pairs",
@@ -36,6 +39,7 @@ __all__ = [
     "pool_geometry",
     "pool_words",
     "reads",
+    "real",
     "repeats",
     "share_collects",
     "share_reads",

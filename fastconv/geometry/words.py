@@ -28,11 +28,19 @@ def integer(op: str, name: str, value: object, least: int) -> int:
     return number
 
 
-def number(op: str, name: str, value: object, most: float = math.inf) -> float:
-    """`value` as a finite float in 0..most. TypeError for what is no number (bool, str, None), ValueError out of range."""
+def real(op: str, name: str, value: object) -> float:
+    """`value` as a float, NaN and Inf included. TypeError for what is no number (bool, str, None)."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{op}: {name} must be a number, got {value!r}")
-    if not (math.isfinite(value) and 0 <= value <= most):
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def number(op: str, name: str, value: object, most: float = math.inf) -> float:
+    """`value` as a finite float in 0..most. TypeError for what is no number (bool, str, None), ValueError out of range."""
+    if not (math.isfinite(real(op, name, value)) and 0 <= value <= most):  # type: ignore[operator]  # real says what it is
         raise ValueError(f"{op}: {name} must be finite and >= 0{f' and <= {most:g}' if most < math.inf else ''}, got {value}")
     return float(value)
 
@@ -42,6 +50,29 @@ def flag(op: str, name: str, value: object) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{op}: {name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def instance(op: str, name: str, value: object, kind: type, wanted: str) -> None:
+    """TypeError where `value` is no `kind`, in the words `wanted`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{op}: {name} must be {wanted}, got {described(value)}")
+
+
+def function(op: str, name: str, value: object, wanted: str) -> None:
+    """TypeError where `value` cannot be called, or is a class, whose call makes something else."""
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"{op}: {name} must be {wanted}, got {described(value)}")
+
+
+def described(value: object) -> str:
+    """What was given where something else was wanted; of a class or function, that its call may be what was meant."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: call it, {value.__name__}(...)"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}: call it, {value.__name__}(...)"
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return repr(value)
+    return type(value).__name__
 
 
 def spatial(op: str, name: str, value: object, rank: int, least: int = 1) -> tuple[int, ...]:

@@ -10,13 +10,15 @@ except ImportError:
     tqdm = None
 
 
-def figures(epoch: int, epochs: int, loss: float, accuracy: float | None, scores: list[str], speed: float, left: float | None = None) -> list[str]:
+def figures(
+    epoch: int, epochs: int, loss: float, accuracy: float | None, scores: list[str], lr: float, speed: float, left: float | None = None
+) -> list[str]:
     """What there is to say; where there is no room, the last but one is what can be missed most."""
     words = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", f"loss {loss:.4f}"]
     if accuracy is not None:
         words.append(f"accuracy {100 * accuracy:5.1f} %")
     words += scores
-    words.append(f"{speed:7,.0f} images/s")
+    words += [f"rate {lr:.2g}", f"{speed:7,.0f} images/s"]
     if left is not None:
         words.append(f"{int(left) // 60}:{int(left) % 60:02} left")
     return words
@@ -50,13 +52,13 @@ class Quiet:
     def __exit__(self, *error) -> None:
         pass
 
-    def step(self, epoch: int, seen: int, loss: float, accuracy: float | None) -> None:
+    def step(self, epoch: int, seen: int, loss: float, accuracy: float | None, lr: float) -> None:
         pass
 
     def epoch(self, record: dict) -> None:
         pass
 
-    def rate(self, epoch: int, seen: int) -> tuple[float, float]:
+    def speed(self, epoch: int, seen: int) -> tuple[float, float]:
         """Images per second since the first step, which may have had to compile, and the seconds that are left at that rate."""
         done = (epoch - 1) * self.images + seen
         if not self.before:
@@ -74,17 +76,17 @@ class Lines(Quiet):
         self.last = time.perf_counter()
         return self
 
-    def step(self, epoch, seen, loss, accuracy):
+    def step(self, epoch, seen, loss, accuracy, lr):
         if not self.before:
-            self.rate(epoch, seen)
+            self.speed(epoch, seen)
         elif time.perf_counter() - self.last > self.EVERY and seen < self.images:
-            self._print(epoch, seen, loss, accuracy, [])
+            self._print(epoch, seen, loss, accuracy, [], lr)
 
     def epoch(self, record):
-        self._print(record["epoch"], self.images, record["loss"], record["accuracy"], others(record))
+        self._print(record["epoch"], self.images, record["loss"], record["accuracy"], others(record), record["rate"])
 
-    def _print(self, epoch, seen, loss, accuracy, scores):
-        print("  ".join(figures(epoch, self.epochs, loss, accuracy, scores, *self.rate(epoch, seen))), file=sys.stderr, flush=True)
+    def _print(self, epoch, seen, loss, accuracy, scores, lr):
+        print("  ".join(figures(epoch, self.epochs, loss, accuracy, scores, lr, *self.speed(epoch, seen))), file=sys.stderr, flush=True)
         self.last = time.perf_counter()
 
 
@@ -96,10 +98,10 @@ class Rewritten(Lines):
     def __exit__(self, *error):
         print(file=sys.stderr)
 
-    def _print(self, epoch, seen, loss, accuracy, scores):
+    def _print(self, epoch, seen, loss, accuracy, scores, lr):
         self.scores = scores or self.scores
         width = shutil.get_terminal_size().columns - 1  # one more and the line would wrap
-        line = fitted(figures(epoch, self.epochs, loss, accuracy, self.scores, *self.rate(epoch, seen)), width)
+        line = fitted(figures(epoch, self.epochs, loss, accuracy, self.scores, lr, *self.speed(epoch, seen)), width)
         print("\r" + line.ljust(width), end="", file=sys.stderr, flush=True)
         self.last = time.perf_counter()
 
@@ -114,18 +116,18 @@ class Bar(Quiet):
     def __exit__(self, *error):
         self.bar.close()
 
-    def step(self, epoch, seen, loss, accuracy):
-        self._describe(epoch, loss, accuracy, self.rate(epoch, seen)[0])
+    def step(self, epoch, seen, loss, accuracy, lr):
+        self._describe(epoch, loss, accuracy, lr, self.speed(epoch, seen)[0])
         self.bar.update((epoch - 1) * self.images + seen - self.bar.n)
 
     def epoch(self, record):
         self.scores = others(record)
-        self._describe(record["epoch"], record["loss"], record["accuracy"], self.rate(record["epoch"], self.images)[0])
+        self._describe(record["epoch"], record["loss"], record["accuracy"], record["rate"], self.speed(record["epoch"], self.images)[0])
         self.bar.refresh()
 
-    def _describe(self, epoch, loss, accuracy, speed):
+    def _describe(self, epoch, loss, accuracy, lr, speed):
         """But for the speed, which the bar shows itself."""
-        self.bar.set_description("  ".join(figures(epoch, self.epochs, loss, accuracy, self.scores, speed)[:-1]), refresh=False)
+        self.bar.set_description("  ".join(figures(epoch, self.epochs, loss, accuracy, self.scores, lr, speed)[:-1]), refresh=False)
 
 
 def reporter(epochs: int, images: int, wanted: bool | None) -> Quiet:

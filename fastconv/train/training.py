@@ -1,17 +1,18 @@
 """All that a training run changes, and the checkpoint it is kept in."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fastconv import streams
-from fastconv.data import Batches
+from fastconv.data import Batches, npy
 from fastconv.files import FileFormatError, write_whole
 from fastconv.layers import Layer
 from fastconv.optim import Optimizer, Schedule
-from fastconv.saving import as_npz, load
+from fastconv.saving import as_npz
 from fastconv.train.history import renamed
 
 
@@ -23,6 +24,8 @@ class Epoch:
     seen: int = 0  # examples
     loss: float = 0.0  # its sum over the examples seen
     right: int = 0
+    lr: float | None = None  # of its last update
+    seconds: float = 0.0  # in updates
 
 
 class Training:
@@ -36,11 +39,25 @@ class Training:
         self.history: list[dict] = []
         self.best: dict[str, np.ndarray] = {}
         self.stopped = False
+        self.undo: Callable[[], None] | None = None  # takes the last update back
         self.next_epoch()
 
     def next_epoch(self) -> None:
         self.epoch = Epoch()
         self.order = self.batches.stream.state()  # what the epoch's order and moves are drawn from
+
+    def updated(self, rewind: Callable[[], None]) -> None:
+        """After an update, before its schedule's step. rewind: puts back what the forward pass changed."""
+        optimizer, schedule = self.optimizer, self.schedule
+        rates = schedule.state_dict() if schedule is not None else {}
+
+        def undo() -> None:  # knows nothing of self: a circle would keep the data in memory until a garbage collection
+            rewind()
+            optimizer.recall()
+            if schedule is not None:
+                schedule.load_state_dict(rates)
+
+        self.undo = undo
 
     def best_epoch(self) -> int:
         """The place in the history of the lowest validation loss; the first of equal ones."""
@@ -66,11 +83,12 @@ class Training:
         try:
             progress = json.loads(bytes(state["progress"]))
             words, history, epoch, stopped = (progress[name] for name in ("words", "history", "epoch", "stopped"))
+            words, history = _as_now(words, history)
             order, own = parts["streams"].pop("order"), self._streams()
             if len(parts) > 6 or own.keys() != parts["streams"].keys():
                 raise KeyError("streams")
             epoch = Epoch(**epoch)
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError("it is not a checkpoint of this model's training") from None
         changed = [f"{name} {words.get(name)}, now it is {value}" for name, value in self.words.items() if words.get(name) != value]
         if changed:
@@ -90,9 +108,7 @@ class Training:
             stream.restore(parts["streams"][name])
         self.batches.stream.restore(order)
         self.order = self.batches.stream.state()
-        self.history = [
-            {name: np.array(value) if isinstance(value, list) else value for name, value in record.items()} for record in map(renamed, history)
-        ]
+        self.history = [{name: np.array(value) if isinstance(value, list) else value for name, value in record.items()} for record in history]
         self.epoch, self.stopped, self.best = epoch, stopped, parts["best"]
 
     def save(self, path: Path) -> None:
@@ -102,7 +118,7 @@ class Training:
     def resume(self, path: Path) -> None:
         """Go on from the checkpoint. ValueError names the file and what is wrong."""
         try:
-            self.load_state_dict(load(path))
+            self.load_state_dict(npy.arrays(path, lambda names: names))
         except FileFormatError:
             raise
         except ValueError as error:
@@ -110,6 +126,12 @@ class Training:
 
     def _streams(self) -> dict[str, streams.Stream]:
         return {f"model.{name}": stream for name, stream in self.model.named_streams()} | {"default": streams.default}
+
+
+def _as_now(words: dict[str, str], history: list[dict]) -> tuple[dict[str, str], list[dict]]:
+    """Those of a checkpoint, also of one written when all schedules stepped after each update, and records had other names."""
+    kind = words["schedule"].partition("(")[0]
+    return {"per": {"None": "None", "Plateau": "epoch"}.get(kind, "update")} | words, [renamed(record) for record in history]
 
 
 def _plain(value):
