@@ -87,12 +87,12 @@ def test_the_line_shows_the_accuracy_on_other_images(capsys, monkeypatch, key, k
     with showing.Lines(3, 100) as line:
         line.epoch(record)
     assert f"accuracy  75.0 %  {kind}  62.5 %" in capsys.readouterr().err
-    monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setenv("COLUMNS", "86")
     with showing.Rewritten(3, 100) as line:
         line.epoch(record)
-        line.step(3, 50, 0.25, 0.5)
+        line.step(3, 50, 0.25, 0.5, 1e-3)
         line.last = 0
-        line.step(3, 60, 0.25, 0.5)
+        line.step(3, 60, 0.25, 0.5, 1e-3)
     shown = capsys.readouterr().err.split("\r")[1:]
     assert len(shown) == 2
     for text in shown:
