@@ -71,10 +71,10 @@ def test_all_values_of_a_sequential_share_one_buffer_and_all_gradients_another()
     """DESIGN 11: each parameter is a view, neighbours without a gap."""
     net = small_net()
     parameters = net.parameters()
-    for arrays in ([p.value for p in parameters], [p.grad for p in parameters]):
+    for arrays in ([np.asarray(p) for p in parameters], [p.grad for p in parameters]):
         assert memory_span(arrays) == sum(a.nbytes for a in arrays)
         assert all(np.shares_memory(a.base, arrays[0].base) for a in arrays)
-    assert not np.shares_memory(parameters[0].value.base, parameters[0].grad.base)
+    assert not np.shares_memory(np.asarray(parameters[0]).base, parameters[0].grad.base)
 
 
 def test_moving_into_a_larger_net_keeps_values_gradients_and_results():
