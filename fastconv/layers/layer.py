@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from fastconv.layers.outermost import outermost_call, outermost_forward
 from fastconv.layers.parameter import Buffer, Parameter
 from fastconv.layers.summary import Summary, summarise
 from fastconv.streams import Stream
@@ -50,6 +51,10 @@ class Layer(ABC):
     `dx = backward(dy, input_grad=True)` adds to the gradients of the parameters and returns the gradient of x (None if not
     asked for). It works once. Parameters, buffers, streams and layers that are attributes (or in lists) are found by name.
 
+    Nothing is copied for the way back: layers keep their input or output, so leave x as it is until then. The output of a training pass is
+    read-only for that reason (`y.copy()` may be changed), that of an inference is the caller's, sharing no memory with x; between the layers of
+    a net both may be the same memory. A parameter that was changed meanwhile is found out: RuntimeError. dx may be dy's memory.
+
     A layer with a skip connection, y = x + body(x), is written so:
 
     >>> import numpy as np
@@ -76,6 +81,12 @@ class Layer(ABC):
     >>> sorted(block.state_dict())
     ['body.bias', 'body.weight']
     """
+
+    def __init_subclass__(cls, **words):
+        super().__init_subclass__(**words)
+        for name, safe in (("forward", outermost_forward), ("__call__", outermost_call)):
+            if name in vars(cls):
+                setattr(cls, name, safe(vars(cls)[name]))
 
     @abstractmethod
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
