@@ -125,16 +125,35 @@ def learn(*parameters: Parameter | None) -> bool:
     return any(p is not None and not p.frozen for p in parameters)
 
 
+def add_gradients(weight: Parameter, bias: Parameter | None, weight_grad: Callable) -> None:
+    """Add a backward pass's gradients. weight_grad(return_bias_grad=...) gives dw or (dw, db); what nobody takes is not computed."""
+    if learn(bias):
+        dw, db = weight_grad(return_bias_grad=True)
+        weight.add_grad(dw)
+        bias.add_grad(db)
+    elif learn(weight):
+        weight.add_grad(weight_grad(return_bias_grad=False))
+
+
 class Buffer:
-    """An array that is saved with a layer but that no gradient reaches, such as running statistics."""
+    """An array that is saved with a layer but that no gradient reaches, such as running statistics. With `.frozen = True` the layer leaves it."""
 
     def __init__(self, value: np.ndarray):
         self.value = np.asarray(value)
         if self.value.dtype.kind not in "biuf":
             raise TypeError(f"Buffer: value must be an array of numbers, got dtype {self.value.dtype}")
+        self._frozen = False
+
+    @property
+    def frozen(self) -> bool:
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self._frozen = flag("Buffer", "frozen", frozen)
 
     def __repr__(self) -> str:
-        return f"Buffer{self.value.shape} {self.value.dtype}"
+        return f"Buffer{self.value.shape} {self.value.dtype}{', frozen' if self.frozen else ''}"
 
 
 class Flat:
