@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from fastconv.geometry import flag
 from fastconv.layers.outermost import outermost_call, outermost_forward
 from fastconv.layers.parameter import Buffer, Parameter
 from fastconv.layers.summary import Summary, summarise
@@ -125,6 +126,21 @@ class Layer(ABC):
         """Each parameter once, in the order of their names' first appearance."""
         return list(dict.fromkeys(p for _, p in self.named_parameters()))
 
+    @property
+    def frozen(self) -> bool:
+        """Whether all parameters and buffers inside are frozen; assigning it freezes or frees them all.
+
+        Frozen, a parameter takes no gradient, and a BatchNorm normalizes with its running statistics in training, too, and leaves them. Dropout
+        drops all the same. Without anything inside that could move, True.
+        """
+        return all(entry.frozen for _, entry in self._state())
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        frozen = flag(type(self).__name__, "frozen", frozen)
+        for _, entry in self._state():
+            entry.frozen = frozen
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers, by name (PyTorch's names and shapes)."""
         return {name: entry.value.copy(order="C") for name, entry in self._state()}
@@ -136,8 +152,9 @@ class Layer(ABC):
         own = dict(self._state())
         wrong = [f"missing {name}" for name in own if name not in state]
         wrong += [f"unexpected {name}" for name in state if name not in own]
-        for name in own.keys() & state.keys():
-            mine, new = own[name].value, np.asarray(state[name])
+        given = {name: np.array(state[name]) for name in own if name in state}  # each is read once: some files are read as they are asked
+        for name, new in given.items():
+            mine = own[name].value
             if new.shape != mine.shape:
                 wrong.append(f"{name} has the shape {new.shape}, the model's is {mine.shape}")
             elif new.dtype != mine.dtype:
@@ -145,7 +162,7 @@ class Layer(ABC):
         if wrong:
             raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(wrong))}")
         for name, entry in own.items():
-            entry.value = np.array(state[name])
+            entry.value = given[name]
 
     def _state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
         yield from self.named_parameters()
