@@ -69,6 +69,15 @@ def test_reading_a_parameter_is_no_change(read):
         np.testing.assert_array_equal(value, before[name])
 
 
+def test_running_statistics_that_are_written_meanwhile_change_no_gradient():
+    layer, x = layers.BatchNorm1d(3, dtype=np.float64), np.ones((2, 3))
+    y, backward = layer.forward(x, training=False)
+    expected = backward(y)
+    y, backward = layer.forward(x, training=False)
+    layer.running_var.value[...] = 100
+    np.testing.assert_array_equal(backward(y), expected)
+
+
 def test_what_was_the_value_before_a_move_is_no_parameter_any_more():
     linear = layers.Linear(3, 4)
     old = linear.weight.value

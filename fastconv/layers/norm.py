@@ -51,7 +51,7 @@ class _BatchNorm(Layer):
             if self.running_mean is not None:
                 self._track(mean, variance * M / (M - 1))
         else:
-            mean, variance = self.running_mean.value, self.running_var.value
+            mean, variance = self.running_mean.value.copy(), self.running_var.value.copy()  # the way back is of these, whatever is written there
         weight, bias = (None, None) if self.weight is None else (self.weight.value, self.bias.value)
         y = ops.batch_norm(x, mean, variance, weight, bias, eps=self.eps)
 
