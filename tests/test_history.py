@@ -98,7 +98,7 @@ def test_the_line_shows_the_accuracy_on_other_images(capsys, monkeypatch, key, k
     for text in shown:
         assert f"{kind}  62.5 %" in text
         assert re.search(r"\d:\d\d left", text)
-        assert len(text.rstrip("\n")) == 71
+        assert len(text.rstrip("\n")) == 85
 
 
 def test_no_accuracy_on_other_images_no_words():

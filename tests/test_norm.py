@@ -164,9 +164,23 @@ def test_concat_lays_channels_behind_each_other_and_splits_gradients(rng):
 @pytest.mark.parametrize("layer", [layers.LeakyReLU(0.1), layers.Sigmoid(), layers.Tanh()], ids=repr)
 def test_activations_and_their_slopes(layer, rng):
     x = np.append(rng.standard_normal(20) * 3, [1000, -1000]).reshape(1, -1)
-    functions = {"LeakyReLU": lambda x: np.where(x > 0, x, 0.1 * x), "Tanh": np.tanh, "Sigmoid": lambda x: 0.5 * (1 + np.tanh(x / 2))}
+    functions = {"LeakyReLU": lambda x: np.where(x > 0, x, 0.1 * x), "Tanh": np.tanh, "Sigmoid": lambda x: 1 / (1 + np.exp(-np.maximum(x, -700)))}
     function = functions[type(layer).__name__]
     y, backward = layer.forward(x)
-    np.testing.assert_allclose(y, function(x), rtol=1e-15)
+    np.testing.assert_allclose(y, function(x), rtol=1e-15, atol=1e-300)
     slopes = (function(x + 1e-6) - function(x - 1e-6)) / 2e-6
     np.testing.assert_allclose(backward(np.full_like(x, 3)), 3 * slopes, atol=1e-8)
+
+
+@every_dtype
+def test_sigmoid_keeps_its_digits_far_below_zero(dtype):
+    x = np.linspace(-80, 80, 1001).astype(dtype)
+    y, backward = layers.Sigmoid().forward(x)
+    exact = 1 / (1 + np.exp(-x.astype(np.longdouble)))
+    np.testing.assert_allclose(y, exact.astype(np.float64), rtol=4 * ROUNDOFF[dtype])
+    assert y.dtype == dtype
+    below = x < 0
+    np.testing.assert_allclose(backward(np.ones_like(x))[below], (exact * (1 - exact)).astype(np.float64)[below], rtol=6 * ROUNDOFF[dtype])
+    with np.errstate(all="raise"):
+        edges = layers.Sigmoid()(np.array([-np.inf, -1e4, 1e4, np.inf, np.nan], dtype))
+    np.testing.assert_array_equal(edges, [0, 0, 1, 1, np.nan])

@@ -258,3 +258,26 @@ def test_a_schedule_shows_what_it_is_and_where_it_stands():
     schedule = optim.Cosine(two_groups(), 10, warmup=4)
     schedule.step()
     assert repr(schedule) == "Cosine(total_steps=10, warmup=4, min_lr=0.0, per=epoch) at step 1, lr=0.2, 0.012"
+
+
+@pytest.mark.parametrize(("entry", "value"), [("steps", 10_000), ("base_lrs", np.array([np.inf])), ("base_lrs", np.array([1e305]))])
+def test_a_state_whose_rates_are_no_numbers_loads_nothing(entry, value):
+    """gamma ** steps overflows, or the rate does: nothing of the state is taken over."""
+    optimizer = optim.SGD([layers.Parameter(np.zeros(2))], lr=1)
+    schedule = optim.Step(optimizer, 1, gamma=10.0)
+    before = schedule.state_dict()
+    state = before | {"steps": 10, entry: value}
+    with pytest.raises(ValueError, match=r"^load_state_dict: nothing was loaded: .*rates?"):
+        schedule.load_state_dict(state)
+    assert schedule.state_dict() == before
+    assert optimizer.lr == 1
+
+
+def test_a_state_is_a_mapping():
+    optimizer = optim.SGD([layers.Parameter(np.zeros(2))], lr=1)
+    for owner, name in ((optimizer, "optimizer"), (optim.Step(optimizer, 1), "schedule")):
+        for wrong in ("checkpoint.npz", None, [1]):
+            with pytest.raises(
+                TypeError, match=rf"^load_state_dict: state must be a dict, as the {name}'s state_dict\(\) gives it, got {type(wrong).__name__}$"
+            ):
+                owner.load_state_dict(wrong)

@@ -50,11 +50,12 @@ class LeakyReLU(_Activation):
 
 
 class Sigmoid(_Activation):
-    """y = 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, which cannot overflow. dy/dx = y * (1 - y)"""
+    """y = 1 / (1 + exp(-x)), for negative x exp(x) / (1 + exp(x)): no overflow, and no 1 that swallows the digits. dy/dx = y * (1 - y)"""
 
     def value(self, x):
-        half = x.dtype.type(0.5)
-        return np.tanh(x * half) * half + half
+        with np.errstate(under="ignore"):
+            small = np.exp(-np.abs(x))
+        return np.where(x < 0, small, x.dtype.type(1)) / (1 + small)
 
     def derivative(self, y):
         return y * (1 - y)

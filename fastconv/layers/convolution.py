@@ -1,11 +1,13 @@
 """Convolution layers: one class, three ranks."""
 
+from functools import partial
+
 import numpy as np
 
-from fastconv.geometry import Geometry, bind, conv_geometry, integer, padding_pairs, padding_word, spatial
+from fastconv.geometry import Geometry, bind, conv_geometry, flag, integer, padding_pairs, padding_word, spatial
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
-from fastconv.layers.parameter import learn
+from fastconv.layers.parameter import add_gradients
 from fastconv.ops import convolution
 from fastconv.ops.elementwise import relu_grad
 
@@ -31,7 +33,9 @@ class _Conv(Layer):
         # A bad stride, padding or dilation is better told here than at the first batch.
         strides, dilations = (spatial(op, name, self.words[name], self.rank) for name in ("stride", "dilation"))
         padding_pairs(op, padding, self.kernel_size, strides, dilations, (1,) * self.rank)
-        self.weight, self.bias = weight_and_bias(op, self.weight_shape(), self.out_channels if bias else 0, dtype, rng)
+        biases = self.out_channels if flag(op, "bias", bias) else 0
+        sizes = {name: getattr(self, name) for name in ("in_channels", "out_channels", "kernel_size")} | {"groups": groups}
+        self.weight, self.bias = weight_and_bias(op, self.weight_shape(), biases, dtype, rng, **sizes)
 
     def weight_shape(self) -> tuple[int, ...]:
         return (self.out_channels, self.in_channels // self.words["groups"], *self.kernel_size)
@@ -45,13 +49,11 @@ class _Conv(Layer):
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             if clamped is not None:
                 dy = relu_grad(dy, clamped)
-            if learn(self.weight, self.bias):
-                dw, db = convolution.weight_grad(
-                    op, self.rank, x, dy, self.kernel_size, **self.words, out=None, accumulate=False, return_bias_grad=True
-                )
-                self.weight.add_grad(dw)
-                if self.bias is not None:
-                    self.bias.add_grad(db)
+            add_gradients(
+                self.weight,
+                self.bias,
+                partial(convolution.weight_grad, op, self.rank, x, dy, self.kernel_size, **self.words, out=None, accumulate=False),
+            )
             return convolution.input_grad(op, self.rank, dy, w, np.shape(x), **self.words) if input_grad else None
 
         return y, once(backward, y, self.weight, self.bias)

@@ -1,14 +1,15 @@
 """Linear, ReLU, Flatten, Dropout."""
 
 import math
+from functools import partial
 
 import numpy as np
 
 from fastconv import ops, streams
-from fastconv.geometry import Geometry, bind, integer
-from fastconv.layers.initial import weight_and_bias
+from fastconv.geometry import Geometry, bind, flag, integer
+from fastconv.layers.initial import generator, weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
-from fastconv.layers.parameter import learn
+from fastconv.layers.parameter import add_gradients
 from fastconv.ops.elementwise import probability
 from fastconv.ops.operands import floats
 
@@ -19,17 +20,15 @@ class Linear(Layer):
     def __init__(self, in_features, out_features, *, bias=True, dtype=np.float32, rng: np.random.Generator | None = None):
         self.in_features = integer("Linear", "in_features", in_features, 1)
         self.out_features = integer("Linear", "out_features", out_features, 1)
-        self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), self.out_features if bias else 0, dtype, rng)
+        sizes = {"in_features": self.in_features, "out_features": self.out_features}
+        biases = self.out_features if flag("Linear", "bias", bias) else 0
+        self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), biases, dtype, rng, **sizes)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         y = ops.linear(x, self.weight.value, None if self.bias is None else self.bias.value)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            if learn(self.weight, self.bias):
-                dw, db = ops.linear_weight_grad(x, dy, return_bias_grad=True)
-                self.weight.add_grad(dw)
-                if self.bias is not None:
-                    self.bias.add_grad(db)
+            add_gradients(self.weight, self.bias, partial(ops.linear_weight_grad, x, dy))
             return ops.linear_input_grad(dy, self.weight.value) if input_grad else None
 
         return y, once(backward, y, self.weight, self.bias)
@@ -63,7 +62,7 @@ class ReLU(Layer):
 
 
 class Flatten(Layer):
-    """(N, C, spatial...) -> (N, C * positions), in PyTorch's order: all positions of channel 0 first."""
+    """(N, C, spatial...) -> (N, C * positions), in PyTorch's order: all positions of channel 0 first. (N,) -> (N, 1)."""
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Flatten", x=x)
@@ -76,6 +75,8 @@ class Flatten(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if not len(input_shape):
+            raise ValueError("Flatten: x must have at least 1 axis (N, ...), got x()")
         return (input_shape[0], math.prod(input_shape[1:]))
 
 
@@ -88,6 +89,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
         self.p = probability("Dropout", p)
+        rng = generator("Dropout", rng)
         self.stream = streams.default.fork() if rng is None else streams.Stream(int(rng.integers(2**63)))
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:

@@ -1,11 +1,13 @@
 """Transposed convolution layers: one class, three ranks."""
 
+from functools import partial
+
 import numpy as np
 
 from fastconv.geometry import Geometry, spatial, transposed_geometry, transposed_words
 from fastconv.layers.convolution import _Conv
 from fastconv.layers.layer import Backward, once
-from fastconv.layers.parameter import learn
+from fastconv.layers.parameter import add_gradients
 from fastconv.ops import transposed
 
 
@@ -33,11 +35,9 @@ class _ConvTranspose(_Conv):
         y = transposed.forward(op, self.rank, x, w, None if self.bias is None else self.bias.value, **words)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            if learn(self.weight, self.bias):
-                dw, db = transposed.weight_grad(op, self.rank, x, dy, self.kernel_size, **words, out=None, accumulate=False, return_bias_grad=True)
-                self.weight.add_grad(dw)
-                if self.bias is not None:
-                    self.bias.add_grad(db)
+            add_gradients(
+                self.weight, self.bias, partial(transposed.weight_grad, op, self.rank, x, dy, self.kernel_size, **words, out=None, accumulate=False)
+            )
             return transposed.input_grad(op, self.rank, dy, w, np.shape(x), **words) if input_grad else None
 
         return y, once(backward, y, self.weight, self.bias)

@@ -42,8 +42,15 @@ def _float_array(op: str, name: str, given) -> np.ndarray:
 
 def dense(a: np.ndarray) -> np.ndarray:
     """The same values in plain memory: C-contiguous, aligned, writeable (each other kind would be one more compilation)."""
-    if a.flags.c_contiguous and a.flags.aligned and a.flags.writeable:
-        return a
+    if a.flags.c_contiguous and a.flags.aligned:
+        if a.flags.writeable:
+            return a
+        try:  # a read-only view of memory that is not, as a training pass returns it
+            view = a.view()
+            view.flags.writeable = True
+            return view
+        except ValueError:
+            pass
     copy = memory.empty(a.shape, a.dtype)
     np.copyto(copy, a)
     return copy

@@ -9,6 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from copy import copy
 
 import numpy as np
 
@@ -50,9 +51,13 @@ class Schedule(ABC):
     def rate(self, base_lr: float, step: int) -> float:
         """The rate of a group with this base rate at step number `step`, counted from 0."""
 
+    def _rates(self) -> list[float]:
+        """Of all groups, before the first of them is set."""
+        return [self.rate(base_lr, self.steps) for base_lr in self.base_lrs]
+
     def _set(self) -> None:
-        for group, base_lr in zip(self.optimizer.groups, self.base_lrs):
-            group["lr"] = self.rate(base_lr, self.steps)
+        for group, lr in zip(self.optimizer.groups, self._rates()):
+            group["lr"] = lr
 
     def state_dict(self) -> dict[str, np.ndarray | float]:
         """Where the schedule stands: steps, base_lrs and, in Plateau, what it has seen. Its arguments are not part of it."""
@@ -64,6 +69,13 @@ class Schedule(ABC):
         wrong += [f"{name} must be >= 0, got {value}" for name, value in new.items() if name != "best" and not np.all(value >= 0)]
         refuse(wrong)
         new["base_lrs"] = new["base_lrs"].tolist()
+        trial = copy(self)
+        vars(trial).update(new)
+        try:
+            rates = trial._rates()
+        except OverflowError:
+            rates = [math.inf]
+        refuse([f"the rates at step {trial.steps} would not be finite, but {rates}"] if not all(map(math.isfinite, rates)) else [])
         vars(self).update(new)
         self._set()
 
