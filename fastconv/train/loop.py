@@ -57,7 +57,8 @@ def fit(
     be those it was made with. The result is, to the bit, that of a run that never stopped.
     callbacks: called with each epoch's dict: epoch, loss, accuracy, lr, images_per_second; with validation also validation_loss,
     validation_accuracy and validation_NAME of each metric. One that returns True stops the training after this epoch.
-    progress: None shows a line on terminals only, True also prints a line per epoch elsewhere.
+    progress: None shows on stderr how it goes: a line that rewrites itself on a terminal, elsewhere a line per epoch, at most one a second. True
+    prints elsewhere a line for each epoch, however short, and False nothing anywhere.
 
     ValueError and TypeError before anything is trained. FloatingPointError where a loss or gradient is not finite, KeyboardInterrupt on Ctrl-C: both
     between two updates, with parameters, buffers, optimizer and random streams of the last good one.
