@@ -9,6 +9,8 @@ import math
 import os
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable
+from functools import wraps
 
 import numpy as np
 
@@ -92,6 +94,20 @@ class Shelves:
 shelves = Shelves(limit=1 << 30)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=shelves.after_fork)
+
+
+def spared(function: Callable) -> Callable:
+    """A function that allocates elsewhere than here and changes nothing: where it runs out of memory, what waits is freed and it begins again."""
+
+    @wraps(function)
+    def again(*args, **words):
+        try:
+            return function(*args, **words)
+        except MemoryError:
+            shelves.clear()
+            return function(*args, **words)
+
+    return again
 
 
 def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
