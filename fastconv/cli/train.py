@@ -16,7 +16,8 @@ from fastconv.cli.datasets import DataSet
 from fastconv.cli.words import at_least, augment, positive, share
 from fastconv.data.split import stratified
 from fastconv.layers import Layer
-from fastconv.train.runs import build, load_config, normalise, save_config, save_run
+from fastconv.train.config import check_training, load_config
+from fastconv.train.runs import build, normalise, save_config, save_run
 
 SCHEDULES = ("one-cycle", "cosine", "step", "constant", "plateau")
 VALIDATION = 0.1  # of the training images, where something depends on it
@@ -118,10 +119,12 @@ def _old_jobs(chosen: argparse.Namespace) -> list[Job]:
     jobs = []
     for folder in (chosen.resume, *sorted(path.parent for path in chosen.resume.glob("*/config.json"))):
         config = load_config(folder)
-        missing = [name for name in OPTIONS if name not in config]
-        if missing:
-            raise ValueError(f"{folder / 'config.json'} cannot be resumed: it says nothing of {', '.join(missing)}")
-        jobs.append(Job.of(folder, datasets.load(config["data"]), config))
+        check_training(folder, config)
+        dataset = datasets.load(config["data"])
+        try:
+            jobs.append(Job.of(folder, dataset, config))
+        except (ValueError, MemoryError, OverflowError) as error:
+            raise ValueError(f"{folder / 'config.json'} cannot be resumed: {error}") from None
     return jobs
 
 
