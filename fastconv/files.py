@@ -1,8 +1,12 @@
 """Files that are written whole or not at all, and the error for those that hold something else than they should."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
+
+OTHERS = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket"}
 
 
 class FileFormatError(ValueError):
@@ -14,6 +18,12 @@ def check_writable(path: Path) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     os.unlink(temporary)
+def opened(path: Path) -> BinaryIO:
+    """A file to read. OSError names it; FileFormatError where it is a folder, or what may have no end or nobody who writes to it."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise FileFormatError(f"{path}: is {next((word for test, word in OTHERS.items() if test(mode)), 'no file')}, a file is needed")
+    return path.open("rb")
 
 
 def write_whole(path: Path, content: bytes, sync: bool = True) -> None:

@@ -1,8 +1,12 @@
 """What every test may count on."""
 
+import os
+
 import pytest
 
 import fastconv as fc
+
+os.environ.setdefault("FASTCONV_QUIET", "1")  # of compiling, in the processes that tests start; a test that reads stderr need not know what is cached
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
-"""Training: reproducible, interruptible, talkative only when asked, and it learns."""
+"""Training: reproducible, interruptible, talkative within reason, and it learns."""
 
 import signal
 import time
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -197,11 +198,10 @@ def test_a_second_ctrl_c_does_not_wait(digits):
     assert set(optimizer.counts.values()) == {1}
 
 
-def test_progress_is_quiet_without_a_terminal_and_writes_lines_when_asked(model, digits, capsys, monkeypatch):
+def test_progress_without_a_terminal_is_lines(model, digits, capsys, monkeypatch):
     monkeypatch.setattr(showing.Lines, "EVERY", 1e9)  # a busy machine may take seconds for a step
-    for wanted in (None, False):
-        train.fit(model, digits, epochs=2, progress=wanted)
-        assert capsys.readouterr() == ("", "")
+    train.fit(model, digits, epochs=2, progress=False)
+    assert capsys.readouterr() == ("", "")
     train.fit(model, digits, epochs=2, progress=True)
     out, err = capsys.readouterr()
     assert out == ""
@@ -210,6 +210,28 @@ def test_progress_is_quiet_without_a_terminal_and_writes_lines_when_asked(model,
         assert line.startswith(words)
         assert all(word in line for word in ("loss ", "accuracy ", "rate ", "images/s", "left"))
     assert "rate 2e-08" in second
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.5, 31])
+def test_progress_that_nobody_asked_for_is_a_line_now_and_then(capsys, monkeypatch, seconds):
+    """In notebooks and pipes: of 5 epochs of so many seconds each, in 10 steps."""
+    clock = [0.0]
+    monkeypatch.setattr(showing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    with showing.reporter(5, 100, None) as report:
+        for epoch in range(1, 6):
+            for seen in range(10, 101, 10):
+                clock[0] += seconds / 10
+                report.step(epoch, seen, 1.0, 0.5, 1e-3)
+            report.epoch({"epoch": epoch, "loss": 1.0, "accuracy": 0.5, "rate": 1e-3})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("epoch 5/5")
+    assert len(lines) == {0.1: 1, 1.5: 5, 31: 15}[seconds]
+
+
+def test_without_stderr_nothing_is_shown(model, digits, monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    for wanted in (None, True):
+        train.fit(model, digits, epochs=1, progress=wanted)
 
 
 def test_progress_on_a_terminal_rewrites_one_line(model, digits, capsys, monkeypatch):

@@ -70,7 +70,7 @@ def load(word: str) -> DataSet:
     if path.is_dir():
         train, test = data.npy_folder(path)
         return DataSet(str(path), word, train, test, data.class_names(path))
-    if path.suffix != ".npz" or not path.exists():
+    if path.suffix != ".npz" or not os.path.lexists(path):
         raise FileNotFoundError(f"--data {word}: no such data; it must be {WORDS}")
     train, test = data.npz(path)
     classes = 1 + max(int(train[1].max()), int(test[1].max()))

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fastconv.data import npy
 from fastconv.data.digits import BRIGHTEST
 from fastconv.data.reading import as_images, contents
+from fastconv.data.reading import as_images, brief
+from fastconv.files import FileFormatError, opened
 from fastconv.plot import need_matplotlib
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -34,12 +37,7 @@ def images(path: Path, config: dict) -> np.ndarray:
 
 
 def _arrays(path: Path, config: dict) -> np.ndarray:
-    try:
-        stored = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a .npy file of numbers: {error}") from None
-    if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "iuf":
-        raise ValueError(f"{path} must hold one array of numbers")
+    stored = npy.array(path)
     C, H, W = shape(config)
     several = stored.shape[-3:] == (C, H, W) and stored.ndim in (3, 4)
     if not stored.size or not (several or (C == 1 and stored.shape[-2:] == (H, W) and stored.ndim in (2, 3))):
@@ -58,12 +56,11 @@ def _picture(path: Path, C: int, H: int, W: int) -> np.ndarray:
     need_matplotlib()
     from matplotlib.image import imread
 
-    try:
-        pixels = imread(path)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # what readers of pictures raise is not documented
-        raise ValueError(f"{path} is not a picture that can be read: {error}") from None
+    with opened(path) as file:
+        try:
+            pixels = imread(file)
+        except Exception as error:  # what readers of pictures raise is not documented
+            raise FileFormatError(f"{path} is not a picture that can be read: {brief(error)}") from None
     if pixels.shape[:2] != (H, W):
         raise ValueError(f"{path} must be {H} pixels high and {W} wide, as the images of training, got {pixels.shape[0]} and {pixels.shape[1]}")
     if C not in (1, 3):

@@ -8,7 +8,8 @@ from fastconv import data, models
 from fastconv.cli import datasets, runs
 from fastconv.cli.jobs import SCHEDULES, Job
 from fastconv.cli.words import at_least, augment, positive, share
-from fastconv.train.runs import load_config, save_config
+from fastconv.train.config import check_training, load_config
+from fastconv.train.runs import save_config
 
 VALIDATION = 0.1  # of the training images, where something depends on it
 OPTIONS = ("data", "model", "epochs", "batch_size", "lr", "schedule", "augment", "clip_norm", "val", "early_stop", "seed")
@@ -103,15 +104,13 @@ def _old_jobs(chosen: argparse.Namespace) -> list[Job]:
 
 
 def _old_job(folder: Path) -> Job:
-    path, config = folder / "config.json", load_config(folder)
-    missing = [name for name in OPTIONS if name not in config]
-    if missing:
-        raise ValueError(f"{path} cannot be resumed: it says nothing of {', '.join(missing)}")
+    config = load_config(folder)
+    check_training(folder, config)
     dataset = datasets.of_run(folder, config)
     try:
         return Job.of(folder, dataset, config)
-    except (ValueError, TypeError) as error:  # of a file that was changed by hand
-        raise ValueError(f"{path} cannot be resumed: {error}") from None
+    except (ValueError, TypeError, MemoryError, OverflowError) as error:  # of a file that was changed by hand
+        raise ValueError(f"{folder / 'config.json'} cannot be resumed: {error}") from None
 
 
 def _given(chosen: argparse.Namespace) -> dict:

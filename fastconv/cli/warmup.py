@@ -9,7 +9,7 @@ import fastconv as fc
 from fastconv import models, optim
 from fastconv.cli import datasets
 from fastconv.cli.nets import usual_shape
-from fastconv.kernels.cache import folder
+from fastconv.kernels.cache import folder, why_off
 from fastconv.layers import Layer
 
 EXAMPLES = 256 + 32 + 2  # full batches, and small ones
@@ -36,7 +36,7 @@ def _warm_up(chosen: argparse.Namespace) -> None:
     for threads in {fc.get_num_threads(), 1}:  # one thread has kernels of its own
         fc.set_num_threads(threads)
         fc.train.fit(model, (x, y), epochs=1, optimizer=optimizer, **words)
-    kept = f"; kernels are kept in {folder()}" if folder() else "; kernels are not kept: FASTCONV_CACHE=0"
+    kept = f"; kernels are kept in {folder()}" if folder() else f"; kernels are not kept: the cache is {why_off()}"
     print(f"{chosen.model} on {title} is ready to train after {time.perf_counter() - start:.1f} s{kept}")
 
 

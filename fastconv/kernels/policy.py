@@ -15,6 +15,7 @@ import numba
 from numba import njit
 
 from fastconv.geometry import whole
+from fastconv.kernels import forks
 from fastconv.kernels.cache import KernelCache
 
 # No "nnan" or "ninf": max must see NaN. No "reassoc": the bits of a sum would depend on the CPU and on the layout.
@@ -159,4 +160,5 @@ def get_num_threads() -> int:
 
 team = Team()
 if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=forks.before, after_in_parent=forks.after, after_in_child=forks.after)
     os.register_at_fork(after_in_child=team.after_fork)

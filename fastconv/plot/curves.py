@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv.files import FileFormatError, opened
 from fastconv.plot.canvas import BLUE, INK, RED, axes
 from fastconv.train.history import renamed
 
@@ -69,10 +71,15 @@ def _history(history) -> list[dict]:
         path = Path(history)
         path = path / "history.csv" if path.is_dir() else path
         try:
-            with path.open(newline="") as file:
-                history = [{key: float(text) if text else None for key, text in row.items()} for row in csv.DictReader(file)]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"learning_curves: {path} is not the history of a run: {error}") from None
+            with opened(path) as file:
+                rows = csv.DictReader(io.StringIO(file.read().decode(), newline=""))
+                history = [{key: float(text) if text else None for key, text in row.items()} for row in rows]
+        except FileFormatError:
+            raise
+        except (ValueError, TypeError, csv.Error) as error:
+            raise FileFormatError(f"learning_curves: {path} is not the history of a run: {error}") from None
+        if not history or not all("epoch" in row for row in history):
+            raise FileFormatError(f"learning_curves: {path} must hold at least one epoch, and each its number, got {len(history)} records")
     if not isinstance(history, (list, tuple)) or not all(isinstance(row, dict) for row in history):
         raise TypeError(f"learning_curves: history must be the list of dicts that fit returns, or a path, got {type(history).__name__}")
     if not history or not all("epoch" in row for row in history):

@@ -60,7 +60,8 @@ def fit(
     and words must be those it was made with. The result is, to the bit, that of a run that never stopped.
     callbacks: called with each epoch's dict: epoch, loss, accuracy, rate (of its last update), images_per_second; with validation also
     val_loss, val_accuracy and val_NAME of each metric. What one adds stays in the history. One that returns True stops the training after this epoch.
-    progress: None shows a line on terminals only, True also prints a line per epoch elsewhere.
+    progress: None shows on stderr how it goes: a line that rewrites itself on a terminal, elsewhere a line per epoch, at most one a second. True
+    prints elsewhere a line for each epoch, however short, and False nothing anywhere.
 
     ValueError and TypeError before anything is trained. FloatingPointError where a loss (also of the validation), a gradient or an updated parameter
     is not finite, KeyboardInterrupt on Ctrl-C: both between two updates (or batches of the validation), with parameters, buffers, optimizer and

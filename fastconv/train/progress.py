@@ -1,4 +1,4 @@
-"""The line that shows how training goes: on a terminal it rewrites itself, elsewhere it is one line per epoch or nothing."""
+"""The line that shows how training goes: on a terminal it rewrites itself, in notebooks and pipes it is one line per epoch, not too often."""
 
 import shutil
 import sys
@@ -39,7 +39,7 @@ def fitted(words: list[str], width: int) -> str:
 
 
 class Quiet:
-    """No terminal, no wish: nothing is shown."""
+    """Nothing is shown."""
 
     def __init__(self, epochs: int, images: int):
         self.epochs, self.images = epochs, images
@@ -90,6 +90,30 @@ class Lines(Quiet):
         self.last = time.perf_counter()
 
 
+class FewLines(Lines):
+    """For who did not ask: one line per epoch, but of short epochs only one a second and the last, so that no log is flooded."""
+
+    EVERY = 10.0
+    EPOCHS_EVERY = 1.0
+
+    def __enter__(self):
+        self.unsaid = None
+        return super().__enter__()
+
+    def epoch(self, record):
+        self.unsaid = record
+        if time.perf_counter() - self.last > self.EPOCHS_EVERY:
+            self._say()
+
+    def __exit__(self, *error):
+        if self.unsaid is not None:
+            self._say()
+
+    def _say(self):
+        super().epoch(self.unsaid)
+        self.unsaid = None
+
+
 class Rewritten(Lines):
     """One line that rewrites itself ten times a second; the scores in it are those of the last whole epoch."""
 
@@ -131,10 +155,9 @@ class Bar(Quiet):
 
 
 def reporter(epochs: int, images: int, wanted: bool | None) -> Quiet:
-    """What shows the progress: None and no terminal, or False, is silence."""
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    if wanted is False or (wanted is None and not terminal):
+    """What shows the progress; without stderr, as under pythonw, nothing can."""
+    if wanted is False or sys.stderr is None:
         return Quiet(epochs, images)
-    if not terminal:
-        return Lines(epochs, images)
+    if not sys.stderr.isatty():
+        return (Lines if wanted else FewLines)(epochs, images)
     return (Bar if tqdm is not None else Rewritten)(epochs, images)

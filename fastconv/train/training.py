@@ -27,6 +27,11 @@ class Epoch:
     lr: float | None = None  # of its last update
     seconds: float = 0.0  # in updates
 
+    def is_possible(self, N: int) -> bool:
+        """Whether an epoch of N examples can have come so far."""
+        whole = all(type(value) is int for value in (self.steps, self.seen, self.right))
+        return whole and 0 <= self.steps <= self.seen <= N and 0 <= self.right <= N and isinstance(self.loss, (int, float))
+
 
 class Training:
     """Model, optimizer, schedule, data order, the epoch under way, the history so far and the best weights.
@@ -85,10 +90,13 @@ class Training:
             words, history, epoch, stopped = (progress[name] for name in ("words", "history", "epoch", "stopped"))
             words, history = _as_now(words, history)
             order, own = parts["streams"].pop("order"), self._streams()
-            if len(parts) > 6 or own.keys() != parts["streams"].keys():
+            if len(parts) > 6 or own.keys() != parts["streams"].keys() or not all(_is_state(each) for each in (order, *parts["streams"].values())):
                 raise KeyError("streams")
             epoch = Epoch(**epoch)
-        except (AttributeError, KeyError, TypeError, ValueError):
+            if not epoch.is_possible(self.batches.shape[0]) or not isinstance(stopped, bool):
+                raise ValueError("epoch")
+            words, history = dict(words), [_record(record, number) for number, record in enumerate(history, 1)]
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise ValueError("it is not a checkpoint of this model's training") from None
         changed = [f"{name} {words.get(name)}, now it is {value}" for name, value in self.words.items() if words.get(name) != value]
         if changed:
@@ -108,8 +116,7 @@ class Training:
             stream.restore(parts["streams"][name])
         self.batches.stream.restore(order)
         self.order = self.batches.stream.state()
-        self.history = [{name: np.array(value) if isinstance(value, list) else value for name, value in record.items()} for record in history]
-        self.epoch, self.stopped, self.best = epoch, stopped, parts["best"]
+        self.history, self.epoch, self.stopped, self.best = history, epoch, stopped, parts["best"]
 
     def save(self, path: Path) -> None:
         """Write the checkpoint: a kill at any instant leaves the old file or the new one."""
@@ -122,7 +129,7 @@ class Training:
         except FileFormatError:
             raise
         except ValueError as error:
-            raise ValueError(f"fit: {path} cannot be resumed: {error}") from None
+            raise FileFormatError(f"fit: {path} cannot be resumed: {error}") from None
 
     def _streams(self) -> dict[str, streams.Stream]:
         return {f"model.{name}": stream for name, stream in self.model.named_streams()} | {"default": streams.default}
@@ -132,6 +139,23 @@ def _as_now(words: dict[str, str], history: list[dict]) -> tuple[dict[str, str],
     """Those of a checkpoint, also of one written when all schedules stepped after each update, and records had other names."""
     kind = words["schedule"].partition("(")[0]
     return {"per": {"None": "None", "Plateau": "epoch"}.get(kind, "update")} | words, [renamed(record) for record in history]
+
+
+def _is_state(array: np.ndarray) -> bool:
+    """Whether a stream can be restored from it."""
+    return array.shape == (2,) and array.dtype == np.uint64
+
+
+def _record(record: dict, number: int) -> dict:
+    """An epoch of the history as it was before JSON. KeyError, TypeError or ValueError where it is none."""
+    if record["epoch"] != number or not all(isinstance(record[name], (int, float)) for name in ("loss", "rate", "images_per_second")):
+        raise ValueError(f"epoch {number}")
+    for name, value in record.items():
+        array = np.array(np.nan if value is None else value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name} must hold numbers")
+        record[name] = array if isinstance(value, list) else value
+    return record
 
 
 def _plain(value):
