@@ -18,6 +18,8 @@ def check_writable(path: Path) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     os.unlink(temporary)
+
+
 def opened(path: Path) -> BinaryIO:
     """A file to read. OSError names it; FileFormatError where it is a folder, or what may have no end or nobody who writes to it."""
     mode = path.stat().st_mode

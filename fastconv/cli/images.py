@@ -6,8 +6,7 @@ import numpy as np
 
 from fastconv.data import npy
 from fastconv.data.digits import BRIGHTEST
-from fastconv.data.reading import as_images, contents
-from fastconv.data.reading import as_images, brief
+from fastconv.data.reading import as_images, brief, contents
 from fastconv.files import FileFormatError, opened
 from fastconv.plot import need_matplotlib
 

@@ -13,8 +13,8 @@ from fastconv.files import FileFormatError, write_whole
 from fastconv.layers import Layer
 from fastconv.models import MODELS
 from fastconv.saving import load, save
-from fastconv.train.history import columns
 from fastconv.train.config import load_config
+from fastconv.train.history import columns
 
 TIMINGS = ("epoch", "images_per_second")
 
