@@ -10,7 +10,7 @@ from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.parameter import learn
 from fastconv.ops.elementwise import probability
-from fastconv.ops.operands import floats
+from fastconv.ops.operands import floats, of_layer, shape_tuple
 
 
 class Linear(Layer):
@@ -22,6 +22,7 @@ class Linear(Layer):
         self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), self.out_features if bias else 0, dtype, rng)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        of_layer("Linear", x, self.weight.value.dtype)
         y = ops.linear(x, self.weight.value, None if self.bias is None else self.bias.value)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
@@ -39,6 +40,7 @@ class Linear(Layer):
 
     def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
         """This layer as a convolution of images without extent, rank 0: one pixel, one tap."""
+        input_shape = shape_tuple("Linear", "input_shape", input_shape, "N I")
         bind("Linear", x=(input_shape, "N I"), layer=((self.in_features,), "I"))
         one = (1, 1, 1)
         return Geometry(input_shape[0], self.in_features, *one, self.out_features, *one, *one, *one, *(0,) * 6, *one, 1, 0)
@@ -59,7 +61,7 @@ class ReLU(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(input_shape)
+        return shape_tuple("ReLU", "input_shape", input_shape)
 
 
 class Flatten(Layer):
@@ -68,7 +70,7 @@ class Flatten(Layer):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Flatten", x=x)
         shape = x.shape
-        y = np.ascontiguousarray(x).reshape(self.output_shape(shape))
+        y = np.ascontiguousarray(x).reshape(len(x), math.prod(shape[1:]))
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return dy.reshape(shape) if input_grad else None
@@ -76,7 +78,8 @@ class Flatten(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (input_shape[0], math.prod(input_shape[1:]))
+        N, *extents = shape_tuple("Flatten", "input_shape", input_shape)
+        return (N, math.prod(extents))
 
 
 class Dropout(Layer):
@@ -103,7 +106,7 @@ class Dropout(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(input_shape)
+        return shape_tuple("Dropout", "input_shape", input_shape)
 
     def describe(self) -> str:
         return f"{self.p}"
