@@ -58,7 +58,7 @@ def _channels_last(axis: str, extents: set[int], operands: dict[str, Operand]) -
     """What to write where x has its channels last, as pictures in files have them; "" where it has not."""
     shape, axes = operands.get("x", ((0, 0, 0), "N C W"))
     N, C, *spatial = axes.split()
-    if axis != C or not spatial or {shape[1], shape[-1]} != extents:
+    if axis != C or not spatial or {shape[1], shape[-1]} != extents or shape[-1] > shape[1]:
         return ""
     order = ", ".join(map(str, (0, len(shape) - 1, *range(1, len(shape) - 1))))
     return f": x looks like ({', '.join((N, *spatial, C))}), write x.transpose({order})"
