@@ -71,16 +71,18 @@ def _channels(op: str, x: np.ndarray, mean, variance, weight, bias, eps) -> tupl
     if not eps:
         raise ValueError(f"{op}: eps must be above 0, got {eps}")
     (mean,), (variance,) = floats(op, mean=mean), floats(op, variance=variance)
-    of_x = {name: array for name, array in (("weight", weight), ("bias", bias)) if array is not None}
-    found = dict(zip(of_x, floats(op, x=x, **of_x)[1:]))
-    statistics = {"mean": (mean.shape, "C"), "variance": (variance.shape, "C")}
-    bind(op, x=(x.shape, _axes(op, x)), **statistics, **{name: (array.shape, "C") for name, array in found.items()})
+    found = {} if weight is None else {"weight": floats(op, x=x, weight=weight)[1]}
+    if bias is not None:
+        found["bias"] = floats(op, x=x, bias=bias)[1]
+    shapes = {name: (array.shape, "C") for name, array in found.items()}
+    bind(op, x=(x.shape, _axes(op, x)), mean=(mean.shape, "C"), variance=(variance.shape, "C"), **shapes)
+    mean, variance = mean.astype(np.float64, copy=False), variance.astype(np.float64, copy=False)
     try:
         with np.errstate(invalid="raise", divide="raise"):
-            rate = 1 / np.sqrt(variance + np.float64(eps))
+            rate = 1 / np.sqrt(variance + eps)
     except FloatingPointError:
         raise ValueError(f"{op}: variance + eps must be above 0, got a variance of {np.nanmin(variance)} and eps={eps}") from None
-    return mean.astype(np.float64), rate, found["weight"].astype(np.float64) if "weight" in found else np.ones(len(mean)), found.get("bias")
+    return mean, rate, found["weight"].astype(np.float64) if "weight" in found else np.ones(len(mean)), found.get("bias")
 
 
 def _pixels(op: str, x: np.ndarray) -> np.ndarray:
