@@ -71,9 +71,9 @@ def _channels(op: str, x: np.ndarray, mean, variance, weight, bias, eps) -> tupl
     if not eps:
         raise ValueError(f"{op}: eps must be above 0, got {eps}")
     (mean,), (variance,) = floats(op, mean=mean), floats(op, variance=variance)
-    found = {} if weight is None else {"weight": floats(op, x=x, weight=weight)[1]}
+    found = {} if weight is None else {"weight": _alike(op, x, "weight", weight)}
     if bias is not None:
-        found["bias"] = floats(op, x=x, bias=bias)[1]
+        found["bias"] = _alike(op, x, "bias", bias)
     shapes = {name: (array.shape, "C") for name, array in found.items()}
     bind(op, x=(x.shape, _axes(op, x)), mean=(mean.shape, "C"), variance=(variance.shape, "C"), **shapes)
     mean, variance = mean.astype(np.float64, copy=False), variance.astype(np.float64, copy=False)
@@ -83,6 +83,11 @@ def _channels(op: str, x: np.ndarray, mean, variance, weight, bias, eps) -> tupl
     except FloatingPointError:
         raise ValueError(f"{op}: variance + eps must be above 0, got a variance of {np.nanmin(variance)} and eps={eps}") from None
     return mean, rate, found["weight"].astype(np.float64) if "weight" in found else np.ones(len(mean)), found.get("bias")
+
+
+def _alike(op: str, x: np.ndarray, name: str, given) -> np.ndarray:
+    """An array of x's dtype; the usual case takes 0.1 us."""
+    return given if type(given) is np.ndarray and given.dtype is x.dtype else floats(op, x=x, **{name: given})[1]
 
 
 def _pixels(op: str, x: np.ndarray) -> np.ndarray:
