@@ -41,7 +41,10 @@ def _arrays(path: Path, config: dict) -> np.ndarray:
     several = stored.shape[-3:] == (C, H, W) and stored.ndim in (3, 4)
     if not stored.size or not (several or (C == 1 and stored.shape[-2:] == (H, W) and stored.ndim in (2, 3))):
         plain = f"({H}, {W}), (N, {H}, {W})" if C == 1 else f"({C}, {H}, {W})"
-        raise ValueError(f"{path} must hold {plain} or (N, {C}, {H}, {W}), got {stored.shape}")
+        last = stored.shape[-3:] == (H, W, C) and stored.ndim in (3, 4)
+        axes = "2, 0, 1" if stored.ndim == 3 else "0, 3, 1, 2"
+        hint = f", the channels last: np.save(path, image.transpose({axes}))" if last else ""
+        raise ValueError(f"{path} must hold {plain} or (N, {C}, {H}, {W}), got {stored.shape}{hint}")
     stored = stored.reshape(-1, C, H, W)
     if not config["data"].startswith("digits:"):
         return as_images(path, "the file", stored)

@@ -49,6 +49,8 @@ def _shape(path: Path) -> tuple[int, ...]:
         shape, _, _ = npy.header(file, os.fstat(file.fileno()).st_size, path)
     if len(shape) not in (2, 3):
         raise FileFormatError(f"{path}: an image must be (H, W) or (C, H, W), got {shape}")
+    if len(shape) == 3 and shape[0] > 4 >= shape[2]:
+        raise FileFormatError(f"{path}: the image {shape} looks like (H, W, C); (C, H, W) is needed: np.save(path, image.transpose(2, 0, 1))")
     return shape
 
 

@@ -104,7 +104,8 @@ def as_images(path: Path, name: str, x: np.ndarray) -> np.ndarray:
         raise FileFormatError(f"{path}: {name} holds NaN or Inf")
     whole = x.dtype.kind in "iu"
     if low < 0 or high > (255 if whole else 1):
-        raise FileFormatError(f"{path}: {name} must hold integers 0 to 255 or floats 0 to 1, got {x.dtype} from {low} to {high}")
+        hint = "; divide by 255 before saving" if low >= 0 and high <= 255 else ""
+        raise FileFormatError(f"{path}: {name} must hold integers 0 to 255 or floats 0 to 1, got {x.dtype} from {low} to {high}{hint}")
     return np.divide(x, np.float32(255), dtype=np.float32, casting="unsafe") if whole else x.astype(np.float32)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry.windows import Walk
+from fastconv.geometry.walks import Walk
 
 
 class Shares(NamedTuple):

@@ -9,7 +9,14 @@ import operator
 import numpy as np
 
 LARGEST = 2**31 - 1
+SHOWN = 100  # characters of a value in a message
 AXES = "DHW"  # the names of the spatial dimensions, innermost last
+
+
+def shown(value: object) -> str:
+    """`value` as a message shows it: on one line, or only its type."""
+    text = repr(value)
+    return text if len(text) <= SHOWN and "\n" not in text else f"a value of type {type(value).__name__}"
 
 
 def whole(op: str, name: str, value: object) -> int:
@@ -17,7 +24,7 @@ def whole(op: str, name: str, value: object) -> int:
     try:
         return operator.index(None if isinstance(value, (bool, np.bool_)) else value)  # type: ignore[arg-type]  # the TypeError is wanted
     except TypeError:
-        raise TypeError(f"{op}: {name} must be an integer, got {value!r} ({type(value).__name__})") from None
+        raise TypeError(f"{op}: {name} must be an integer, got {shown(value)} ({type(value).__name__})") from None
 
 
 def integer(op: str, name: str, value: object, least: int) -> int:
@@ -31,7 +38,7 @@ def integer(op: str, name: str, value: object, least: int) -> int:
 def real(op: str, name: str, value: object) -> float:
     """`value` as a float, NaN and Inf included. TypeError for what is no number (bool, str, None)."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{op}: {name} must be a number, got {value!r}")
+        raise TypeError(f"{op}: {name} must be a number, got {shown(value)}")
     try:
         return float(value)
     except OverflowError:
@@ -48,7 +55,7 @@ def number(op: str, name: str, value: object, most: float = math.inf) -> float:
 def flag(op: str, name: str, value: object) -> bool:
     """`value` as a bool; TypeError for anything but True and False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{op}: {name} must be True or False, got {value!r}")
+        raise TypeError(f"{op}: {name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -94,7 +101,7 @@ def padding_pairs(op: str, padding: object, kernel: tuple, stride: tuple, dilati
             return ((0, 0),) * rank
         if padding == "same":
             return tuple(map(_same, kernel, stride, dilation, extent))
-        raise ValueError(f'{op}: padding must be "same", "valid", an integer or a tuple, got {padding!r}')
+        raise ValueError(f'{op}: padding must be "same", "valid", an integer or a tuple, got {shown(padding)}')
     if not isinstance(padding, (tuple, list)):
         amount = integer(op, "padding", padding, 0)
         return ((amount, amount),) * rank
@@ -102,7 +109,7 @@ def padding_pairs(op: str, padding: object, kernel: tuple, stride: tuple, dilati
     for i, entry in enumerate(padding):
         pair = entry if isinstance(entry, (tuple, list)) else (entry, entry)
         if len(pair) != 2:
-            raise ValueError(f"{op}: padding[{i}] must be an integer or a pair (before, after), got {entry!r}")
+            raise ValueError(f"{op}: padding[{i}] must be an integer or a pair (before, after), got {shown(entry)}")
         pairs.append(tuple(integer(op, f"padding[{i}]", p, 0) for p in pair))
     return _one_per_dimension(op, "padding", padding, tuple(pairs), rank)
 
@@ -114,7 +121,7 @@ def _one_per_dimension(op: str, name: str, value: object, entries: tuple, rank: 
         return entries
     hint = f"; to pad before and after differently write padding=({value},)" if name == "padding" and rank == 1 and len(entries) == 2 else ""
     dimensions = f"{rank} spatial dimension{'s' * (rank > 1)} ({', '.join(AXES[3 - rank :])})"
-    raise ValueError(f"{op}: {name}={value} has {len(entries)} entries for {dimensions}{hint}")
+    raise ValueError(f"{op}: {name}={shown(value)} has {len(entries)} entries for {dimensions}{hint}")
 
 
 def _same(K: int, S: int, D: int, I: int) -> tuple[int, int]:

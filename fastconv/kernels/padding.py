@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from fastconv.geometry import Geometry, reads
+from fastconv.geometry import Geometry, copies
 from fastconv.kernels.policy import parallel, serial
 from fastconv.kernels.walk import channels_last
 
@@ -34,4 +34,4 @@ def fold_rows(padded, dx, depth, row, column):
 
 def fold_padding(padded, dx, g: Geometry) -> None:
     """dx (N, IC, ID, IH, IW) from the gradient of the input with its padding, which may have cells behind the last that is read."""
-    fold_rows(padded.size, channels_last(padded), channels_last(dx), *reads(g)[:3])
+    fold_rows(padded.size, channels_last(padded), channels_last(dx), *copies(g))

@@ -4,6 +4,7 @@
 N), `roundings(g, dtype)` is its error bound c in  |result - exact| <= c * u * (the same sums over absolute values).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,9 @@ from fastconv.kernels.padding import fold_padding
 from fastconv.kernels.selfcheck import vectors_work
 from fastconv.kernels.tiled_plan import fits
 
+PHASES = 1 << 13  # of a stride; up to 4096 the direct rows were 1.6 to 60 times as fast as the plain ones
+CELLS = 1 << 16, 16  # of a padded input: so many, and so many more for each of the input and of the output
+
 
 class Algorithm(NamedTuple):
     name: str
@@ -37,13 +41,13 @@ class Algorithm(NamedTuple):
     fits: Callable[[Geometry], bool] = lambda g: True
 
 
-def _textbook(kernel, tables=lambda g: (), results: int = 1) -> Callable[..., None]:
+def _textbook(kernel, tables=lambda g: (g.record(),), results: int = 1) -> Callable[..., None]:
     """Its last arrays are results. All go in and out as C-contiguous ones: a textbook compiled for each memory layout would take minutes."""
 
     def run(*arrays_and_geometry):
         *arrays, g = arrays_and_geometry
         plain = [np.ascontiguousarray(a) for a in arrays]
-        kernel(*plain, g.record(), *tables(g))
+        kernel(*plain, *tables(g))
         for a, result in zip(arrays[-results:], plain[-results:]):
             if a is not result:
                 a[...] = result
@@ -74,7 +78,17 @@ def _with_bias(weight_grad, bias_grad) -> Callable[..., None]:
 
 
 def _sources(g: Geometry) -> tuple[np.ndarray, ...]:
-    return reads(g)[:3]
+    """The geometry as the textbook looks up its tables: strides and dilations are the tables' own."""
+    *tables, steps = reads(g)
+    (SD, SH, SW), (DD, DH, DW) = steps[:, 2:].T.tolist()
+    return g._replace(SD=SD, SH=SH, SW=SW, DD=DD, DH=DH, DW=DW).record(), *tables
+
+
+def _gradient_fits(g: Geometry) -> bool:
+    """Whether phases of the stride, and cells of a padding that is not zeros, are few: each phase is a pass with tables of its own."""
+    if g.SD * g.SH * g.SW > PHASES and math.prod(min(S, I) for I, _, _, S, _, _ in g.axes) > PHASES:
+        return False
+    return g.padding_mode == "zeros" or math.prod(g.padded[2:5]) <= CELLS[0] + CELLS[1] * (math.prod(g[2:5]) + math.prod(g[6:9]))
 
 
 def _any_padding(row: Algorithm) -> Algorithm:
@@ -91,7 +105,7 @@ def _any_padding(row: Algorithm) -> Algorithm:
     def roundings(g, dtype):
         return row.roundings(g.padded, dtype) + repeats(g) - 1
 
-    return row._replace(run=run, roundings=roundings, fits=lambda g: row.fits(g.padded))
+    return row._replace(run=run, roundings=roundings, fits=lambda g: _gradient_fits(g) and row.fits(g.padded))
 
 
 def _positions(g: Geometry) -> int:

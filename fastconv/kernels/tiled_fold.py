@@ -25,6 +25,9 @@ from fastconv.kernels.tiled_calls import call, tiled
 from fastconv.kernels.vectors import Tile, add, add_to_row, fma_run, load_rows, places, store_rows, transpose, zeros
 from fastconv.kernels.walk import channels_last
 
+SPREAD = 1 << 16, 4  # cells of a box: so many, and so many more for each pixel of its inputs or outputs; wide dilations leave most unread
+PRODUCTS = 1 << 20  # numbers of z, over the rows of a panel
+
 
 class Bands(NamedTuple):
     """How the inputs are cut; kernels see it as a one-element record."""
@@ -74,13 +77,17 @@ def _outputs(g: Geometry, rows: int) -> int:
 
 
 def fits(g: Geometry) -> bool:
-    """Where rows of pixels are neighbours, bands share few outputs, and it was the faster way: few input channels, fewer where outputs have few."""
+    """Where rows of pixels are neighbours, bands share few outputs and need little room, and it was the faster way: few input channels, fewer
+    where outputs have few."""
     inputs, outputs, lanes = g.IC // g.G, g.OC // g.G, registers().bytes // 4
     few = 3 * inputs <= 2 * lanes and (inputs <= 4 or 5 * inputs <= outputs)
     if g.SW > 1 or not few:
         return False
-    rows = fold_plan(g, np.dtype(np.float32)).bands.rows
-    return 2 * _outputs(g, rows) <= 3 * rows or rows == g.IH
+    bands = fold_plan(g, np.dtype(np.float32)).bands
+    outputs = _outputs(g, bands.rows)
+    cells = SPREAD[0] + SPREAD[1] * max(bands.rows * g.IW, outputs * g.OW)
+    small = bands.height * bands.width <= cells and bands.P * bands.step <= PRODUCTS
+    return small and (2 * outputs <= 3 * bands.rows or bands.rows == g.IH)
 
 
 @tiled(lambda f, i: (f[::1], i[::1], i, i, f[::1], i[::1]))

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv.geometry import number
 from fastconv.layers.layer import Backward, Layer, once
-from fastconv.ops.operands import floats
+from fastconv.ops.operands import floats, shape_tuple
 
 
 class _Activation(Layer):
@@ -30,7 +30,7 @@ class _Activation(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(input_shape)
+        return shape_tuple(type(self).__name__, "input_shape", input_shape)
 
 
 class LeakyReLU(_Activation):

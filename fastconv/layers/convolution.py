@@ -10,6 +10,7 @@ from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops import convolution
 from fastconv.ops.elementwise import relu_grad
+from fastconv.ops.operands import of_layer, shape_tuple
 
 DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros", "output_padding": 0}
 
@@ -43,6 +44,7 @@ class _Conv(Layer):
     def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         op, w = type(self).__name__, self.weight.value
+        of_layer(op, x, w.dtype)
         y = convolution.forward(op, self.rank, x, w, None if self.bias is None else self.bias.value, **self.words, relu=relu)
         clamped = y if relu else None
 
@@ -66,8 +68,9 @@ class _Conv(Layer):
     def input_extents(self, input_shape: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
         """N, IC and the spatial extents; ValueError where they do not fit the layer."""
         axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - self.rank :]))
-        bind(type(self).__name__, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
-        N, IC, *extent = input_shape
+        op = type(self).__name__
+        N, IC, *extent = input_shape = shape_tuple(op, "input_shape", input_shape, axes)
+        bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
         return N, IC, tuple(extent)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:

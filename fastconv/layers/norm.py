@@ -7,7 +7,7 @@ from fastconv.geometry import bind, flag, integer, number
 from fastconv.layers.initial import float_dtype
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.parameter import Buffer, Parameter
-from fastconv.ops.operands import floats
+from fastconv.ops.operands import floats, of_layer, shape_tuple
 
 
 class _BatchNorm(Layer):
@@ -38,8 +38,10 @@ class _BatchNorm(Layer):
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         op = type(self).__name__
+        if self.dtype is not None:
+            of_layer(op, x, self.dtype)
         (x,) = floats(op, x=x)
-        self.output_shape(x.shape)
+        self._check_shape(x.shape)
         of_batch = self.running_mean is None or (training and not (self.running_mean.frozen or self.running_var.frozen))
         if not x.size:
             mean, variance = np.zeros(self.num_features), np.ones(self.num_features)
@@ -72,11 +74,20 @@ class _BatchNorm(Layer):
             buffer.value = ((1 - momentum) * buffer.value + momentum * batch).astype(buffer.value.dtype)
         self.num_batches_tracked.value = np.array(count, np.int64)
 
+    @property
+    def dtype(self) -> np.dtype | None:
+        """What x must have; None where nothing is kept that has one."""
+        held = self.weight or self.running_mean
+        return held and held.value.dtype
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        op = type(self).__name__
+        shape = shape_tuple(type(self).__name__, "input_shape", input_shape)
+        self._check_shape(shape)
+        return shape
+
+    def _check_shape(self, input_shape: tuple[int, ...]) -> None:
         axes = next((axes for axes in self.axes if len(axes.split()) == len(input_shape)), self.axes[-1])
-        bind(op, x=(input_shape, axes), layer=((self.num_features,), "C"))
-        return tuple(input_shape)
+        bind(type(self).__name__, x=(input_shape, axes), layer=((self.num_features,), "C"))
 
     def describe(self) -> str:
         words = {"eps": 1e-5, "momentum": 0.1}

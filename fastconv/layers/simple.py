@@ -11,7 +11,7 @@ from fastconv.layers.initial import generator, weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops.elementwise import probability
-from fastconv.ops.operands import floats
+from fastconv.ops.operands import floats, of_layer, shape_tuple
 
 
 class Linear(Layer):
@@ -25,6 +25,7 @@ class Linear(Layer):
         self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), biases, dtype, rng, **sizes)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        of_layer("Linear", x, self.weight.value.dtype)
         y = ops.linear(x, self.weight.value, None if self.bias is None else self.bias.value)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
@@ -38,6 +39,7 @@ class Linear(Layer):
 
     def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
         """This layer as a convolution of images without extent, rank 0: one pixel, one tap."""
+        input_shape = shape_tuple("Linear", "input_shape", input_shape, "N I")
         bind("Linear", x=(input_shape, "N I"), layer=((self.in_features,), "I"))
         one = (1, 1, 1)
         return Geometry(input_shape[0], self.in_features, *one, self.out_features, *one, *one, *one, *(0,) * 6, *one, 1, 0)
@@ -58,7 +60,7 @@ class ReLU(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(input_shape)
+        return shape_tuple("ReLU", "input_shape", input_shape)
 
 
 class Flatten(Layer):
@@ -67,7 +69,7 @@ class Flatten(Layer):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Flatten", x=x)
         shape = x.shape
-        y = np.ascontiguousarray(x).reshape(self.output_shape(shape))
+        y = np.ascontiguousarray(x).reshape(len(x), math.prod(shape[1:]))
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return dy.reshape(shape) if input_grad else None
@@ -75,9 +77,8 @@ class Flatten(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        if not len(input_shape):
-            raise ValueError("Flatten: x must have at least 1 axis (N, ...), got x()")
-        return (input_shape[0], math.prod(input_shape[1:]))
+        N, *extents = shape_tuple("Flatten", "input_shape", input_shape)
+        return (N, math.prod(extents))
 
 
 class Dropout(Layer):
@@ -105,7 +106,7 @@ class Dropout(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(input_shape)
+        return shape_tuple("Dropout", "input_shape", input_shape)
 
     def describe(self) -> str:
         return f"{self.p}"

@@ -9,6 +9,7 @@ from fastconv.layers.convolution import _Conv
 from fastconv.layers.layer import Backward, once
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops import transposed
+from fastconv.ops.operands import of_layer
 
 
 class _ConvTranspose(_Conv):
@@ -31,6 +32,7 @@ class _ConvTranspose(_Conv):
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         op, w = type(self).__name__, self.weight.value
+        of_layer(op, x, w.dtype)
         words = self.words | {"output_size": None}
         y = transposed.forward(op, self.rank, x, w, None if self.bias is None else self.bias.value, **words)
 

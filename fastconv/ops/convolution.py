@@ -6,6 +6,12 @@ or "same" (ceil(I / stride) outputs, by the smallest padding that gives them, th
 cells hold: "zeros"; "reflect", the input mirrored at its end cells (at most I - 1 cells of it); "replicate", copies of the end cells; or
 "circular", the input's other end (at most I cells). A copied cell's gradients go back to the cell that was copied. Output size:
 O = floor((I + before + after - dilation * (K - 1) - 1) / stride) + 1.
+
+NaN and Inf pass through: an output is NaN where its window holds a NaN of the input, and an input's gradient where an output that reads it has
+one. Padding makes none of finite numbers. But 0 * NaN and 0 * Inf are NaN: a weight that is NaN or Inf makes NaN or Inf of all outputs (and
+input gradients) of its channel where it meets the input, and it is undefined whether also of those where it meets only zeros of the padding;
+so for the weight gradient, where dy is NaN or Inf. Some algorithms multiply with these zeros, others leave them out, and which is the faster one
+depends on the shapes: to make them alike would cost time in every call, for numbers that are lost anyway.
 """
 
 from functools import lru_cache
