@@ -9,6 +9,7 @@ import faulthandler
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,8 +31,14 @@ class Report(NamedTuple):
     faults: dict[str, str]  # by task
 
     def __str__(self) -> str:
-        again = f'    python tests/reliability/hunt.py {self.kind} "{{}}"'
-        lines = [f"{task}\n    {fault}\n{again.format(task)}" for task, fault in self.faults.items()]
+        """One fault of each cause, as its first words show, and the counts."""
+        alike: dict[tuple[str, str], list[str]] = {}
+        for task, fault in self.faults.items():
+            alike.setdefault((task.split(" ")[0], re.sub(r"[0-9]+", "", fault)[:90]), []).append(task)
+        lines = [
+            f"{task}{f' and {len(more)} like it' if more else ''}\n    {self.faults[task]}\n    python tests/reliability/hunt.py {self.kind} '{task}'"
+            for task, *more in alike.values()
+        ]
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.most_common())
         return "\n".join([*lines, f"{self.kind}, seed {self.seed}: {self.outcomes.total()} tasks ({counts}), {len(self.faults)} faults"])
 
