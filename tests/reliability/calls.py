@@ -20,6 +20,7 @@ NO_CALL = {  # public names that are no one's to call
     "train.Score", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
+INNER = {"inner", "geometry", "input_extents", "value", "derivative", "move", "rate", "mean_and_scale", "check"}  # methods for fastconv itself
 
 
 class Call(NamedTuple):
@@ -106,12 +107,10 @@ CALLS: dict[str, Callable[[], Call]] = {
     "layers.Parameter.add_grad": lambda: Call(layers.Parameter(f32(3)).add_grad, (f32(3),)),
     "layers.Buffer": lambda: Call(layers.Buffer, (f32(2, 3),)),
     "layers.Layer.summary": lambda: Call(net().summary, ((1, 1, 4, 4),), then=str),
-    "layers.Layer.inner": lambda: Call(net().inner, ((1, 1, 4, 4),), then=list),
     "layers.Layer.load_state_dict": lambda: Call(net().load_state_dict, (net().state_dict(),)),
     "optim.Optimizer.load_state_dict": lambda: Call(sgd().load_state_dict, (sgd().state_dict(),)),
     "optim.Optimizer.lr": lambda: setting(sgd(), "lr", 0.1),
     "optim.Schedule.load_state_dict": lambda: Call(optim.Step(sgd(), 3).load_state_dict, (optim.Step(sgd(), 3).state_dict(),)),
-    "optim.Schedule.rate": lambda: Call(optim.Step(sgd(), 3).rate, (0.1, 2)),
     "optim.Schedule.step": lambda: Call(optim.Plateau(sgd()).step, (0.5,)),
     "optim.Plateau.load_state_dict": lambda: Call(optim.Plateau(sgd()).load_state_dict, (optim.Plateau(sgd()).state_dict(),)),
     "optim.Cosine": lambda: Call(optim.Cosine, (sgd(), 10), then=stepped, changes=True),
@@ -201,8 +200,6 @@ def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
         yield f"layers.{name}.__call__", lambda make=make, x=x: Call(make(), (x,))
         yield f"layers.{name}.output_shape", lambda make=make, x=x: Call(make().output_shape, (x.shape,))
         yield f"layers.{name}.backward", lambda make=make, x=x: _backward(make(), x)
-        if hasattr(kind, "geometry"):
-            yield f"layers.{name}.geometry", lambda make=make, x=x: Call(make().geometry, (x.shape,))
 
 
 def _backward(layer: layers.Layer, x: np.ndarray) -> Call:
@@ -223,7 +220,7 @@ CALLS |= {f"models.{name}": lambda build=build: Call(build) for name, build in m
 
 
 def public() -> Iterator[str]:
-    """The name of every public callable, and of every method with arguments that is defined in fastconv."""
+    """The name of every public callable, and of every method with arguments of which no class has a row."""
     for prefix, module in MODULES.items():
         for name in getattr(module, "__all__", vars(module)):
             entry = getattr(module, name)
@@ -231,3 +228,7 @@ def public() -> Iterator[str]:
                 continue
             if f"{prefix}.{name}" not in NO_CALL:
                 yield f"{prefix}.{name}"
+            for method, function in inspect.getmembers(entry, inspect.isfunction) if inspect.isclass(entry) else ():
+                arguments = len(inspect.signature(function).parameters) - 1
+                if not method.startswith("_") and arguments and method not in INNER and not any(row.endswith(f".{method}") for row in CALLS):
+                    yield f"{prefix}.{name}.{method}"

@@ -59,7 +59,8 @@ def _child(report: Report, tasks: list[str], first: int, folder: Path, seconds: 
     """One child from task number `first` until it ends or dies; returns the number of the next task."""
     results = folder / f"results-{first}"
     results.touch()
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))), "MPLBACKEND": "agg", "OPENBLAS_NUM_THREADS": "1"}
+    places = [str(TESTS), str(TESTS.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places)), "MPLBACKEND": "agg", "OPENBLAS_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "reliability.hunt", report.kind, "--tasks", str(folder / "tasks.json"), str(first), str(results)]
     with open(folder / f"log-{first}", "w+b") as log:
         child = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -1,5 +1,8 @@
 """The hunt for faults: bad arguments, commands, files, forks. Short by default; `pytest tests/reliability --long -s` tries everything."""
 
+import os
+import re
+
 import pytest
 from reliability import arguments, calls, commands
 from reliability.hunt import KINDS, hunt
@@ -33,3 +36,38 @@ def test_the_valid_commands_are_valid(command, request, tmp_path, monkeypatch):
     commands.prepare()
     monkeypatch.chdir("fixtures")
     assert commands.run(command.split())[0] == 0
+
+
+BROKEN = """
+import os, time
+SECONDS = 3.0
+
+def tasks(seed, long):
+    return ["works", "wrong", "aborts", "hangs", "eats", "works on"]
+
+def prepare():
+    pass
+
+def judge(task):
+    if task == "aborts":
+        os.abort()
+    if task == "hangs":
+        time.sleep(60)
+    if task == "eats":
+        bytearray(8 << 30)
+    return task, "broken" * (task == "wrong")
+"""
+
+
+def test_a_hunt_finds_each_kind_of_fault(tmp_path, monkeypatch):
+    (tmp_path / "reliability").mkdir()
+    (tmp_path / "reliability" / "broken.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    report = hunt("broken", 0, False)
+    found = {"wrong": "broken", "aborts": "exit code -6", "hangs": "no end within 3 s", "eats": "exit code 1;.*MemoryError"}
+    if os.name == "posix":
+        assert all(re.match(found[task], fault, re.DOTALL) for task, fault in report.faults.items())
+    assert report.faults.keys() == found.keys()
+    assert report.outcomes["works"] + report.outcomes["works on"] == 2
+    assert str(report).endswith("4 faults")

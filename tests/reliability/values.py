@@ -18,7 +18,7 @@ class Lie(Exception):
 class Liar:
     """Says it is a number, an array and a sequence, and fails as each."""
 
-    def __index__(self):
+    def __index__(self, *args, **words):
         raise Lie
 
     __float__ = __array__ = __len__ = __iter__ = __getitem__ = __fspath__ = __index__
