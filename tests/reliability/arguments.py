@@ -1,5 +1,5 @@
 """Every public callable with one or two bad arguments: it succeeds, or raises a ValueError or TypeError that names itself or the argument,
-and leaves its operands and the library's state as they were."""
+and leaves its operands and the library's state as they were; nonsense does not succeed."""
 
 import inspect
 import random
@@ -73,6 +73,8 @@ def judge(task: str) -> tuple[str, str]:
             warnings.simplefilter("error", kind)
         try:
             call.then(call.function(*bound.args, **bound.kwargs))
+            taken = [argument for argument, value in chosen.items() if value in values.NONSENSE and argument not in call.anything]
+            fault = f"takes nonsense without a word: {', '.join(taken)}" if taken else ""
         except (ValueError, TypeError, values.Lie, *call.may) as error:
             outcome = type(error).__name__
             if not isinstance(error, (values.Lie, *call.may)) and not _names(str(error), [*name.split(".")[1:], *chosen]):

@@ -25,7 +25,8 @@ INNER = {"inner", "geometry", "input_extents", "value", "derivative", "move", "r
 
 class Call(NamedTuple):
     """then: what is done with the result, so that a bad value is not only taken. may: what else is documented. changes: operands, if it returns.
-    endless: the arguments that rightly take long where they are large. functions: those that run the caller's code."""
+    endless: the arguments that rightly take long where they are large. functions: those that run the caller's code. anything: those that are shown
+    as they are."""
 
     function: Callable
     args: tuple = ()
@@ -35,6 +36,7 @@ class Call(NamedTuple):
     changes: bool = False
     endless: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
+    anything: tuple[str, ...] = ()
 
 
 def f32(*shape: int) -> np.ndarray:
@@ -154,7 +156,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "plot.filters": lambda: Call(plot.filters, (f32(2, 1, 3, 3),)),
     "plot.learning_curves": lambda: Call(plot.learning_curves, ([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}],), may=(OSError,)),
     "plot.misclassified": lambda: Call(plot.misclassified, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1])),
-    "plot.numbers": lambda: Call(plot.numbers, (f32(2, 2),), {"labels": [["a", "b"], ["c", "d"]]}),
+    "plot.numbers": lambda: Call(plot.numbers, (f32(2, 2),), {"labels": [["a", "b"], ["c", "d"]]}, anything=("title",)),
     "plot.save": lambda: Call(plot.save, ("picture.png", plot.numbers, f32(2, 2)), may=(OSError,), functions=("draw",)),
 }  # fmt: skip
 

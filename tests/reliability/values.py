@@ -43,6 +43,7 @@ OBJECTS = {
     "None": None, "True": True, "False": False, "Ellipsis": ..., "object": object(), "Liar": Liar(), "class": int, "module": np, "slice": slice(3),
     "lambda": lambda *args, **words: None, "generator": None, "dtype": np.dtype("f4"), "random": np.random.default_rng(0),
 }  # fmt: skip
+NONSENSE = ("object", "module", "slice", "1j")  # no argument's right value
 ANYWHERE = OBJECTS | NUMBERS | WORDS | CONTAINERS
 
 
