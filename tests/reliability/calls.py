@@ -172,8 +172,11 @@ def setting(owner: object, name: str, value: object) -> Call:
 def _of_rank(rank: int) -> Iterator[tuple[str, Callable[[], Call]]]:
     """Convolutions and poolings: x is 4 wide, a 3-wide kernel makes 2 of it, a 2-wide window too."""
     size, taps, half = (4,) * rank, (3,) * rank, (2,) * rank
-    x, w, b, dy, wide = f32(2, 4, *size), f32(2, 4, *taps), f32(2), f32(2, 2, *half), f32(2, 4, *size)
-    y, argmax = getattr(ops, f"max_pool{rank}d")(x, 2)
+    x, w, b, dy, y, wide = f32(2, 4, *size), f32(2, 4, *taps), f32(2), f32(2, 2, *half), f32(2, 4, *half), f32(2, 4, *size)
+
+    def argmax() -> np.ndarray:
+        return getattr(ops, f"max_pool{rank}d")(x, 2)[1]
+
     for name, args in {
         "conv{}d": (x, w, b), "conv{}d_input_grad": (dy, w, x.shape), "conv{}d_weight_grad": (x, dy, 3),
         "conv_transpose{}d": (dy, w, f32(4)), "conv_transpose{}d_input_grad": (wide, w, dy.shape), "conv_transpose{}d_weight_grad": (dy, wide, 3),
@@ -181,9 +184,12 @@ def _of_rank(rank: int) -> Iterator[tuple[str, Callable[[], Call]]]:
         "adaptive_max_pool{}d": (x, 2), "adaptive_max_pool{}d_grad": (y, argmax, x.shape),
         "adaptive_avg_pool{}d": (x, 2), "adaptive_avg_pool{}d_grad": (y, x.shape),
     }.items():  # fmt: skip
-        name = name.format(rank)
-        words = {"out": np.zeros_like(w)} if "weight_grad" in name else {}
-        yield f"ops.{name}", lambda name=name, args=args, words=words: Call(getattr(ops, name), args, words, changes=bool(words))
+        yield f"ops.{name.format(rank)}", lambda name=name.format(rank), args=args: _operation(name, args)
+
+
+def _operation(name: str, args: tuple) -> Call:
+    words = {"out": np.zeros_like(args[0], shape=(2, 4, *(3,) * (args[0].ndim - 2)))} if "weight_grad" in name else {}
+    return Call(getattr(ops, name), tuple(arg() if callable(arg) else arg for arg in args), words, changes=bool(words))
 
 
 def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
