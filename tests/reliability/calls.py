@@ -184,7 +184,8 @@ def _of_rank(rank: int) -> Iterator[tuple[str, Callable[[], Call]]]:
         "adaptive_max_pool{}d": (x, 2), "adaptive_max_pool{}d_grad": (y, argmax, x.shape),
         "adaptive_avg_pool{}d": (x, 2), "adaptive_avg_pool{}d_grad": (y, x.shape),
     }.items():  # fmt: skip
-        yield f"ops.{name.format(rank)}", lambda name=name.format(rank), args=args: _operation(name, args)
+        name = name.format(rank)
+        yield f"ops.{name}", lambda name=name, args=args: _operation(name, args)
 
 
 def _operation(name: str, args: tuple) -> Call:
