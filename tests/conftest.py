@@ -24,3 +24,8 @@ def one_thread():
     fc.set_num_threads(1)
     yield
     fc.set_num_threads(before)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="tests/reliability tries everything, not a sample")
+    parser.addoption("--seed", type=int, default=0, help="of what tests/reliability draws")
