@@ -7,9 +7,11 @@ from numba import njit
 
 from bench.peers import Peer
 from bench.timing import seconds_a_call
-from fastconv.kernels.host import registers
-from fastconv.kernels.policy import FLAGS
-from fastconv.kernels.vectors import Tile, fma, places, store_rows, zeros
+from fastconv.kernels.simd.host import registers
+from fastconv.kernels.compile.flags import FLAGS
+from fastconv.kernels.simd.arithmetic import fma_gathered, zeros
+from fastconv.kernels.simd.memory import offsets, store_rows
+from fastconv.kernels.simd.tile import Tile
 
 # MR pixels x NV vectors. Sums, weights and pixels fit 32 registers or 16, and are enough for two units that answer after four or five steps.
 TILES = {32: ((4, 4), (6, 3), (2, 8)), 16: ((3, 3), (4, 2), (5, 2))}
@@ -19,10 +21,10 @@ FLOPS = 1 << 28  # of a thread in one call: milliseconds
 @njit(**FLAGS)  # not @serial: the kernel cache would not notice an edit of this file
 def spin(tile, MR, NR, x, w, y, numbers, rounds):
     """sums += x[:MR, None] * w[:NR], so many times"""
-    pixels, sums = places(tile, numbers, 0, MR - 1), zeros(tile)
+    pixels, sums = offsets(tile, numbers, 0, MR - 1), zeros(tile)
     for _ in range(rounds):
-        sums = fma(tile, sums, x, pixels, 0, w, 0)
-    store_rows(tile, sums, y, places(tile, numbers * NR, 0, MR - 1), 0, NR)
+        sums = fma_gathered(tile, sums, x, pixels, 0, w, 0)
+    store_rows(tile, sums, y, offsets(tile, numbers * NR, 0, MR - 1), 0, NR)
 
 
 class Peak(Peer):

@@ -1,8 +1,8 @@
 """Train a small convolutional network on 1,437 handwritten digits, watch it on 360 others, and look at its mistakes.
 
 `train.fit` does what training_loop.py spells out: batches in random order, forward, loss, backward, update. Unless told
-otherwise it uses Adam with a learning rate that rises, then falls to almost nothing by the last step. The validation images
-are never trained on; where their loss rises while the training loss still falls, the network learns by heart.
+otherwise it uses Adam with a learning rate that rises, then falls to almost nothing by the last step. The test images are
+never trained on; where their loss rises while the training loss still falls, the network learns by heart.
 
     python examples/train_digits.py
 """
@@ -22,8 +22,8 @@ print(f"{sum(p.size for p in model.parameters()):,} parameters, {len(x):,} image
 def tell(epoch: dict) -> None:
     """A callback gets each epoch's figures."""
     print(
-        f"epoch {epoch['epoch']:2}   training loss {epoch['loss']:.3f}   validation loss {epoch['validation_loss']:.3f}   "
-        f"accuracy {100 * epoch['validation_accuracy']:.1f} %   {epoch['images_per_second']:7,.0f} images/s"
+        f"epoch {epoch['epoch']:2}   training loss {epoch['loss']:.3f}   test loss {epoch['val_loss']:.3f}   "
+        f"test accuracy {100 * epoch['val_accuracy']:.1f} %   {epoch['images_per_second']:7,.0f} images/s"
     )
 
 

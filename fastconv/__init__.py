@@ -3,13 +3,22 @@
 from fastconv import ops, layers, losses, optim, train, data, models
 """
 
-from fastconv import data, layers, losses, models, ops, optim, train
-from fastconv.differences import GradientError, gradcheck
-from fastconv.kernels.compile import get_num_threads, set_num_threads
-from fastconv.kernels.table import algorithm
-from fastconv.saving import load, save
-from fastconv.streams import seed
-from fastconv.version import __version__
+import sys
+
+try:
+    from fastconv import data, layers, losses, models, ops, optim, train
+    from fastconv.differences import GradientError, gradcheck
+    from fastconv.kernels.compile import get_num_threads, set_num_threads
+    from fastconv.kernels.table import algorithm
+    from fastconv.saving import load, save
+    from fastconv.streams import seed
+    from fastconv.version import __version__
+except KeyboardInterrupt:
+    _is_program = sys.argv[:1] == ["-m"] and "fastconv" in sys.orig_argv  # python -m fastconv
+    if not _is_program and sys.argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".exe") != "fastconv":
+        raise
+    print("\nfastconv: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 __all__ = [
     "GradientError",

@@ -1,12 +1,31 @@
 """Files that are written whole or not at all, and the error for those that hold something else than they should."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
+
+OTHERS = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket"}
 
 
 class FileFormatError(ValueError):
     """A file does not hold what its format promises; the message names the file and what is wrong."""
+
+
+def check_writable(path: Path) -> None:
+    """OSError where `write_whole` could not write."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    os.unlink(temporary)
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file to read. OSError names it; FileFormatError where it is a folder, or what may have no end or nobody who writes to it."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise FileFormatError(f"{path}: is {next((word for test, word in OTHERS.items() if test(mode)), 'no file')}, a file is needed")
+    return path.open("rb")
 
 
 def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
@@ -14,7 +33,10 @@ def write_whole(path: Path, content: bytes, sync: bool = True) -> None:
 
     sync: wait until the disk has it, for what cannot be made again.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:  # of the other name, which nobody knows
+        raise type(error)(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -9,6 +9,8 @@ import math
 import os
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable
+from functools import wraps
 
 import numpy as np
 
@@ -51,9 +53,17 @@ class Shelves:
                 self.waiting -= size
                 self._by_size.move_to_end(size)
         if slab is None:
-            slab = np.empty(size + ALIGNMENT, np.uint8)
+            slab = self.fresh(size + ALIGNMENT)
         address = slab.__array_interface__["data"][0]
         return np.asarray(_Lease(slab, self._returned, -(-address // ALIGNMENT) * ALIGNMENT, shape, dtype))
+
+    def fresh(self, size: int) -> np.ndarray:
+        """So many new bytes; where the system has none left, what waits here is freed for them."""
+        try:
+            return np.empty(size, np.uint8)
+        except MemoryError:
+            self.clear()
+            return np.empty(size, np.uint8)
 
     def _shelve(self) -> None:
         while self._returned:
@@ -86,12 +96,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=shelves.after_fork)
 
 
+def spared(function: Callable) -> Callable:
+    """A function that allocates elsewhere than here and changes nothing: where it runs out of memory, what waits is freed and it begins again."""
+
+    @wraps(function)
+    def again(*args, **words):
+        try:
+            return function(*args, **words)
+        except MemoryError:
+            shelves.clear()
+            return function(*args, **words)
+
+    return again
+
+
 def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     """An uninitialised C-contiguous array, recycled where it is large."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALLEST:  # NumPy aligns to 16 bytes: every vector of weights would lie across two cache lines (92 GFLOP/s instead of 109)
-        slab = np.empty(size + ALIGNMENT, np.uint8)
+        slab = shelves.fresh(size + ALIGNMENT)
         return np.ndarray(shape, dtype, slab, -slab.__array_interface__["data"][0] % ALIGNMENT)
     return shelves.take(tuple(shape), dtype)
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from fastconv.data import npy
-from fastconv.files import FileFormatError, write_whole
+from fastconv.data.reading import brief
+from fastconv.files import FileFormatError, opened, write_whole
 from fastconv.layers import Layer
+from fastconv.memory import spared
 
 KINDS = (".npz", ".safetensors")
 # What NumPy has of a safetensors file's types: "F32" is "<f4". Missing are bfloat16 and the floats of 8 bits and less.
@@ -34,6 +36,7 @@ def save(model: Layer, path: str | os.PathLike) -> None:
     write_whole(path, as_npz(state) if path.suffix == ".npz" else _safetensors().numpy.save(state))
 
 
+@spared
 def load(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` or `.safetensors` file by their names, as `save` or another framework wrote them.
 
@@ -59,13 +62,17 @@ def as_npz(arrays: dict[str, np.ndarray]) -> bytes:
 
 def _from_safetensors(path: Path) -> dict[str, np.ndarray]:
     safetensors = _safetensors()
+    with opened(path) as file:
+        content = file.read()
     try:
-        entries = dict(safetensors.deserialize(path.read_bytes()))
+        entries = dict(safetensors.deserialize(content))
     except safetensors.SafetensorError as error:
-        raise FileFormatError(f"{path}: not a safetensors file, {error}") from None
+        raise FileFormatError(f"{path}: not a safetensors file, {brief(error)}") from None
     for name, entry in entries.items():
         if entry["dtype"] not in DTYPES:
             raise FileFormatError(f"{path}: {name} is {entry['dtype']}; integers or NumPy's floats are needed: save it as F32")
+        if len(entry["shape"]) > npy.MOST_DIMENSIONS:
+            raise FileFormatError(f"{path}: {name} has {len(entry['shape'])} axes, at most {npy.MOST_DIMENSIONS} can be read")
     return {name: np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"]) for name, entry in entries.items()}
 
 

@@ -1,8 +1,12 @@
 """What every test may count on."""
 
+import os
+
 import pytest
 
 import fastconv as fc
+
+os.environ.setdefault("FASTCONV_QUIET", "1")  # of compiling, in the processes that tests start; a test that reads stderr need not know what is cached
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +24,8 @@ def one_thread():
     fc.set_num_threads(1)
     yield
     fc.set_num_threads(before)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="tests/reliability tries everything, not a sample")
+    parser.addoption("--seed", type=int, default=0, help="of what tests/reliability draws")

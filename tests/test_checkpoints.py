@@ -1,7 +1,9 @@
 """A run that was stopped, anywhere and in any way, goes on and ends in the same bits."""
 
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from test_training import Stop, assert_same_state, from_call, stop
 
 import fastconv as fc
 from fastconv import data, layers, losses, optim, streams, train
+from fastconv.train import epochs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,7 +52,7 @@ class Run:
         self.model = layers.Sequential(*body, layers.Flatten(), layers.Linear(8 * 36, 10))
         self.optimizer = optim.Adam(self.model.parameters(), 1e-2, clip_norm=1.0)
         plateau = optim.Plateau(self.optimizer, patience=0, threshold=0.5), "plateau"
-        self.schedule = plateau[0] if schedule == "plateau" else optim.Cosine(self.optimizer, 16, warmup=3)
+        self.schedule = plateau[0] if schedule == "plateau" else optim.Cosine(self.optimizer, 16, warmup=3, per="update")
 
     def fit(self, digits, **words):
         x, y = digits
@@ -197,6 +200,96 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bits(digits, whole, tmp
     assert process.returncode == 0
     with np.load(tmp_path / "ends.npz") as ends:
         assert_same(dict(ends), whole["plateau"])
+
+
+class Pressing(layers.Layer):
+    """A layer that counts its forward passes; during number `at` somebody presses Ctrl-C."""
+
+    def __init__(self, at):
+        self.at, self.calls = at, 0
+
+    def forward(self, x, training=True):
+        self.calls += 1
+        if self.calls == self.at:
+            signal.raise_signal(signal.SIGINT)
+        return x, lambda dy, input_grad=True: dy
+
+    def output_shape(self, input_shape):
+        return input_shape
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_ctrl_c_stops_a_validation_between_two_batches(digits, whole, tmp_path, monkeypatch, schedule, batch):
+    """Its 40 images by 13 are 4 batches. What was trained is kept, the record is made when the run goes on: the same bits."""
+    monkeypatch.setattr(epochs.in_batches, "__defaults__", (13, *epochs.in_batches.__defaults__[1:]))
+    path = tmp_path / "c.npz"
+    run = Run(schedule)
+    counting = Pressing(2 * 7 + 4 + batch)  # in the second epoch
+    run.model.layers.append(counting)
+    with pytest.raises(KeyboardInterrupt, match=r"c\.npz holds everything up to here"):
+        run.fit(digits, checkpoint=path)
+    assert counting.calls == counting.at
+    assert_same(Run(schedule).fit(digits, checkpoint=path, resume=True).ends(), whole[schedule])
+
+
+@pytest.mark.parametrize("name", ["run.ckpt", "run", "run.npz.old", "run.safetensors", ".npz"])
+def test_a_checkpoint_may_have_any_name(digits, whole, tmp_path, name):
+    path = tmp_path / "runs" / name
+    with pytest.raises(KeyboardInterrupt):
+        Run("cosine").fit(digits, loss_function=ctrl_c(9), checkpoint=str(path))
+    assert [entry.name for entry in path.parent.iterdir()] == [name]
+    assert_same(Run("cosine").fit(digits, checkpoint=path, resume=True).ends(), whole["cosine"])
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_anything_is_trained(digits, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    run = Run()
+    for path, error, message in [
+        (tmp_path, IsADirectoryError, r"fit: checkpoint must be a file, .* is a folder: write '.*checkpoint\.npz'$"),
+        ("", IsADirectoryError, "fit: checkpoint must be a file, . is a folder"),
+        (tmp_path / "file" / "c.npz", OSError, r"fit: checkpoint .*c\.npz cannot be written: (File exists|Not a directory)$"),
+        (tmp_path / ("c" * 300), OSError, "fit: checkpoint .* cannot be written: File name too long$"),
+        ("a\0b", ValueError, r"fit: checkpoint 'a\\x00b' cannot be written: embedded null byte$"),
+        (5, TypeError, "fit: checkpoint must be the path of a file, got 5$"),
+        (b"c.npz", TypeError, "fit: checkpoint must be the path of a file, got bytes$"),
+    ]:
+        with pytest.raises(error, match=message):
+            run.fit(digits, epochs=1, checkpoint=path)
+    assert_same_state(run.model, Run().model)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may write everywhere")
+def test_a_folder_for_readers_only_is_refused_before_anything_is_trained(digits, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    run = Run()
+    with pytest.raises(PermissionError, match=r"fit: checkpoint .*c\.npz cannot be written: Permission denied$"):
+        run.fit(digits, epochs=1, checkpoint=tmp_path / "locked" / "c.npz")
+    assert_same_state(run.model, Run().model)
+
+
+def as_before(path):
+    """Make the checkpoint one of the first version, whose schedules all stepped after each update and whose records had other names."""
+    arrays = dict(np.load(path))
+    progress = json.loads(bytes(arrays["progress"]))
+    del progress["words"]["per"], progress["epoch"]["lr"], progress["epoch"]["seconds"]
+    old = {"rate": "lr", "val_": "validation_"}
+    progress["history"] = [{re.sub("^(rate|val_)", lambda name: old[name[0]], k): v for k, v in record.items()} for record in progress["history"]]
+    np.savez(path, **arrays | {"progress": np.frombuffer(json.dumps(progress).encode(), np.uint8)})
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
+def test_a_checkpoint_of_the_first_version_goes_on(digits, whole, tmp_path, schedule):
+    path = tmp_path / "c.npz"
+    with pytest.raises(KeyboardInterrupt):
+        Run(schedule).fit(digits, loss_function=ctrl_c(13), checkpoint=path)
+    as_before(path)
+    if schedule == "cosine":
+        run = Run(schedule)
+        run.schedule = optim.Cosine(run.optimizer, 16, warmup=3)
+        with pytest.raises(ValueError, match=r"c\.npz cannot be resumed: it was made with per update, now it is epoch"):
+            run.fit(digits, checkpoint=path, resume=True)
+    assert_same(Run(schedule).fit(digits, checkpoint=path, resume=True).ends(), whole[schedule])
 
 
 def test_the_loss_is_of_the_whole_epoch(digits, tmp_path):

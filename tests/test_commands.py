@@ -13,6 +13,11 @@ from fastconv import data
 from fastconv.cli import main, parser
 
 
+def beside(run):
+    """The run on the other split of the digits."""
+    return run.with_name(f"{run.name}-writers")
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of one epoch, made by the command."""
@@ -21,10 +26,13 @@ def trained(tmp_path_factory):
     return folder
 
 
-def test_train_ends_with_the_test_accuracy_of_both_splits(tmp_path, capsys):
+def test_train_ends_with_both_runs_and_their_test_accuracies(tmp_path, capsys):
     words = ["train", "--epochs", "1", "--batch-size", "128", "--lr", "0.01", "--seed", "3", "--threads", "1", "--out"]
     assert main([*words, str(tmp_path / "run")]) == 0
-    lines = capsys.readouterr().out.splitlines()[-2:]
+    saved, *lines = capsys.readouterr().out.splitlines()
+    run = tmp_path / "run"
+    assert saved == f"runs saved in {run} (stratified split) and {run}-writers (writers split): try python -m fastconv predict {run}"
+    assert len(lines) == 2
     assert all(re.match(rf"test accuracy \d+\.\d %  \({split} split", line) for split, line in zip(data.SPLITS, lines))
 
 
@@ -36,12 +44,12 @@ def test_a_run_is_a_folder_of_files(trained):
         (row,) = csv.DictReader(file)
     assert row["epoch"] == "1"
     assert float(row["loss"]) > 0
-    assert json.loads((trained / "writers" / "config.json").read_text())["data"] == "digits:writers"
+    assert json.loads((beside(trained) / "config.json").read_text())["data"] == "digits:writers"
 
 
 def test_a_run_holds_its_learning_curves_where_matplotlib_is(trained):
     pytest.importorskip("matplotlib")
-    for folder in (trained, trained / "writers"):
+    for folder in (trained, beside(trained)):
         assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -49,14 +57,8 @@ def test_train_works_without_matplotlib(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["train", "--epochs", "1", "--batch-size", "512", "--out", str(tmp_path / "run")]) == 0
     assert "matplotlib" not in capsys.readouterr().err
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "config.json",
-        "weights.npz",
-        "history.csv",
-        "timings.csv",
-        "checkpoint.npz",
-        "writers",
-    }
+    names = {"config.json", "weights.npz", "history.csv", "timings.csv", "checkpoint.npz"}
+    assert all({path.name for path in folder.iterdir()} == names for folder in (tmp_path / "run", tmp_path / "run-writers"))
 
 
 def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
@@ -66,12 +68,12 @@ def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
 
 
 def test_train_does_not_overwrite_a_run(trained, tmp_path, capsys):
-    (tmp_path / "writers").mkdir()
-    (tmp_path / "writers" / "checkpoint.npz").touch()
-    for folder, old in ((trained, trained), (tmp_path, tmp_path / "writers")):
+    (tmp_path / "new-writers").mkdir()
+    (tmp_path / "new-writers" / "checkpoint.npz").touch()
+    for folder, old in ((trained, trained), (tmp_path / "new", tmp_path / "new-writers")):
         assert main(["train", "--out", str(folder)]) == 2
         assert f"{old} already holds a run; go on with it by --resume {old}, delete it, or choose another --out" in capsys.readouterr().err
-    assert not (tmp_path / "config.json").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_runs_are_numbered_and_the_newest_is_the_default(tmp_path, monkeypatch, capsys):
@@ -88,7 +90,7 @@ def test_eval_repeats_the_accuracy_of_the_history(trained, capsys):
     assert main(["eval", str(trained)]) == 0
     printed = float(re.search(r"test accuracy (\d+\.\d) %", capsys.readouterr().out)[1])
     with open(trained / "history.csv", newline="") as file:
-        assert printed == pytest.approx(100 * float(next(csv.DictReader(file))["validation_accuracy"]), abs=0.051)
+        assert printed == pytest.approx(100 * float(next(csv.DictReader(file))["test_accuracy"]), abs=0.051)
 
 
 def test_predict_tells_each_image_of_a_file(trained, tmp_path, capsys):
@@ -111,15 +113,17 @@ def test_predict_without_a_file_draws_test_images(trained, capsys):
     ("content", "message"),
     [
         (np.zeros((8, 9)), "must hold"),
-        (np.zeros((0, 8, 8)), "must hold"),
+        (np.zeros((8, 8, 1)), "got (8, 8, 1), the channels last: np.save(path, image.transpose(2, 0, 1))"),
+        (np.zeros((2, 8, 8, 1)), "got (2, 8, 8, 1), the channels last: np.save(path, image.transpose(0, 3, 1, 2))"),
+        (np.zeros((0, 8, 8)), "impossible shape (0, 8, 8)"),
         (np.full((8, 8), 17), "from 0"),
         (np.full((8, 8), np.nan), "from 0"),
-        (np.array([["a"] * 8] * 8), "numbers"),
-        (np.array([None]), "not a .npy file of numbers"),
+        (np.array([["a"] * 8] * 8), "must hold integers or floats, got <U1"),
+        (np.array([None]), "holds pickled Python objects, which will not be read"),
         (b"", "not a .npy file"),
         (b"GIF89a", "not a .npy file"),
     ],
-    ids=["shape", "empty", "too dark", "NaN", "text", "pickled", "no bytes", "another format"],
+    ids=["shape", "channels last", "several, channels last", "empty", "too dark", "NaN", "text", "pickled", "no bytes", "another format"],
 )
 def test_predict_says_what_is_wrong_with_a_file(trained, tmp_path, capsys, content, message):
     path = tmp_path / "bad.npy"

@@ -163,6 +163,21 @@ def test_what_batches_are_made_of_is_checked(images):
     for name, words in (("batch_size", (0,)), ("batch_size", (-1,)), ("shift", (4, -1)), ("batch_size", (2**31,))):
         with pytest.raises(ValueError, match=f"{name} must be between"):
             data.Batches(images, labels, words[0], shift=words[-1] if len(words) > 1 else 0)
+    for words, message in [
+        ({"stream": 5}, r"Batches: stream must be a streams\.Stream, such as streams\.Stream\(5\), or None, got 5"),
+        ({"stream": streams.Stream}, r"Batches: stream must be .*, got the class Stream: call it, Stream\(\.\.\.\)"),
+        ({"shuffle": "no"}, "Batches: shuffle must be True or False, got 'no'"),
+        ({"shuffle": 0}, "Batches: shuffle must be True or False, got 0"),
+        ({"normalise": data.Normalise}, r"Batches: normalise must be a data\.Normalise, got the class Normalise: call it"),
+        ({"flip": "x"}, "Batches: flip must be a number, got 'x'"),
+        ({"noise": None}, "Batches: noise must be a number, got None"),
+        ({"shift": 1.5}, "Batches: shift must be an integer, got 1.5"),
+    ]:
+        with pytest.raises(TypeError, match=f"^{message}"):
+            data.Batches(images, labels, 4, **words)
+    for nothing in (None, 3):
+        with pytest.raises(ValueError, match=r"^Batches: x and y must have the same length N >= 1, got x\(23, 3, 5, 4\), y\(\)"):
+            data.Batches(images, nothing, 4)
     for size in (2.0, True, None):
         with pytest.raises(TypeError, match="batch_size must be an integer"):
             data.Batches(images, labels, size)

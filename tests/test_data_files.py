@@ -65,6 +65,24 @@ def test_a_bad_image_in_a_folder_is_refused_by_name(tmp_path, content, message):
         data.npy_folder(tmp_path)
 
 
+def test_pictures_with_their_channels_last_tell_what_to_save(tmp_path):
+    """And that, followed, is read."""
+    write_folder(tmp_path, X.transpose(0, 2, 3, 1))
+    with pytest.raises(
+        FileFormatError, match=r"npy: the image \(6, 5, 2\) looks like \(H, W, C\); .* is needed: np.save\(path, image.transpose\(2, 0, 1\)\)$"
+    ):
+        data.npy_folder(tmp_path)
+    for path in tmp_path.glob("*/*.npy"):
+        image = np.load(path)
+        np.save(path, image.transpose(2, 0, 1).astype(np.float32))
+    with pytest.raises(FileFormatError, match=r"must hold integers 0 to 255 or floats 0 to 1, got float32 from .*; divide by 255 before saving$"):
+        data.npy_folder(tmp_path)
+    for path in tmp_path.glob("*/*.npy"):
+        np.save(path, np.load(path) / np.float32(255))
+    (x, _), _ = data.npy_folder(tmp_path)
+    assert x.shape[1:] == (2, 6, 5)
+
+
 def test_missing_files_are_listed_with_what_is_there(tmp_path):
     (tmp_path / "holiday.jpg").touch()
     for read, message in (

@@ -1,5 +1,6 @@
 """What `fit` is told: changes of images, schedules, accumulation, metrics, when to stop, what to keep."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_images_change_as_in_batches_and_validation_is_normalised(digits, held_o
         for x, y in batches:
             train.step(other, x, y, losses.cross_entropy, optimizer)
     assert_same_state(model, other)
-    assert history[-1]["validation_loss"] == train.evaluate(model, words["normalise"](held_out[0]), held_out[1]).loss
+    assert history[-1]["val_loss"] == train.evaluate(model, words["normalise"](held_out[0]), held_out[1]).loss
 
 
 @pytest.mark.parametrize("k", [2, 3])
@@ -85,24 +86,74 @@ def test_accumulated_batches_count_as_one_large_batch(digits):
     assert many_loss == pytest.approx(one_loss, rel=1e-5)
 
 
-def test_a_schedule_steps_after_each_update(digits):
-    for k, steps in ((1, 10), (2, 6)):
-        model = net()
-        optimizer = optim.SGD(model.parameters(), 0.1)
-        schedule = optim.Cosine(optimizer, 10)
-        train.fit(model, digits, epochs=2, accumulate=k, optimizer=optimizer, schedule=schedule)
-        assert schedule.steps == steps
+@pytest.mark.parametrize(
+    ("make", "rates"),
+    [
+        (lambda o: optim.Step(o, 2, 0.5), [0.1, 0.1, 0.05, 0.05]),
+        (lambda o: optim.MultiStep(o, [1, 3], 0.5), [0.1, 0.05, 0.05, 0.025]),
+        (lambda o: optim.Cosine(o, 4), [0.1, 0.05 + 0.05 * 0.5**0.5, 0.05, 0.05 - 0.05 * 0.5**0.5]),
+        (lambda o: optim.Step(o, 5, 0.5, per="update"), [0.1, 0.05, 0.025, 0.0125]),
+        (lambda o: optim.Cosine(o, 20, per="update"), [0.05 + 0.05 * np.cos(np.pi * k / 20) for k in (4, 9, 14, 19)]),
+    ],
+)
+def test_schedules_count_epochs_or_updates_as_they_are_told(digits, make, rates):
+    """Each epoch's record holds the rate of its last update; an epoch has 5."""
+    model = net()
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    schedule = make(optimizer)
+    history = train.fit(model, digits, epochs=4, optimizer=optimizer, schedule=schedule)
+    assert [record["rate"] for record in history] == pytest.approx(rates)
+    assert schedule.steps == (4 if schedule.per == "epoch" else 20)
 
 
-def test_plateau_watches_the_validation_loss(digits, held_out):
+def test_updates_are_counted_after_accumulation(digits):
+    model = net()
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    schedule = optim.OneCycle(optimizer, 0.1, 6)
+    train.fit(model, digits, epochs=2, accumulate=2, optimizer=optimizer, schedule=schedule)
+    assert schedule.steps == 6
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda o: optim.Cosine(o, 10), "Cosine has 10 epochs to go (total_steps=10), the run has 3: write total_steps=3, or per='update' and"),
+        (lambda o: optim.Cosine(o, 2), "Cosine has 2 epochs to go (total_steps=2), the run has 3: "),
+        (lambda o: optim.OneCycle(o, 1, 3), "OneCycle has 3 updates to go (total_steps=3), the run has 15: write total_steps=15, or per='epoch'"),
+        (lambda o: optim.OneCycle(o, 1, 15, per="epoch"), "OneCycle has 15 epochs to go (total_steps=15), the run has 3: "),
+    ],
+)  # fmt: skip
+def test_a_schedule_of_another_length_is_refused(digits, make, message):
+    model = net()
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(ValueError, match=f"^fit: schedule {re.escape(message)}"):
+        train.fit(model, digits, epochs=3, optimizer=optimizer, schedule=make(optimizer))
+    assert_same_state(model, net())
+
+
+def test_a_schedule_that_was_begun_must_end_with_the_run(digits):
+    model = net()
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    schedule = optim.Cosine(optimizer, 4)
+    schedule.step()
+    train.fit(model, digits, epochs=3, optimizer=optimizer, schedule=schedule)
+    with pytest.raises(ValueError, match=r"Cosine has 0 epochs to go \(total_steps=4\), the run has 2: write total_steps=6"):
+        train.fit(model, digits, epochs=2, optimizer=optimizer, schedule=schedule)
+
+
+def test_a_run_of_one_update_has_a_cycle(digits):
+    assert len(train.fit(net(), digits, epochs=1, batch_size=160)) == 1
+
+
+def test_plateau_watches_the_val_loss(digits, held_out):
     model = net()
     optimizer = optim.SGD(model.parameters(), 1e-9)
     schedule = optim.Plateau(optimizer, patience=0, factor=0.5, threshold=0.9)
     optimizer.lr = schedule.base_lrs[0] = 1e-3
     history = train.fit(model, digits, epochs=3, optimizer=optimizer, schedule=schedule, validation=held_out)
     assert schedule.steps == 3
-    assert [record["lr"] for record in history] == [1e-3, 1e-3, 5e-4]
-    assert schedule.best == history[0]["validation_loss"]
+    assert [record["rate"] for record in history] == [1e-3, 1e-3, 5e-4]
+    assert schedule.best == history[0]["val_loss"]
 
 
 def test_metrics_are_in_each_record(digits, held_out):
@@ -110,10 +161,10 @@ def test_metrics_are_in_each_record(digits, held_out):
     history = train.fit(model, digits, epochs=2, validation=held_out, metrics=[metrics.accuracy, metrics.top_k(3), metrics.confusion])
     outputs = train.predict(model, held_out[0])
     last = history[-1]
-    assert last["validation_accuracy"] == metrics.accuracy(outputs, held_out[1]) == metrics.top_k(1)(outputs, held_out[1])
-    assert last["validation_accuracy"] < last["validation_top_3"] == metrics.top_k(3)(outputs, held_out[1]) < 1
-    assert last["validation_confusion"].sum() == 80
-    assert np.trace(last["validation_confusion"]) == pytest.approx(80 * last["validation_accuracy"])
+    assert last["val_accuracy"] == metrics.accuracy(outputs, held_out[1]) == metrics.top_k(1)(outputs, held_out[1])
+    assert last["val_accuracy"] < last["val_top_3"] == metrics.top_k(3)(outputs, held_out[1]) < 1
+    assert last["val_confusion"].sum() == 80
+    assert np.trace(last["val_confusion"]) == pytest.approx(80 * last["val_accuracy"])
 
 
 def test_metrics_of_a_small_case():
@@ -221,8 +272,8 @@ def test_labels_are_checked_for_losses_with_options_too(digits):
         ({"resume": True}, ValueError, "fit: resume=True needs checkpoint"),
         ({"flip": 2}, ValueError, "Batches: flip must be between 0 and 1"),
         ({"normalise": 3}, TypeError, r"Batches: normalise must be a data\.Normalise"),
-        ({"schedule": "own"}, ValueError, "fit: schedule must be one of fastconv.optim, made for the optimizer"),
-        ({"schedule": len}, ValueError, "fit: schedule must be one of fastconv.optim, made for the optimizer"),
+        ({"schedule": "own"}, ValueError, "fit: schedule must be made for the optimizer that fit is given"),
+        ({"schedule": len}, TypeError, "fit: schedule must be a Schedule such as .*, got the function len"),
     ],
 )
 def test_wrong_words_are_said_before_anything_is_trained(digits, words, error, message):

@@ -24,7 +24,7 @@ LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 
 REQUIRED = {"numpy", "numba"}  # what `pip install fastconv` brings
 WITHOUT_NUMBA = GROUND
-ONLY_IN = {"tqdm": {"train/progress.py"}, "llvmlite": {"kernels/cache.py", "cli/info.py"}}  # llvmlite for its version alone
+ONLY_IN = {"tqdm": {"train/progress.py"}, "llvmlite": {"kernels/cache.py", "kernels/forks.py", "cli/info.py"}}  # for its version and its lock
 EXTRAS = {"matplotlib", "safetensors"}  # installed by choice, so imported by the function that needs them
 STANDARD = {"__future__"} | sys.stdlib_module_names
 

@@ -1,10 +1,10 @@
 """Compiled kernels on disk: what one process compiled the next one loads, and nothing wrong, foreign or stale is ever used."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -31,13 +31,17 @@ def environment(folder, package, **others) -> dict[str, str]:
     """A fixed hash seed, so that a test can only fail for its own reason; one test below varies it."""
     kept = {name: value for name, value in os.environ.items() if name not in ("FASTCONV_CACHE", "XDG_CACHE_HOME")}
     chosen = {} if folder is None else {"FASTCONV_CACHE": str(folder)}
-    return kept | chosen | {"PYTHONPATH": str(package.parent), "PYTHONHASHSEED": "0"} | others
+    return kept | chosen | {"PYTHONPATH": str(package.parent), "PYTHONHASHSEED": "0", "FASTCONV_QUIET": "1"} | others
+
+
+def folder_of(package: Path) -> Path:
+    return next(place for place in package.parents if place.is_dir())
 
 
 def start(folder, dtype="float32", script=RELU, package=PACKAGE, **others) -> subprocess.Popen:
     command = [sys.executable, "-W", "error", "-c", script, dtype]  # with -c, Python looks in the current folder first
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=package.parent, env=environment(folder, package, **others), **pipes)
+    return subprocess.Popen(command, cwd=folder_of(package), env=environment(folder, package, **others), **pipes)
 
 
 def compiled(process: subprocess.Popen) -> set[str]:
@@ -125,19 +129,53 @@ def test_two_processes_may_fill_an_empty_folder_at_once(tmp_path):
     assert [compiled(start(tmp_path / "cache", dtype)) for dtype in ("float32", "float64")] == [set(), set()]
 
 
-def test_any_edit_of_any_kernel_file_changes_the_fingerprint(tmp_path):
+def test_any_edit_of_any_kernel_file_changes_the_fingerprint(tmp_path, monkeypatch):
+    """In folders below that of the kernels, too; where the files are does not matter."""
     kernels = shutil.copytree(PACKAGE / "kernels", tmp_path / "kernels")
-    spec = importlib.util.spec_from_file_location("copied_cache", kernels / "cache.py")
-    copied = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(copied)
-    seen = [copied.fingerprint.__wrapped__()]
-    assert seen == [cache.fingerprint()]  # where the files are does not matter
-    for path in sorted(kernels.glob("*.py")):
+    monkeypatch.setattr(cache, "files", lambda package: kernels)
+    seen = [cache.fingerprint.__wrapped__()]
+    assert seen == [cache.fingerprint()]
+    (kernels / "below" / "deeper").mkdir(parents=True)
+    for path in (kernels / "new.py", kernels / "below" / "new.py", kernels / "below" / "deeper" / "new.py"):
+        path.touch()
+        seen.append(cache.fingerprint.__wrapped__())
+    for path in sorted(kernels.rglob("*.py")):
         path.write_text(path.read_text("utf-8") + "# edited\n", "utf-8")
-        seen.append(copied.fingerprint.__wrapped__())
-    (kernels / "new.py").touch()
-    seen.append(copied.fingerprint.__wrapped__())
-    assert len(set(seen)) == len(seen)
+        seen.append(cache.fingerprint.__wrapped__())
+    (kernels / "below" / "new.py").rename(kernels / "below" / "other.py")
+    seen.append(cache.fingerprint.__wrapped__())
+    assert len(set(seen)) == len(seen) > 10
+
+
+def packed(path: Path, edit: str = "") -> Path:
+    """The package inside a zip archive, as `zipimport` reads it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(PACKAGE.rglob("*")):
+            if file.is_file() and file.suffix in (".py", ".npz"):
+                name = file.relative_to(PACKAGE.parent).as_posix()
+                archive.writestr(name, file.read_bytes() + (edit.encode() if name == "fastconv/kernels/plain_pooling.py" else b""))
+    return path / "fastconv"
+
+
+def test_an_edit_inside_a_zip_archive_compiles_again(filled, tmp_path):
+    assert compiled(start(filled, package=packed(tmp_path / "same.zip"))) == set()
+    assert compiled(start(filled, package=packed(tmp_path / "new.zip", edit="# edited\n"))) == {"relu", "relu_span"}
+
+
+@pytest.mark.parametrize("case", ["no such folder", "no reader", "no source"])
+def test_where_no_source_can_be_read_nothing_is_kept(monkeypatch, tmp_path, case):
+    """Old machine code could not be told from new."""
+
+    def found(package):
+        if case == "no reader":
+            raise ImportError("the loader knows no resources")
+        return tmp_path / "nowhere" if case == "no such folder" else tmp_path
+
+    monkeypatch.setattr(cache, "files", found)
+    monkeypatch.setattr(cache, "fingerprint", cache.fingerprint.__wrapped__)
+    assert cache.folder.__wrapped__() is None
+    monkeypatch.delenv("FASTCONV_CACHE", raising=False)
+    assert cache.why_off() == "off (the text of the kernels cannot be read)"
 
 
 def test_an_edit_in_another_kernel_file_compiles_again(filled, tmp_path):
@@ -185,3 +223,59 @@ def test_without_a_home_folder_the_temporary_one_serves(tmp_path):
     assert compiled(start(None, script=homeless, TMPDIR=str(tmp_path))) == {"relu", "relu_span"}
     assert compiled(start(None, script=homeless, TMPDIR=str(tmp_path))) == set()
     assert len(list((tmp_path / f"user-{os.getuid()}" / "fastconv").glob("*.kernel"))) == 2
+
+
+def said(process: subprocess.Popen) -> str:
+    """What stands on stderr of a process that ended well."""
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    return error
+
+
+def test_compiling_is_said_once_and_only_where_it_happens(tmp_path):
+    """With warnings as errors; nobody should wonder why nothing happens for seconds."""
+    place = tmp_path / "cache"
+    line = f"fastconv: compiling kernels for this machine (first use only, to be kept in {place})\n"
+    assert said(start(place, FASTCONV_QUIET="0")) == line
+    assert said(start(place, FASTCONV_QUIET="0")) == ""
+
+
+@pytest.mark.parametrize("quiet", ["0", "1"])
+def test_without_a_cache_it_is_said_that_each_process_compiles(monkeypatch, capsys, quiet):
+    for name, value in (("FASTCONV_CACHE", "0"), ("FASTCONV_QUIET", quiet)):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cache, "on_compile", [cache.say_compiling])
+    monkeypatch.setattr(cache, "folder", lambda: None)
+    cache.say_compiling("relu")
+    line = "fastconv: compiling kernels for this machine (in each process: the cache is off (FASTCONV_CACHE=0))\n"
+    assert capsys.readouterr().err == (line if quiet == "0" else "")
+
+
+@pytest.mark.parametrize("stderr", ["none", "read-only", "closed"])
+def test_a_stderr_that_takes_nothing_stops_nothing(monkeypatch, stderr):
+    with open(os.devnull) as read_only, open(os.devnull, "w") as closed:
+        closed.close()
+        monkeypatch.setattr(sys, "stderr", {"none": None, "read-only": read_only, "closed": closed}[stderr])
+        monkeypatch.setattr(cache, "on_compile", [cache.say_compiling])
+        monkeypatch.setenv("FASTCONV_QUIET", "0")
+        cache.say_compiling("relu")
+    assert cache.on_compile == []
+
+
+def test_the_command_says_it_in_its_own_words_alone(tmp_path):
+    script = "from fastconv.cli import main\nraise SystemExit(main(['info']))\n"
+    lines = said(start(tmp_path / "cache", script=script, FASTCONV_QUIET="0"))
+    assert lines.count("compiling kernels") == 1
+    assert "fastconv: compiling" not in lines
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of folders are POSIX's")
+def test_info_tells_of_a_cache_in_a_folder_that_cannot_be_read(monkeypatch, tmp_path):
+    from fastconv.cli import info
+
+    class Closed(type(tmp_path)):
+        def stat(self, **words):
+            raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(info, "folder", lambda: Closed(tmp_path))
+    assert info.cache() == f"{tmp_path} is not used: Permission denied; FASTCONV_CACHE may name another folder"

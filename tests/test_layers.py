@@ -146,7 +146,7 @@ def test_dtype_float64_throughout():
     for layer, shape in zip(weighted_layers(dtype=np.float64), [(1, 8, 7), (1, 3, 4, 4), (1, 2, 3, 3, 3), (1, 50)], strict=True):
         y, backward = layer.forward(np.ones(shape))
         assert {y.dtype, backward(y).dtype, layer.weight.value.dtype, layer.bias.grad.dtype} == {np.dtype(np.float64)}
-        with pytest.raises(TypeError, match="w is float64, but x is float32"):
+        with pytest.raises(TypeError, match="the layer is float64, x is float32"):
             layer(np.ones(shape, np.float32))
 
 

@@ -168,6 +168,47 @@ def test_memory_in_a_reference_cycle_comes_back():
     assert address(memory.empty(LARGE, np.float32)) == where
 
 
+@pytest.fixture
+def short_of_memory():
+    """Call it with the bytes that this process may still take from the system."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+
+    def leave(size):
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + size, before[1]))
+
+    yield leave
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="how much a process has taken is read from Linux")
+def test_what_waits_is_given_back_before_memory_runs_out(short_of_memory):
+    """256 MB wait in arrays of another size, 128 MB are left, and 192 MB are wanted."""
+    del [memory.empty((64 << 20,), np.uint8) for _ in range(4)][:]
+    short_of_memory(128 << 20)
+    a = memory.empty((192 << 20,), np.uint8)
+    assert a.nbytes == 192 << 20
+    with pytest.raises(MemoryError):
+        memory.empty((1 << 40,), np.uint8)
+
+
+def test_small_arrays_get_what_waits_too(monkeypatch):
+    memory.empty(LARGE, np.float32)
+    usual, refused = np.empty, []
+
+    def none_left(*words):
+        if memory.shelves.waiting or memory.shelves._returned:
+            refused.append(words)
+            raise MemoryError
+        return usual(*words)
+
+    monkeypatch.setattr(memory.np, "empty", none_left)
+    assert memory.empty((3,), np.float32).shape == (3,)
+    assert len(refused) == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_allocates_even_if_a_thread_held_the_lock():

@@ -164,9 +164,88 @@ def test_concat_lays_channels_behind_each_other_and_splits_gradients(rng):
 @pytest.mark.parametrize("layer", [layers.LeakyReLU(0.1), layers.Sigmoid(), layers.Tanh()], ids=repr)
 def test_activations_and_their_slopes(layer, rng):
     x = np.append(rng.standard_normal(20) * 3, [1000, -1000]).reshape(1, -1)
-    functions = {"LeakyReLU": lambda x: np.where(x > 0, x, 0.1 * x), "Tanh": np.tanh, "Sigmoid": lambda x: 0.5 * (1 + np.tanh(x / 2))}
+    functions = {"LeakyReLU": lambda x: np.where(x > 0, x, 0.1 * x), "Tanh": np.tanh, "Sigmoid": lambda x: 1 / (1 + np.exp(-np.maximum(x, -700)))}
     function = functions[type(layer).__name__]
     y, backward = layer.forward(x)
-    np.testing.assert_allclose(y, function(x), rtol=1e-15)
+    np.testing.assert_allclose(y, function(x), rtol=1e-15, atol=1e-300)
     slopes = (function(x + 1e-6) - function(x - 1e-6)) / 2e-6
     np.testing.assert_allclose(backward(np.full_like(x, 3)), 3 * slopes, atol=1e-8)
+
+
+@every_dtype
+def test_sigmoid_keeps_its_digits_far_below_zero(dtype):
+    x = np.linspace(-80, 80, 1001).astype(dtype)
+    y, backward = layers.Sigmoid().forward(x)
+    exact = 1 / (1 + np.exp(-x.astype(np.longdouble)))
+    np.testing.assert_allclose(y, exact.astype(np.float64), rtol=4 * ROUNDOFF[dtype])
+    assert y.dtype == dtype
+    below = x < 0
+    np.testing.assert_allclose(backward(np.ones_like(x))[below], (exact * (1 - exact)).astype(np.float64)[below], rtol=6 * ROUNDOFF[dtype])
+    with np.errstate(all="raise"):
+        edges = layers.Sigmoid()(np.array([-np.inf, -1e4, 1e4, np.inf, np.nan], dtype))
+    np.testing.assert_array_equal(edges, [0, 0, 1, 1, np.nan])
+
+
+CALLS = {
+    "batch_norm": lambda x, mean, variance, weight=None, **words: ops.batch_norm(x, mean, variance, weight, **words),
+    "batch_norm_grad": lambda x, mean, variance, weight=None, **words: ops.batch_norm_grad(x, x, mean, variance, weight, **words),
+}
+every_call = pytest.mark.parametrize("op", CALLS)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        ({"eps": -1}, ValueError, "eps must be finite and >= 0, got -1"),
+        ({"eps": 0}, ValueError, "eps must be above 0, got 0.0"),
+        ({"eps": float("nan")}, ValueError, "eps must be finite and >= 0, got nan"),
+        ({"eps": np.inf}, ValueError, "eps must be finite and >= 0, got inf"),
+        ({"eps": True}, TypeError, "eps must be a number, got True"),
+        ({"eps": "1e-5"}, TypeError, "eps must be a number, got '1e-5'"),
+        ({"eps": 1j}, TypeError, "eps must be a number, got 1j"),
+        ({"mean": np.zeros(3, complex)}, TypeError, "mean has dtype complex128, float32 or float64 is needed"),
+        ({"mean": ["a", "b", "c"]}, TypeError, "mean has dtype <U1, float32 or float64 is needed"),
+        ({"variance": np.ones(3, int)}, TypeError, "variance has dtype int64, float32 or float64 is needed"),
+        ({"variance": np.ones(3, np.float16)}, TypeError, "variance has dtype <f2, float32 or float64 is needed"),
+        ({"variance": None}, TypeError, "variance is None; an array is needed"),
+        ({"variance": -np.ones(3)}, ValueError, r"variance \+ eps must be above 0, got a variance of -1.0 and eps=1e-05"),
+        ({"variance": np.array([1, -1e-5, 1])}, ValueError, r"variance \+ eps must be above 0, got a variance of -1e-05 and eps=1e-05"),
+        ({"weight": np.ones(3)}, TypeError, r"weight is float64, but x is float32; all operands must be alike: write weight.astype\(np.float32\)"),
+        ({"weight": [1.0, 1.0, 1.0]}, TypeError, r"weight is float64, but x is float32; .*: write np.asarray\(weight, np.float32\)"),
+        ({"mean": np.zeros(4)}, ValueError, r"mean has C=4, but x has C=3; got x\(2, 3, 4, 4\) as \(N, C, H, W\), mean\(4,\) as \(C\)"),
+        ({"mean": np.zeros((1, 3))}, ValueError, r"mean must have 1 axes \(C\), got 2"),
+        ({"variance": np.ones(2)}, ValueError, "variance has C=2, but x has C=3"),
+        ({"weight": np.ones(4, np.float32)}, ValueError, "weight has C=4, but x has C=3"),
+        ({"x": np.zeros(3, np.float32)}, ValueError, r"x must be \(N, C\) or \(N, C, spatial...\) with 1 to 3 spatial axes, got x\(3,\)"),
+    ],
+)
+@every_call
+def test_what_statistics_may_be(op, words, error, message):
+    usual = {"x": np.zeros((2, 3, 4, 4), np.float32), "mean": np.zeros(3), "variance": np.ones(3)}
+    with pytest.raises(error, match=rf"^{op}: {message}"):
+        CALLS[op](**usual | words)
+
+
+@every_dtype
+@every_call
+def test_statistics_are_combined_in_float64(op, dtype, rng):
+    """Whatever x is, float32 and float64 are welcome, and lists of them; a NaN goes where it belongs."""
+    x, mean, variance = rng.standard_normal((2, 3, 4)).astype(dtype), np.array([0.5, -1, 2]), np.array([1.0, 0.25, 4])
+    expected = CALLS[op](x, mean, variance)[0]
+    for given in (mean.astype(np.float32), variance.astype(np.float32)), (mean.tolist(), variance.tolist()):
+        np.testing.assert_array_equal(CALLS[op](x, *given)[0], expected, strict=True)
+    y = ops.batch_norm(x, mean, np.array([1, np.nan, 4]))
+    assert np.isnan(y).any(axis=(0, 2)).tolist() == [False, True, False]
+
+
+def test_flags_and_biases_of_batch_norm():
+    x, c = np.zeros((2, 3), np.float32), np.ones(3)
+    with pytest.raises(TypeError, match=r"^batch_norm_grad: of_batch must be True or False, got 1$"):
+        ops.batch_norm_grad(x, x, c, c, of_batch=1)
+    with pytest.raises(TypeError, match=r"^batch_norm: bias is float64, but x is float32; .*: write bias.astype\(np.float32\)$"):
+        ops.batch_norm(x, c, c, None, c)
+    with pytest.raises(ValueError, match=r"^batch_norm: bias has C=2, but x has C=3"):
+        ops.batch_norm(x, c, c, None, np.zeros(2, np.float32))
+    for op in (ops.batch_statistics, lambda x: ops.batch_norm(x, c, c)):
+        with pytest.raises(ValueError, match=r"^batch_(statistics|norm): x has C=0; only the batch N may be empty; got x"):
+            op(x[:, :0])

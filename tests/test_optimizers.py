@@ -145,6 +145,14 @@ def test_nesterov_and_betas_are_checked():
     for betas in ((0.9, 1), (-0.1, 0.9), (np.nan, 0.9), (0.9,), (0.9, 0.9, 0.9)):
         with pytest.raises(ValueError, match="betas must be"):
             optim.Adam(p, betas=betas)
+    for betas in (None, 0.9, "ab", ("a", "b"), [0.9, [1]], [None, 0.9]):
+        with pytest.raises(TypeError, match="Adam: betas"):
+            optim.Adam(p, betas=betas)
+    for value in (True, "1", [1.0], np.ones(2)):
+        with pytest.raises(TypeError, match="SGD: clip_norm must be a number"):
+            optim.SGD(p, lr=0.1, clip_norm=value)
+    with pytest.raises(ValueError, match="SGD: lr must be finite"):
+        optim.SGD(p, lr=10**400)
     for value in (1, None, "yes", [True]):
         with pytest.raises((TypeError, ValueError), match="nesterov"):
             optim.SGD(p, lr=0.1, nesterov=value)

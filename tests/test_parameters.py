@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from fastconv import layers, ops
+from fastconv import layers, ops, optim
 from fastconv.ops import convolution, transposed
 
 
@@ -67,14 +67,46 @@ def test_load_state_dict_takes_no_name_of_a_file():
         small_net().load_state_dict("weights.npz")
 
 
+class Failing(dict):
+    """A file that is read as it is asked, and whose last entry is damaged."""
+
+    def __getitem__(self, name):
+        if name == list(self)[-1]:
+            raise OSError(f"{name} cannot be read")
+        return super().__getitem__(name)
+
+
+def test_a_state_that_fails_late_loads_nothing():
+    net = small_net()
+    optimizer = optim.Adam(net.parameters())
+    schedule = optim.Step(optimizer, 2)
+    for owner in (net, optimizer, schedule):
+        before = owner.state_dict()
+        with pytest.raises(OSError, match="cannot be read"):
+            owner.load_state_dict(Failing({name: np.asarray(value) + 1 for name, value in before.items()}))
+        for name, value in owner.state_dict().items():
+            np.testing.assert_array_equal(value, before[name])
+
+
+def test_each_entry_of_a_state_is_read_once():
+    class Once(dict):
+        def __getitem__(self, name):
+            read.append(name)
+            return super().__getitem__(name)
+
+    net, read = small_net(), []
+    net.load_state_dict(Once(net.state_dict()))
+    assert sorted(read) == sorted(net.state_dict())
+
+
 def test_all_values_of_a_sequential_share_one_buffer_and_all_gradients_another():
     """DESIGN 11: each parameter is a view, neighbours without a gap."""
     net = small_net()
     parameters = net.parameters()
-    for arrays in ([p.value for p in parameters], [p.grad for p in parameters]):
+    for arrays in ([np.asarray(p) for p in parameters], [p.grad for p in parameters]):
         assert memory_span(arrays) == sum(a.nbytes for a in arrays)
         assert all(np.shares_memory(a.base, arrays[0].base) for a in arrays)
-    assert not np.shares_memory(parameters[0].value.base, parameters[0].grad.base)
+    assert not np.shares_memory(np.asarray(parameters[0]).base, parameters[0].grad.base)
 
 
 def test_moving_into_a_larger_net_keeps_values_gradients_and_results():
@@ -187,6 +219,27 @@ def test_the_weight_gradient_of_frozen_parameters_is_not_computed(kind, monkeypa
     monkeypatch.setattr(transposed, "weight_grad", refuse)
     y, backward = layer.forward(x)
     np.testing.assert_array_equal(backward(y), dx)
+
+
+@pytest.mark.parametrize("kind", ["Conv2d", "ConvTranspose2d", "Linear"])
+@pytest.mark.parametrize("bias", ["none", "frozen", "learns"])
+def test_a_bias_gradient_is_summed_only_where_a_bias_learns(kind, bias, monkeypatch):
+    words = {"bias": bias != "none"}
+    layer = layers.Linear(4, 3, **words) if kind == "Linear" else getattr(layers, kind)(4, 3, 3, **words)
+    if bias == "frozen":
+        layer.bias.frozen = True
+    asked = []
+
+    def spy(real):
+        return lambda *args, return_bias_grad=False, **more: asked.append(return_bias_grad) or real(*args, return_bias_grad=return_bias_grad, **more)
+
+    module = {"Linear": ops, "Conv2d": convolution, "ConvTranspose2d": transposed}[kind]
+    name = "linear_weight_grad" if kind == "Linear" else "weight_grad"
+    monkeypatch.setattr(module, name, spy(getattr(module, name)))
+    y, backward = layer.forward(np.ones((2, 4) if kind == "Linear" else (2, 4, 5, 5), np.float32))
+    backward(y)
+    assert asked == [bias == "learns"]
+    assert [p.has_grad for p in layer.parameters()] == ([True] if bias == "none" else [True, bias == "learns"])
 
 
 def test_backward_ends_at_the_first_layer_that_learns():

@@ -20,9 +20,9 @@ HISTORY = [
         "epoch": epoch,
         "loss": 2 / epoch**2,
         "accuracy": 1 - 0.5 / epoch,
-        "lr": 1e-3,
-        "validation_loss": 3 / epoch,
-        "validation_accuracy": 0.5 + epoch / 20,
+        "rate": 1e-3,
+        "val_loss": 3 / epoch,
+        "val_accuracy": 0.5 + epoch / 20,
     }
     for epoch in range(1, 9)
 ]
@@ -126,9 +126,9 @@ def test_learning_curves_show_the_history(ax):
     drawn = curves(ax)
     for (label, kind), key, scale in (
         (("loss", "training"), "loss", 1),
-        (("loss", "validation"), "validation_loss", 1),
+        (("loss", "validation"), "val_loss", 1),
         (("accuracy in %", "training"), "accuracy", 100),
-        (("accuracy in %", "validation"), "validation_accuracy", 100),
+        (("accuracy in %", "validation"), "val_accuracy", 100),
     ):
         epochs, values = drawn.pop((label, kind))
         assert np.array_equal(epochs, range(1, 9))
@@ -147,9 +147,9 @@ def test_the_loss_axis_is_logarithmic_from_a_span_of_20(ax, last, scale):
 @pytest.mark.parametrize(
     ("missing", "left"),
     [
-        (("accuracy", "validation_accuracy"), {("loss", "training"), ("loss", "validation")}),
-        (("validation_loss", "validation_accuracy"), {("loss", "training"), ("accuracy in %", "training")}),
-        (("loss", "validation_loss", "accuracy"), {("accuracy in %", "validation")}),
+        (("accuracy", "val_accuracy"), {("loss", "training"), ("loss", "validation")}),
+        (("val_loss", "val_accuracy"), {("loss", "training"), ("accuracy in %", "training")}),
+        (("loss", "val_loss", "accuracy"), {("accuracy in %", "validation")}),
     ],
 )
 @pytest.mark.parametrize("how", ["without the key", "None"])
@@ -164,7 +164,7 @@ def test_learning_curves_leave_out_what_is_missing(ax, missing, left, how, epoch
 
 
 def test_a_stored_run_gives_the_curves_of_its_history(ax, tmp_path):
-    rows = [row | {"validation_accuracy": None} for row in HISTORY]
+    rows = [row | {"val_accuracy": None} for row in HISTORY]
     save_run(tmp_path, layers.Sequential(), {}, rows)
     plot.learning_curves(rows, ax=ax)
     for path in (tmp_path, str(tmp_path / "history.csv")):
@@ -278,7 +278,7 @@ def test_an_outline_runs_around_the_chosen_cells_and_not_between_them(ax, chosen
     [
         (plot.learning_curves, ([],), {}, ValueError, r"learning_curves: history must hold at least one epoch.* got 0 records"),
         (plot.learning_curves, ([{"loss": 1}],), {}, ValueError, r"learning_curves: history must hold.* got 1 records"),
-        (plot.learning_curves, ([{"epoch": 1, "lr": 1}],), {}, ValueError, r"learning_curves: history holds no finite loss .* only epoch, lr"),
+        (plot.learning_curves, ([{"epoch": 1, "rate": 1}],), {}, ValueError, r"learning_curves: history holds no finite loss .* only epoch, rate"),
         (plot.learning_curves, (3,), {}, TypeError, r"learning_curves: history must be the list of dicts that fit returns, or a path, got int"),
         (plot.filters, (layers.Conv1d(1, 2, 3),), {}, ValueError, r"filters: weights must be a Conv2d .*\(OC, IC, KH, KW\), got \(2, 1, 3\)"),
         (plot.filters, (layers.Conv3d(1, 2, 3),), {}, ValueError, r"filters: weights must be a Conv2d .*, got \(2, 1, 3, 3, 3\)"),

@@ -231,6 +231,22 @@ def test_arguments_of_schedules_are_checked():
         (lambda: optim.Plateau(o, threshold_mode="x"), ValueError, "threshold_mode must be"),
         (lambda: optim.Plateau(o, patience=-1), ValueError, "patience"),
         (lambda: optim.Step([1], 3), TypeError, "Step: the first argument must be an Optimizer, got list"),
+        (lambda: optim.Step(optim.Adam, 3), TypeError, r"Step: the first argument must be an Optimizer, got the class Adam: call it, Adam\(\.\.\.\)"),
+        (lambda: optim.OneCycle(o, 1, 9, rise="x"), TypeError, "OneCycle: rise must be a number, got 'x'"),
+        (lambda: optim.OneCycle(o, 1, 9, rise=None), TypeError, "OneCycle: rise must be a number, got None"),
+        (lambda: optim.OneCycle(o, None, 9), TypeError, "OneCycle: max_lr must be a number, got None"),
+        (lambda: optim.OneCycle(o, "1", 9), TypeError, "OneCycle: max_lr must be a number, got '1'"),
+        (lambda: optim.OneCycle(o, 10**400, 9), ValueError, "OneCycle: max_lr must be finite"),
+        (lambda: optim.OneCycle(o, 1, 9, end="x"), TypeError, "OneCycle: end must be a number"),
+        (lambda: optim.MultiStep(o, np.array(3)), TypeError, "milestones must be a list"),
+        (lambda: optim.MultiStep(o, None), TypeError, "milestones must be a list"),
+        (lambda: optim.OneCycle(o, [[0.1], [0.1, 2]], 9), TypeError, "OneCycle: max_lr must be a number"),
+        (lambda: optim.Plateau(o, np.array(["min", "max"])), ValueError, "mode must be 'min' or 'max'"),
+        (lambda: optim.Plateau(o, ["min"]), ValueError, "mode must be 'min' or 'max'"),
+        (lambda: optim.Step(o, 3, per="step"), ValueError, "Step: per must be 'epoch' or 'update', got 'step'"),
+        (lambda: optim.MultiStep(o, [3], per=None), ValueError, "MultiStep: per must be 'epoch' or 'update', got None"),
+        (lambda: optim.Cosine(o, 3, per=3), ValueError, "Cosine: per must be 'epoch' or 'update', got 3"),
+        (lambda: optim.OneCycle(o, 1, 9, per=["update"]), ValueError, "OneCycle: per must be 'epoch' or 'update'"),
     ]
     for make, error, words in cases:
         with pytest.raises(error, match=words):
@@ -241,4 +257,27 @@ def test_arguments_of_schedules_are_checked():
 def test_a_schedule_shows_what_it_is_and_where_it_stands():
     schedule = optim.Cosine(two_groups(), 10, warmup=4)
     schedule.step()
-    assert repr(schedule) == "Cosine(total_steps=10, warmup=4, min_lr=0.0) at step 1, lr=0.2, 0.012"
+    assert repr(schedule) == "Cosine(total_steps=10, warmup=4, min_lr=0.0, per=epoch) at step 1, lr=0.2, 0.012"
+
+
+@pytest.mark.parametrize(("entry", "value"), [("steps", 10_000), ("base_lrs", np.array([np.inf])), ("base_lrs", np.array([1e305]))])
+def test_a_state_whose_rates_are_no_numbers_loads_nothing(entry, value):
+    """gamma ** steps overflows, or the rate does: nothing of the state is taken over."""
+    optimizer = optim.SGD([layers.Parameter(np.zeros(2))], lr=1)
+    schedule = optim.Step(optimizer, 1, gamma=10.0)
+    before = schedule.state_dict()
+    state = before | {"steps": 10, entry: value}
+    with pytest.raises(ValueError, match=r"^load_state_dict: nothing was loaded: .*rates?"):
+        schedule.load_state_dict(state)
+    assert schedule.state_dict() == before
+    assert optimizer.lr == 1
+
+
+def test_a_state_is_a_mapping():
+    optimizer = optim.SGD([layers.Parameter(np.zeros(2))], lr=1)
+    for owner, name in ((optimizer, "optimizer"), (optim.Step(optimizer, 1), "schedule")):
+        for wrong in ("checkpoint.npz", None, [1]):
+            with pytest.raises(
+                TypeError, match=rf"^load_state_dict: state must be a dict, as the {name}'s state_dict\(\) gives it, got {type(wrong).__name__}$"
+            ):
+                owner.load_state_dict(wrong)

@@ -10,11 +10,10 @@ import pytest
 from data_files import write_folder, write_mnist
 
 import fastconv as fc
-from fastconv.cli import main
+from fastconv.cli import jobs, main
 from fastconv.cli.images import images as read_images
 from fastconv.data import cifar10
 from fastconv.data.split import stratified
-from fastconv.train import loop
 from fastconv.train.runs import load_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -57,6 +56,7 @@ def test_files_train_end_to_end(make, tmp_path, monkeypatch, capsys):
     saved, accuracy = out.splitlines()
     assert saved == f"run saved in {run}: try python -m fastconv predict {run}"
     assert re.search(r"^.*: \d+ images to train on, \d+ to test with, 1 thread$", err, re.MULTILINE)
+    assert re.search(r"^epoch 1/1  loss .*  accuracy .*  test +\d+\.\d %  .*images/s", err, re.MULTILINE)
     config = json.loads((run / "config.json").read_text())
     assert ((config["in_channels"], *config["size"]), config["class_names"], len(config["normalise"]["mean"])) == (shape, names, shape[0])
     monkeypatch.chdir(run)  # the run finds its data from anywhere
@@ -73,7 +73,7 @@ def test_files_train_end_to_end(make, tmp_path, monkeypatch, capsys):
 
 def rows(run) -> list[dict[str, float]]:
     with open(run / "history.csv", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def test_images_are_normalised_as_in_training(tmp_path, monkeypatch, capsys):
@@ -82,7 +82,7 @@ def test_images_are_normalised_as_in_training(tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     assert main(["train", "--data", word, "--epochs", "3", "--out", str(run)]) == 0
     assert main(["eval", str(run)]) == 0
-    assert f"loss {rows(run)[-1]['validation_loss']:.4f}\n" in capsys.readouterr().out
+    assert f"loss {rows(run)[-1]['test_loss']:.4f}\n" in capsys.readouterr().out
     (x, _), (x_test, _) = fc.data.npz(word)
     np.save(tmp_path / "test.npy", x_test)
     assert main(["predict", str(run), str(tmp_path / "test.npy")]) == 0
@@ -144,7 +144,7 @@ RATES = {
 @pytest.mark.parametrize("schedule", RATES)
 def test_every_schedule(own, tmp_path, capsys, schedule):
     assert own("run", "--schedule", schedule, "--augment", "flip,shift=2,noise=0.1", "--clip-norm", "1") == 0
-    lrs = [row["lr"] for row in rows(tmp_path / "run")]
+    lrs = [row["rate"] for row in rows(tmp_path / "run")]
     assert len(lrs) == 3
     assert RATES[schedule](lrs)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -155,8 +155,9 @@ def test_every_schedule(own, tmp_path, capsys, schedule):
 def test_early_stop_keeps_the_best_epoch_of_its_validation(own, tmp_path, capsys):
     assert own("run", "--early-stop", "2", "--val", "0.25", "--epochs", "50", "--lr", "0.05") == 0
     assert "shapes.npz: 24 images to train on, 8 to validate with, 8 to test with" in capsys.readouterr().err
-    losses = [row["validation_loss"] for row in rows(tmp_path / "run")]
+    losses = [row["val_loss"] for row in rows(tmp_path / "run")]
     assert losses.index(min(losses)) == len(losses) - 3
+    assert "test_loss" not in rows(tmp_path / "run")[0]
     (x, y), _ = fc.data.npz(tmp_path / "shapes.npz")
     held = stratified(y, 0.25)
     model, config = load_run(tmp_path / "run")
@@ -166,7 +167,7 @@ def test_early_stop_keeps_the_best_epoch_of_its_validation(own, tmp_path, capsys
 def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(own, tmp_path, monkeypatch, capsys):
     """Stopped twice, gone on with twice: the weights and history.csv are, byte by byte, those of a run that never stopped."""
     assert own("whole") == 0
-    usual, calls = loop.validate, []
+    usual, calls = jobs.add_test, []
 
     def pressed(*words):
         calls.append(words)
@@ -174,7 +175,7 @@ def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(own, tmp_path, monkeypatch
             signal.raise_signal(signal.SIGINT)
         return usual(*words)
 
-    monkeypatch.setattr(loop, "validate", pressed)
+    monkeypatch.setattr(jobs, "add_test", pressed)
     capsys.readouterr()
     run = tmp_path / "run"
     assert own("run") == 130
@@ -191,13 +192,13 @@ def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(own, tmp_path, monkeypatch
 
 def test_both_splits_of_the_digits_go_on(tmp_path, monkeypatch, capsys):
     """Stopped in the first of them: the second is not forgotten."""
-    usual = loop.validate
-    monkeypatch.setattr(loop, "validate", lambda *words: (signal.raise_signal(signal.SIGINT), usual(*words))[1])
+    usual = jobs.add_test
+    monkeypatch.setattr(jobs, "add_test", lambda *words: (signal.raise_signal(signal.SIGINT), usual(*words))[1])
     run = str(tmp_path / "run")
     assert main(["train", "--epochs", "1", "--batch-size", "512", "--out", run]) == 130
-    monkeypatch.setattr(loop, "validate", usual)
-    capsys.readouterr()
-    assert main(["train", "--resume", run]) == 0
+    monkeypatch.setattr(jobs, "add_test", usual)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"; go on with: python -m fastconv train --resume {run} {run}-writers")
+    assert main(["train", "--resume", run, f"{run}-writers"]) == 0
     assert [re.search(r"\((\w+) split", line)[1] for line in capsys.readouterr().out.splitlines()[-2:]] == ["stratified", "writers"]
 
 

@@ -1,7 +1,8 @@
-"""Training: reproducible, interruptible, talkative only when asked, and it learns."""
+"""Training: reproducible, interruptible, talkative within reason, and it learns."""
 
 import signal
 import time
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -107,8 +108,8 @@ def test_a_few_epochs_learn_the_digits(model):
     (x, y), test = data.digits()
     start = time.perf_counter()
     history = train.fit(model, (x, y), epochs=4, validation=test)
-    assert history[-1]["validation_accuracy"] > 0.9
-    assert train.evaluate(model, *test).accuracy == history[-1]["validation_accuracy"]
+    assert history[-1]["val_accuracy"] > 0.9
+    assert train.evaluate(model, *test).accuracy == history[-1]["val_accuracy"]
     assert time.perf_counter() - start < 120
 
 
@@ -116,11 +117,11 @@ def test_history_has_a_dict_per_epoch_and_callbacks_get_it(model, digits):
     seen = []
     history = train.fit(model, digits, epochs=2, validation=(digits[0][:40], digits[1][:40]), callbacks=[seen.append, seen.append])
     assert [record["epoch"] for record in history] == [1, 2]
-    fields = {"epoch", "loss", "accuracy", "lr", "images_per_second", "validation_loss", "validation_accuracy"}
+    fields = {"epoch", "loss", "accuracy", "rate", "images_per_second", "val_loss", "val_accuracy"}
     assert all(set(record) == fields for record in history)
     assert [id(record) for record in seen] == [id(record) for record in history for _ in range(2)]
-    assert history[1]["lr"] == pytest.approx(5e-3 / 250_000)
-    assert history[1]["validation_loss"] == train.evaluate(model, digits[0][:40], digits[1][:40]).loss
+    assert history[1]["rate"] == pytest.approx(5e-3 / 250_000)
+    assert history[1]["val_loss"] == train.evaluate(model, digits[0][:40], digits[1][:40]).loss
     assert history[0]["images_per_second"] > 0
 
 
@@ -129,7 +130,7 @@ def test_targets_that_are_not_classes_have_no_accuracy(digits):
     net = layers.Sequential(layers.Flatten(), layers.Linear(64, 2))
     y = np.stack([x.mean(axis=(1, 2, 3)), x.max(axis=(1, 2, 3))], axis=1)
     history = train.fit(net, (x, y), epochs=2, loss_function=losses.mse, validation=(x, y))
-    assert history[-1]["accuracy"] is history[-1]["validation_accuracy"] is None
+    assert history[-1]["accuracy"] is history[-1]["val_accuracy"] is None
     assert str(train.evaluate(net, x, y, loss_function=losses.mse)).startswith("loss ")
 
 
@@ -197,27 +198,54 @@ def test_a_second_ctrl_c_does_not_wait(digits):
     assert set(optimizer.counts.values()) == {1}
 
 
-def test_progress_is_quiet_without_a_terminal_and_writes_lines_when_asked(model, digits, capsys):
-    for wanted in (None, False):
-        train.fit(model, digits, epochs=2, progress=wanted)
-        assert capsys.readouterr() == ("", "")
+def test_progress_without_a_terminal_is_lines(model, digits, capsys, monkeypatch):
+    monkeypatch.setattr(showing.Lines, "EVERY", 1e9)  # a busy machine may take seconds for a step
+    train.fit(model, digits, epochs=2, progress=False)
+    assert capsys.readouterr() == ("", "")
     train.fit(model, digits, epochs=2, progress=True)
     out, err = capsys.readouterr()
     assert out == ""
     first, second = err.splitlines()
     for line, words in ((first, "epoch 1/2"), (second, "epoch 2/2")):
         assert line.startswith(words)
-        assert all(word in line for word in ("loss ", "accuracy ", "images/s", "left"))
+        assert all(word in line for word in ("loss ", "accuracy ", "rate ", "images/s", "left"))
+    assert "rate 2e-08" in second
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.5, 31])
+def test_progress_that_nobody_asked_for_is_a_line_now_and_then(capsys, monkeypatch, seconds):
+    """In notebooks and pipes: of 5 epochs of so many seconds each, in 10 steps."""
+    clock = [0.0]
+    monkeypatch.setattr(showing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    with showing.reporter(5, 100, None) as report:
+        for epoch in range(1, 6):
+            for seen in range(10, 101, 10):
+                clock[0] += seconds / 10
+                report.step(epoch, seen, 1.0, 0.5, 1e-3)
+            report.epoch({"epoch": epoch, "loss": 1.0, "accuracy": 0.5, "rate": 1e-3})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("epoch 5/5")
+    assert len(lines) == {0.1: 1, 1.5: 5, 31: 15}[seconds]
+
+
+def test_without_stderr_nothing_is_shown(model, digits, monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    for wanted in (None, True):
+        train.fit(model, digits, epochs=1, progress=wanted)
 
 
 def test_progress_on_a_terminal_rewrites_one_line(model, digits, capsys, monkeypatch):
     monkeypatch.setattr(showing, "tqdm", None)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "70")
     train.fit(model, digits, epochs=2)
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert err.endswith("\n")
     assert err.count("\r") >= 2
+    assert "rate 2e-08" in err
+    assert all(len(line.rstrip("\n")) < 70 for line in err.split("\r"))
+    assert "left" in err
 
 
 def test_predict_in_batches_is_the_whole(model, digits):

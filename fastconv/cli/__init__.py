@@ -1,66 +1,63 @@
-"""The command line: every verb has a useful default. Exit codes: 0 done, 2 something to correct (said in one line), 130 Ctrl-C."""
+"""The command line. Exit codes: 0 done, 2 something to correct (said in one line), 130 Ctrl-C, 141 nobody reads the output any more.
 
-import argparse
+Modules are imported by the functions that need them: that takes a while, in which Ctrl-C may come.
+"""
+
 import os
 import sys
-from pathlib import Path
 
-from fastconv.cli import explain, export, info, nets, train, trained, warmup
-from fastconv.cli.compiling import say_what_is_compiled
-from fastconv.cli.words import at_least
-from fastconv.kernels.policy import set_num_threads
-from fastconv.lessons import LESSONS
-from fastconv.version import __version__
+READER_LEFT, INTERRUPTED = 128 + 13, 128 + 2  # as a shell reports SIGPIPE and SIGINT
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="python -m fastconv",
-        description="Train small convolutional networks on this computer's CPU.",
-        epilog="Try: python -m fastconv train",
-    )
-    top.add_argument("--version", action="version", version=f"fastconv {__version__}")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in (train, trained, export, nets, warmup):
-        verb.add(verbs)
+def parser():
+    from fastconv.cli import verbs
 
-    lessons = verbs.add_parser(
-        "explain", help="lessons: how backpropagation through a convolution works",
-        description="Answer a question about backpropagation through a convolution with numbers that are computed while you read.",
-    )  # fmt: skip
-    lessons.add_argument("topic", nargs="?", choices=LESSONS, metavar="TOPIC", help=f"one of {', '.join(LESSONS)}; unset, a list of them")
-    output = lessons.add_mutually_exclusive_group()
-    output.add_argument(
-        "--figures", type=Path, metavar="DIR", help="save the pictures there as well (needs matplotlib); without a TOPIC, those of all"
-    )
-    output.add_argument(
-        "--html", type=Path, metavar="FILE", help="write one web page with the pictures in it instead; without a TOPIC, of all lessons"
-    )
-    lessons.set_defaults(run=explain.explain)
-
-    about = verbs.add_parser("info", help="versions, CPU, threads, kernel cache", description="What fastconv runs on here.")
-    about.set_defaults(run=info.info)
-    for verb in verbs.choices.values():
-        verb.add_argument("--threads", type=at_least(1), default=None, metavar="N", help="threads for kernels; unset, all that this process may use")
-    return top
+    return verbs.parser()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    chosen = parser().parse_args(arguments)
+    """Run one command; returns the exit code. What nobody but a programmer can mend is raised."""
+    _open_closed_streams()
     try:
-        if chosen.threads is not None:
-            set_num_threads(chosen.threads)
-        with say_what_is_compiled():
-            chosen.run(chosen)
-        sys.stdout.flush()  # not at exit, where a closed pipe could not be caught
+        try:
+            from fastconv.cli import verbs
+
+            verbs.run(arguments)
+        finally:
+            sys.stdout.flush()  # not at exit, where a closed pipe could not be caught
     except BrokenPipeError:  # `... | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
-        print(f"fastconv: error: {error}", file=sys.stderr)
+        _drop_what_cannot_be_written()
+        return READER_LEFT
+    except (ValueError, OSError, FloatingPointError, ImportError, MemoryError) as error:
+        _drop_what_cannot_be_written()
+        print(f"fastconv: error: {_told(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"\nfastconv: interrupted{f'; {stop}' if str(stop) else ''}", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
+
+
+def _open_closed_streams() -> None:
+    """After `>&-` Python has no sys.stdout, and a print to a sys.stderr that is not there would go to stdout."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as the process lives
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Python writes it once more at exit, and would end with a traceback and another code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _told(error: BaseException) -> str:
+    """In one line."""
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory{f': {error}' if str(error) else ''}"
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).splitlines())

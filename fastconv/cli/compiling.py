@@ -6,12 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fastconv.kernels.cache import folder, in_progress
+from fastconv.kernels.compile.cache import folder, in_progress, on_compile, say_compiling
 
 
 @contextmanager
 def say_what_is_compiled() -> Iterator[None]:
-    """While the body runs, tell on stderr which kernel is being compiled, at least every two seconds."""
+    """While the body runs, tell on stderr which kernel is being compiled, at least every two seconds, in place of the library's own line."""
+    silenced = say_compiling in on_compile
+    if silenced:
+        on_compile.remove(say_compiling)
     finished = threading.Event()
     thread = threading.Thread(target=_watch, args=(finished,), daemon=True)
     thread.start()
@@ -20,9 +23,13 @@ def say_what_is_compiled() -> Iterator[None]:
     finally:
         finished.set()
         thread.join()
+        if silenced:
+            on_compile.append(say_compiling)
 
 
 def _watch(finished: threading.Event) -> None:
+    if sys.stderr is None:  # as under pythonw
+        return
     start, said = None, 0.0
     terminal = sys.stderr.isatty()
     while not finished.wait(0.2):

@@ -1,5 +1,6 @@
 """What `--data` names."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 def kind(word: str) -> str:
     """digits, mnist, cifar10, or the name of the file or folder."""
     head = word.partition(":")[0]
-    return head if head in RECIPES else Path(word).resolve().stem
+    return head if head in RECIPES else _absolute(word).stem
 
 
 def recipe(word: str) -> Recipe:
@@ -62,15 +63,28 @@ def load(word: str) -> DataSet:
     if head in ("mnist", "cifar10"):
         if not rest:
             raise ValueError(f"--data {word}: write {head}:DIR, the folder with its files")
-        folder = Path(rest).resolve()
+        folder = _absolute(rest)
         train, test = (data.mnist if head == "mnist" else data.cifar10)(folder)
         return DataSet(f"{head}:{folder}", word, train, test, DIGITS if head == "mnist" else CIFAR10)
-    path = Path(word).resolve()
+    path = _absolute(word)
     if path.is_dir():
         train, test = data.npy_folder(path)
         return DataSet(str(path), word, train, test, data.class_names(path))
-    if path.suffix != ".npz" or not path.exists():
+    if path.suffix != ".npz" or not os.path.lexists(path):
         raise FileNotFoundError(f"--data {word}: no such data; it must be {WORDS}")
     train, test = data.npz(path)
     classes = 1 + max(int(train[1].max()), int(test[1].max()))
     return DataSet(str(path), word, train, test, [str(label) for label in range(classes)])
+
+
+def of_run(folder: Path, config: dict) -> DataSet:
+    """The data that a run was trained on."""
+    word = config["data"]
+    if os.path.isabs(word) and not os.path.exists(word):
+        raise FileNotFoundError(f"{folder} was trained on {word}, which is no longer there; eval takes other data by --data, predict takes a FILE")
+    return load(word)
+
+
+def _absolute(word: str) -> Path:
+    """Without links; Path.resolve raises RuntimeError where they go round in circles."""
+    return Path(os.path.realpath(word))

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import fastconv as fc
+from fastconv.cli.runs import run_folder
 from fastconv.train.runs import load_run
 
 
@@ -18,6 +19,6 @@ def add(verbs) -> None:
 
 
 def export(chosen: argparse.Namespace) -> None:
-    model, config = load_run(chosen.dir)
+    model, config = load_run(run_folder(chosen.dir))
     fc.save(model, chosen.file)
     print(f"{chosen.file}: {len(model.state_dict())} arrays of {config['model']}, {chosen.file.stat().st_size / 1e6:.1f} MB")

@@ -10,8 +10,10 @@ import numba
 import numpy as np
 
 import fastconv as fc
-from fastconv.kernels import host, policy, table
-from fastconv.kernels.cache import folder, trusted
+from fastconv.kernels import table
+from fastconv.kernels.compile import threads as policy
+from fastconv.kernels.simd import host
+from fastconv.kernels.compile.cache import folder, trusted, why_off
 
 
 def info(chosen: argparse.Namespace) -> None:
@@ -51,11 +53,14 @@ def layer() -> str:
 def cache() -> str:
     place = folder()
     if place is None:
-        return "off (FASTCONV_CACHE=0)"
-    if not trusted(place):
-        return f"{place} is not used: others than you and root can write there"
-    kept = list(place.glob("*.kernel")) if place.is_dir() else []
-    return f"{place} ({len(kept)} kernels, {sum(path.stat().st_size for path in kept) / 1e6:.1f} MB)"
+        return why_off()
+    try:
+        if not trusted(place):
+            return f"{place} is not used: others than you and root can write there"
+        kept = list(place.glob("*.kernel")) if place.is_dir() else []
+        return f"{place} ({len(kept)} kernels, {sum(path.stat().st_size for path in kept) / 1e6:.1f} MB)"
+    except OSError as error:
+        return f"{place} is not used: {error.strerror or error}; FASTCONV_CACHE may name another folder"
 
 
 def _model() -> str:

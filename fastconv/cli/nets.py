@@ -18,19 +18,19 @@ Shape = tuple[int, int, int]  # C, H, W
 
 def add(verbs) -> None:
     verb = verbs.add_parser(
-        "summary", help="what a net is made of", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "summary", help="what a net is made of",
         description="Layers, output shapes, parameters, multiplications and activation bytes of a named net; nothing is computed.",
     )  # fmt: skip
     _add_net(verb)
     verb.set_defaults(run=summary)
 
     verb = verbs.add_parser(
-        "bench", help="where a training step's time goes", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "bench", help="where a training step's time goes",
         description="Train a named net on random images for some steps and print the median time of each layer and pass, in milliseconds.",
     )  # fmt: skip
     _add_net(verb)
-    verb.add_argument("--batch", type=at_least(1), default=64, metavar="N", help="images per step")
-    verb.add_argument("--steps", type=at_least(1), default=20, metavar="N", help="steps to take the medians of")
+    verb.add_argument("--batch", type=at_least(1), default=64, metavar="N", help="images per step; default: 64")
+    verb.add_argument("--steps", type=at_least(1), default=20, metavar="N", help="steps to take the medians of; default: 20")
     verb.set_defaults(run=bench)
 
 
@@ -52,17 +52,23 @@ def bench(chosen: argparse.Namespace) -> None:
 
 
 def _add_net(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("model", nargs="?", choices=MODELS, default="small_cnn", metavar="MODEL", help=f"one of {', '.join(MODELS)}")
-    verb.add_argument("--input", type=_shape, metavar="CxHxW", help="one image's shape, such as 1x28x28; unset, what the net was made for")
+    verb.add_argument(
+        "model", nargs="?", choices=MODELS, default="small_cnn", metavar="MODEL", help=f"one of {', '.join(MODELS)}; default: small_cnn"
+    )
+    verb.add_argument("--input", type=_shape, metavar="CxHxW", help="one image's shape, such as 1x28x28; default: what the net was made for")
 
 
 def _net(chosen: argparse.Namespace) -> tuple[Layer, Shape]:
     """The net, and the shape of an image for it."""
-    build = MODELS[chosen.model]
-    usual = {name: entry.default for name, entry in inspect.signature(build).parameters.items()}
-    size = usual["size"] if isinstance(usual["size"], tuple) else (usual["size"],) * 2
-    C, H, W = chosen.input or (usual["in_channels"], *size)
-    return build(C, (H, W)), (C, H, W)
+    C, H, W = chosen.input or usual_shape(chosen.model)
+    return MODELS[chosen.model](C, (H, W)), (C, H, W)
+
+
+def usual_shape(model: str) -> Shape:
+    """Of the images that a named net was made for."""
+    usual = {name: entry.default for name, entry in inspect.signature(MODELS[model]).parameters.items()}
+    H, W = usual["size"] if isinstance(usual["size"], tuple) else (usual["size"],) * 2
+    return usual["in_channels"], H, W
 
 
 def _shape(text: str) -> Shape:

@@ -3,12 +3,17 @@
 import argparse
 import time
 
+import numpy as np
+
 import fastconv as fc
 from fastconv import models, optim
 from fastconv.cli import datasets
-from fastconv.kernels.cache import folder
+from fastconv.cli.nets import usual_shape
+from fastconv.kernels.compile.cache import folder, why_off
+from fastconv.layers import Layer
 
 EXAMPLES = 256 + 32 + 2  # full batches, and small ones
+DIGITS = (1, 8, 8)
 
 
 def add(verbs) -> None:
@@ -17,22 +22,34 @@ def add(verbs) -> None:
         description="Train a model on a few images, so that its kernels are compiled and kept.",
     )  # fmt: skip
     verb.add_argument(
-        "--model", choices=models.MODELS, default="small_cnn", metavar="NAME", help=f"one of {', '.join(models.MODELS)}; unset, small_cnn"
+        "--model", choices=models.MODELS, default="small_cnn", metavar="NAME", help=f"one of {', '.join(models.MODELS)}; default: small_cnn"
     )
-    verb.add_argument("--data", default="digits", metavar="DATA", help=f"{datasets.WORDS}; unset, digits")
+    verb.add_argument("--data", metavar="DATA", help=f"{datasets.WORDS}; default: images of the size that the model was made for")
     verb.set_defaults(run=_warm_up)
 
 
 def _warm_up(chosen: argparse.Namespace) -> None:
-    dataset = datasets.load(chosen.data)
-    channels, *size = dataset.shape
-    x, y = (part[:EXAMPLES] for part in dataset.train)
+    model, x, y, title = _model_and_examples(chosen)
     start = time.perf_counter()
-    model = models.MODELS[chosen.model](channels, tuple(size), len(dataset.class_names))
     optimizer = optim.Adam(model.parameters(), 1e-4, clip_norm=1.0)
     words = {"shift": 1, "flip": 0.5, "noise": 0.1, "normalise": fc.data.Normalise.of(x), "validation": (x, y), "progress": False}
     for threads in {fc.get_num_threads(), 1}:  # one thread has kernels of its own
         fc.set_num_threads(threads)
         fc.train.fit(model, (x, y), epochs=1, optimizer=optimizer, **words)
-    kept = f"; kernels are kept in {folder()}" if folder() else "; kernels are not kept: FASTCONV_CACHE=0"
-    print(f"{chosen.model} on {dataset.title} is ready to train after {time.perf_counter() - start:.1f} s{kept}")
+    kept = f"; kernels are kept in {folder()}" if folder() else f"; kernels are not kept: the cache is {why_off()}"
+    print(f"{chosen.model} on {title} is ready to train after {time.perf_counter() - start:.1f} s{kept}")
+
+
+def _model_and_examples(chosen: argparse.Namespace) -> tuple[Layer, np.ndarray, np.ndarray, str]:
+    """A new model, images and labels for it, and what they are called."""
+    usual = usual_shape(chosen.model)
+    if chosen.data is None and usual != DIGITS:
+        model = models.MODELS[chosen.model](usual[0], usual[1:])
+        rng = np.random.default_rng(0)
+        x = rng.random((EXAMPLES, *usual), np.float32)
+        y = rng.integers(0, model.output_shape(x.shape)[1], EXAMPLES)
+        return model, x, y, f"images of {'x'.join(map(str, usual))}"
+    dataset = datasets.load(chosen.data or "digits")
+    channels, *size = dataset.shape
+    x, y = (part[:EXAMPLES] for part in dataset.train)
+    return models.MODELS[chosen.model](channels, tuple(size), len(dataset.class_names)), x, y, dataset.title

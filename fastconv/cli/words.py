@@ -44,7 +44,7 @@ def augment(text: str) -> dict[str, float]:
 
 
 def add_run(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("dir", type=Path, nargs="?", metavar="DIR", help="the run's folder; unset, the newest under runs/")
+    verb.add_argument("dir", type=Path, nargs="?", metavar="RUN", help="the run's folder; default: the newest under runs/")
 
 
 def _number(text: str) -> float:

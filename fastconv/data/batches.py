@@ -8,8 +8,8 @@ import numpy as np
 
 from fastconv import memory, streams
 from fastconv.data.normalise import Normalise
-from fastconv.geometry import integer
-from fastconv.kernels.batches import PLAN, QUANTILES, take_changed
+from fastconv.geometry import described, flag, instance, integer, real
+from fastconv.kernels.elementwise.batches import PLAN, QUANTILES, take_changed
 from fastconv.ops.operands import dense, floats
 
 
@@ -37,18 +37,20 @@ class Batches:
         self.shift = integer("Batches", "shift", shift, 0)
         self.flip = _level("flip", flip, most=1)
         self.noise = _level("noise", noise, most=float(np.finfo(np.float32).max))
-        if x.ndim < 2 or len(x) != len(self.y) or not len(x):
+        if x.ndim < 2 or not self.y.ndim or len(x) != len(self.y) or not len(x):
             raise ValueError(f"Batches: x and y must have the same length N >= 1, got x{x.shape}, y{self.y.shape}")
         for name, wanted in (("shift", self.shift), ("flip", self.flip)):
             if wanted and x.ndim != 4:
                 raise ValueError(f"Batches: {name} needs images (N, C, H, W), got x{x.shape}")
         if normalise is not None:
             if not isinstance(normalise, Normalise):
-                raise TypeError(f"Batches: normalise must be a data.Normalise, got {type(normalise).__name__}")
+                raise TypeError(f"Batches: normalise must be a data.Normalise, got {described(normalise)}")
             normalise.check("Batches", x.shape)
         self.normalise = normalise
         self.shape = x.shape
-        self.shuffle = shuffle
+        self.shuffle = flag("Batches", "shuffle", shuffle)
+        if stream is not None:
+            instance("Batches", "stream", stream, streams.Stream, "a streams.Stream, such as streams.Stream(5), or None")
         self.stream = stream or streams.default.fork()
         last = dense(np.moveaxis(x, 1, -1))
         self._pixels = last if x.ndim == 4 else last.reshape(len(x), 1, -1, x.shape[1])
@@ -96,9 +98,8 @@ def quarter_normals() -> np.ndarray:
     return quantiles / (2 * quantiles.std())
 
 
-def _level(name: str, value: object, most: float) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"Batches: {name} must be a number, got {value!r}")
-    if not 0 <= value <= most:
+def _level(name: str, value: float, most: float) -> float:
+    level = real("Batches", name, value)
+    if not 0 <= level <= most:
         raise ValueError(f"Batches: {name} must be between 0 and {most:.2g}, got {value}")
-    return float(value)
+    return level

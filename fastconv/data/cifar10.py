@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastconv.data.reading import as_labels, check_size, find, is_pickle
-from fastconv.files import FileFormatError
+from fastconv.data.reading import as_labels, check_size, exactly, find, is_pickle
+from fastconv.files import FileFormatError, opened
+from fastconv.memory import spared
 
 TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST = ("test_batch.bin",)
@@ -43,17 +44,19 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _check(path: Path) -> None:
-    with path.open("rb") as file:
+    with opened(path) as file:
         if is_pickle(file.read(2)):
             raise FileFormatError(f"{path}: pickled, and will not be read; get CIFAR-10's binary version, cifar-10-binary.tar.gz")
         check_size(path, IMAGES * BYTES, os.fstat(file.fileno()).st_size)
 
 
+@spared
 def _read(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     x = np.empty((len(paths), IMAGES, *SHAPE), np.float32)
     y = np.empty((len(paths), IMAGES), np.int64)
     for i, path in enumerate(paths):
-        records = np.fromfile(path, np.uint8, IMAGES * BYTES).reshape(-1, BYTES)
+        with opened(path) as file:
+            records = np.frombuffer(exactly(file, IMAGES * BYTES, path), np.uint8).reshape(-1, BYTES)
         y[i] = as_labels(path, "the file", records[:, 0], IMAGES, 10)
         np.divide(records[:, 1:].reshape(-1, *SHAPE), np.float32(255), out=x[i])
     return x.reshape(-1, *SHAPE), y.reshape(-1)

@@ -11,13 +11,15 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fastconv.data.reading import as_images, as_labels, check_size, contents, exactly, find, readable, refuse_bomb
+from fastconv.data.reading import as_images, as_labels, check_size, exactly, find, readable, refuse_bomb, there
 from fastconv.files import FileFormatError
+from fastconv.memory import spared
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_DIMENSIONS = 32  # that NumPy 1.26 can have
 
 
+@spared
 def idx(path: str | os.PathLike) -> np.ndarray:
     """The array in an IDX file, plain or packed by gzip: its shape and numbers, in this machine's byte order.
 
@@ -25,22 +27,20 @@ def idx(path: str | os.PathLike) -> np.ndarray:
     FileFormatError (a ValueError) for anything else, before memory is allocated for it; FileNotFoundError.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path.name} in {path.parent}, {contents(path.parent)}")
-    with path.open("rb") as file, readable(path):
-        there = os.fstat(file.fileno()).st_size
+    with there(path) as file, readable(path):
+        size = os.fstat(file.fileno()).st_size
         if file.read(2) == b"\x1f\x8b":
             file.seek(0)
             with gzip.GzipFile(fileobj=file) as unpacked:
                 dtype, shape = _header(unpacked, path)
                 promised = math.prod(shape) * dtype.itemsize
-                refuse_bomb(path, promised, there)
+                refuse_bomb(path, promised, size)
                 content = exactly(unpacked, promised, path)
         else:
             file.seek(0)
             dtype, shape = _header(file, path)
             promised = math.prod(shape) * dtype.itemsize
-            check_size(path, promised, there - file.tell())
+            check_size(path, promised, size - file.tell())
             content = exactly(file, promised, path)
     return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 

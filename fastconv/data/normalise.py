@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastconv.memory import spared
 from fastconv.ops.operands import floats
 
 PIECE = 1024  # examples at a time: float64 copies of a piece, never of the whole set
@@ -47,6 +48,7 @@ class Normalise:
         constant = std <= 1e-12 * np.abs(mean)
         return cls(mean.tolist(), np.where(constant, 1.0, std).tolist())
 
+    @spared
     def __call__(self, x) -> np.ndarray:
         """x (N, C, ...) normalised, in x's dtype; the same bits as in a batch."""
         (x,) = floats("Normalise", x=x)

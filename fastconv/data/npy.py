@@ -13,14 +13,17 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fastconv.data.reading import as_images, as_labels, check_size, contents, exactly, is_pickle, readable, refuse_bomb
+from fastconv.data.reading import as_images, as_labels, brief, check_size, exactly, is_pickle, readable, refuse_bomb, there
 from fastconv.data.split import stratified
 from fastconv.files import FileFormatError
+from fastconv.memory import spared
 
+MOST_DIMENSIONS = 32  # that NumPy 1.26 can have
 Header = tuple[tuple[int, ...], bool, np.dtype]  # shape, whether Fortran's order, dtype
 PICKLED = "holds pickled Python objects, which will not be read; save arrays of numbers: np.asarray(a, np.float32), and no lists of arrays"
 
 
+@spared
 def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """(x, y) to train on and (x, y) to test with. x: (N, C, H, W) float32 in 0..1, y: (N,) int64.
 
@@ -49,15 +52,25 @@ def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[n
 
 def arrays(path: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
     """The arrays of a .npz file that `wanted` names of all that it holds."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path.name} in {path.parent}, {contents(path.parent)}")
-    with path.open("rb") as file, readable(path):
+    with there(path) as file, readable(path):
         if is_pickle(file.read(2)):
             raise FileFormatError(f"{path}: {PICKLED}")
-        there = os.fstat(file.fileno()).st_size
+        size = os.fstat(file.fileno()).st_size
         with zipfile.ZipFile(file) as archive:
             held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            return {name: _member(archive, held[name], there, path) for name in wanted(list(held))}
+            chosen = {name: held[name] for name in wanted(list(held))}
+            for info in chosen.values():
+                _check_member(info, size, path / info.filename)
+            packed = min(sum(info.compress_size for info in chosen.values()), size)  # members may claim the same bytes
+            refuse_bomb(path, sum(info.file_size for info in chosen.values()), packed)
+            return {name: _member(archive, info, path / info.filename) for name, info in chosen.items()}
+
+
+@spared
+def array(path: Path) -> np.ndarray:
+    """The array of a .npy file."""
+    with there(path) as file:
+        return read(file, header(file, os.fstat(file.fileno()).st_size, path), path)
 
 
 def split(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -68,13 +81,15 @@ def split(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[tuple[np.ndarray, n
     return (x[~test], y[~test]), (x[test], y[test])
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, there: int, path: Path) -> np.ndarray:
-    where = path / info.filename
+def _check_member(info: zipfile.ZipInfo, size: int, where: Path) -> None:
+    """Of an archive of `size` bytes, before anything is unpacked."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack in steps of any size
         raise FileFormatError(f"{where}: packed by a method that np.savez_compressed does not use")
-    if not 0 <= info.header_offset < there:
-        raise FileFormatError(f"{where}: broken, said to begin at byte {info.header_offset} of {there}")
-    refuse_bomb(where, info.file_size, min(info.compress_size, there))
+    if not 0 <= info.header_offset < size:
+        raise FileFormatError(f"{where}: broken, said to begin at byte {info.header_offset} of {size}")
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: Path) -> np.ndarray:
     with archive.open(info) as stream:
         return read(stream, header(stream, info.file_size, where), where)
 
@@ -91,13 +106,14 @@ def header(file: BinaryIO, size: int, path: Path) -> Header:
             raise ValueError(f"version {version} of the format, 1.0 is needed")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     except Exception as error:  # the header is a Python literal, and what its parser raises is not documented
-        raise FileFormatError(f"{path}: not a .npy file, {error}") from None
+        raise FileFormatError(f"{path}: not a .npy file, {brief(error)}") from None
     if dtype.hasobject:
         raise FileFormatError(f"{path}: {PICKLED}")
     if dtype.kind not in "iuf" or dtype.subdtype:
         raise FileFormatError(f"{path}: must hold integers or floats, got {dtype}")
-    if len(shape) > 32 or min(shape, default=1) < 1:
-        raise FileFormatError(f"{path}: impossible shape {shape}")
+    if len(shape) > MOST_DIMENSIONS or not all(type(extent) is int and 1 <= extent < 2**63 for extent in shape):
+        told = ", ".join("over 2**63" if extent >= 2**63 else str(max(extent, -1)) if type(extent) is int else repr(extent) for extent in shape[:8])
+        raise FileFormatError(f"{path}: impossible shape ({told}{', ...' if len(shape) > 8 else ''}{',' if len(shape) == 1 else ''})")
     check_size(path, math.prod(shape) * dtype.itemsize, size - file.tell())
     return shape, fortran, dtype
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from fastconv.data import npy
 from fastconv.data.reading import as_images, contents
-from fastconv.files import FileFormatError
+from fastconv.files import FileFormatError, opened
+from fastconv.memory import spared
 
 
 def class_names(folder: str | os.PathLike) -> list[str]:
@@ -19,6 +20,7 @@ def class_names(folder: str | os.PathLike) -> list[str]:
     return names
 
 
+@spared
 def npy_folder(folder: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """(x, y) to train on and (x, y) to test with, a fixed random fifth of each class. x: (N, C, H, W) float32 in 0..1, y: (N,) int64.
 
@@ -43,15 +45,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _shape(path: Path) -> tuple[int, ...]:
-    with path.open("rb") as file:
-        shape, _, _ = npy.header(file, path.stat().st_size, path)
+    with opened(path) as file:
+        shape, _, _ = npy.header(file, os.fstat(file.fileno()).st_size, path)
     if len(shape) not in (2, 3):
         raise FileFormatError(f"{path}: an image must be (H, W) or (C, H, W), got {shape}")
+    if len(shape) == 3 and shape[0] > 4 >= shape[2]:
+        raise FileFormatError(f"{path}: the image {shape} looks like (H, W, C); (C, H, W) is needed: np.save(path, image.transpose(2, 0, 1))")
     return shape
 
 
 def _image(path: Path) -> np.ndarray:
     """(1, C, H, W) float32 in 0..1"""
-    with path.open("rb") as file:
-        image = npy.read(file, npy.header(file, path.stat().st_size, path), path)
-    return as_images(path, "the image", image[None])
+    return as_images(path, "the image", npy.array(path)[None])

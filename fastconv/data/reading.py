@@ -1,6 +1,7 @@
 """What the readers of data files share: sizes are compared before anything large is allocated, and nothing is unpickled."""
 
 import gzip
+import os
 import struct
 import zipfile
 import zlib
@@ -11,19 +12,19 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fastconv.files import FileFormatError
+from fastconv.files import FileFormatError, opened
 
 PIECE = 1 << 20  # bytes read at a time: memory grows with what is there, not with what a header claims
 LARGE, DENSEST = 64 << 20, 100  # bytes, and the most that packed images may grow by beyond them (MNIST grows by 5)
 
-# What gzip and zipfile raise; the last three for an encrypted or future member, and for a damaged directory.
-BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError, UnicodeDecodeError, struct.error)
+# What gzip and zipfile raise; the last ones for an encrypted or future member, and for a damaged directory.
+BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, RuntimeError, UnicodeDecodeError, struct.error, OverflowError)
 
 
 def find(folder: Path, names: Sequence[str]) -> Path:
     """The first of these files that the folder holds; FileNotFoundError lists what was looked for and what is there."""
     for name in names:
-        if (folder / name).is_file():
+        if os.path.lexists(folder / name) and not (folder / name).is_dir():
             return folder / name
     raise FileNotFoundError(f"no {' or '.join(names)} in {folder}, {contents(folder)}")
 
@@ -39,13 +40,27 @@ def contents(folder: Path, shown: int = 8) -> str:
     return f"which holds {', '.join(names[:shown])}{more}"
 
 
+def there(path: Path) -> BinaryIO:
+    """`opened`; FileNotFoundError says what else the folder holds."""
+    try:
+        return opened(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no {path.name} in {path.parent}, {contents(path.parent)}") from None
+
+
+def brief(error: Exception) -> str:
+    """What another library says, in a line that fits on a screen."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """What gzip and zipfile say of a broken file becomes a FileFormatError with its name."""
     try:
         yield
     except BROKEN as error:
-        raise FileFormatError(f"{path}: broken, {str(error) or type(error).__name__}") from None
+        raise FileFormatError(f"{path}: broken, {brief(error)}") from None
 
 
 def exactly(stream: BinaryIO, size: int, path: Path) -> bytearray:
@@ -67,7 +82,7 @@ def check_size(path: Path, promised: int, there: int) -> None:
 
 
 def refuse_bomb(path: Path, promised: int, packed: int) -> None:
-    """No packed file of images is that dense: it would fill the memory with nothing."""
+    """No packed file of images is that dense: it would fill the memory with nothing. Both in bytes, of all that is read at once."""
     if promised > max(LARGE, DENSEST * packed):
         raise FileFormatError(f"{path}: {packed} bytes claim to unpack to {promised}, over {DENSEST} times as many; if so, unpack it first")
 
@@ -89,7 +104,8 @@ def as_images(path: Path, name: str, x: np.ndarray) -> np.ndarray:
         raise FileFormatError(f"{path}: {name} holds NaN or Inf")
     whole = x.dtype.kind in "iu"
     if low < 0 or high > (255 if whole else 1):
-        raise FileFormatError(f"{path}: {name} must hold integers 0 to 255 or floats 0 to 1, got {x.dtype} from {low} to {high}")
+        hint = "; divide by 255 before saving" if low >= 0 and high <= 255 else ""
+        raise FileFormatError(f"{path}: {name} must hold integers 0 to 255 or floats 0 to 1, got {x.dtype} from {low} to {high}{hint}")
     return np.divide(x, np.float32(255), dtype=np.float32, casting="unsafe") if whole else x.astype(np.float32)
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.explain.dense import CONVOLUTIONS, cells_read, derivative, geometry, inside, rows_of_derivative
-from fastconv.geometry import sources, whole
+from fastconv.geometry import coordinates, sources, whole
 from fastconv.layers import Layer
 from fastconv.ops.operands import floats
 
@@ -132,8 +132,9 @@ def input_terms(layer: Layer, x, dy, index) -> Terms:
     n, c, id, ih, iw = _five(index, g.rank)
     group, ic = divmod(c, g.IC // g.G)
     jd, jh, jw = (  # places of the padded input where it stands: its own, and those of its copies
-        np.flatnonzero(sources(np.arange(-P, I + Q), I, g.padding_mode) == i)
-        for i, I, P, Q in ((id, g.ID, g.PD, g.QD), (ih, g.IH, g.PH, g.QH), (iw, g.IW, g.PW, g.QW))
+        np.unique(places[sources(places - P, I, g.padding_mode) == i])
+        for i, (I, O, K, S, P, D) in zip((id, ih, iw), g.axes)
+        for places in [coordinates(O, K, S, D)[0]]
     )
     oc, kd, kh, kw, *copy = np.indices((g.OC // g.G, g.KD, g.KH, g.KW, len(jd), len(jh), len(jw))).reshape(7, -1)
     oc = oc + group * (g.OC // g.G)

@@ -3,22 +3,33 @@
 from fastconv.geometry.adaptive import Shares, along, share_collects, share_reads, share_sizes, share_taps
 from fastconv.geometry.binding import bind, describe
 from fastconv.geometry.padding import padding_word, sources
+from fastconv.geometry.walks import Walk, collects, coordinates, copies, reads, repeats
 from fastconv.geometry.windows import (
     Geometry,
-    Walk,
     average_divisors,
-    collects,
     conv_geometry,
     pool_geometry,
     pool_words,
-    reads,
-    repeats,
     transposed_geometry,
     transposed_words,
 )
-from fastconv.geometry.words import flag, integer, number, padding_pairs, spatial, whole
+from fastconv.geometry.words import (
+    LARGEST,
+    described,
+    flag,
+    function,
+    instance,
+    integer,
+    number,
+    padding_pairs,
+    real,
+    shown,
+    spatial,
+    whole,
+)
 
 __all__ = [
+    "LARGEST",
     "Geometry",
     "Shares",
     "Walk",
@@ -27,8 +38,13 @@ __all__ = [
     "bind",
     "collects",
     "conv_geometry",
+    "coordinates",
+    "copies",
     "describe",
+    "described",
     "flag",
+    "function",
+    "instance",
     "integer",
     "number",
     "padding_pairs",
@@ -36,11 +52,13 @@ __all__ = [
     "pool_geometry",
     "pool_words",
     "reads",
+    "real",
     "repeats",
     "share_collects",
     "share_reads",
     "share_sizes",
     "share_taps",
+    "shown",
     "sources",
     "spatial",
     "transposed_geometry",

@@ -9,14 +9,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry.windows import Walk
+from fastconv.geometry.walks import Walk
 
 
 class Shares(NamedTuple):
-    """Extents of the input and of the output, (D, H, W) each; 1-D and 2-D have leading ones."""
+    """Extents of the input and of the output, (D, H, W) each; 1-D and 2-D have leading ones. N images of C channels."""
 
     inputs: tuple[int, int, int]
     outputs: tuple[int, int, int]
+    N: int = 1
+    C: int = 1
+
+    @property
+    def input_memory(self) -> tuple[int, ...]:
+        """(N, ID, IH, IW, C): how the input lies in memory."""
+        return (self.N, *self.inputs, self.C)
+
+    @property
+    def output_memory(self) -> tuple[int, ...]:
+        """(N, OD, OH, OW, C): how the output lies in memory."""
+        return (self.N, *self.outputs, self.C)
 
     @property
     def even(self) -> bool:

@@ -10,7 +10,7 @@
 
 import numpy as np
 
-from fastconv.geometry.words import AXES
+from fastconv.geometry.words import AXES, shown
 
 MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -18,7 +18,7 @@ MODES = ("zeros", "reflect", "replicate", "circular")
 def padding_word(op: str, value: object) -> str:
     """`value` as one of the four modes, ValueError if it is none."""
     if not isinstance(value, str) or value not in MODES:
-        raise ValueError(f"{op}: padding_mode must be one of {', '.join(map(repr, MODES))}, got {value!r}")
+        raise ValueError(f"{op}: padding_mode must be one of {', '.join(map(repr, MODES))}, got {shown(value)}")
     return str(value)
 
 

@@ -8,15 +8,18 @@ The one index equation of this package, spelled the same everywhere: output oh r
 
 import math
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry.padding import check_reach, padding_word, sources
+from fastconv.geometry.padding import check_reach, padding_word
 from fastconv.geometry.words import AXES, padding_pairs, spatial
 
 WIDEST = 8  # bytes of the widest dtype
+PADDING = 1 << 12  # cells of a pooling, where the input has fewer
+TABLE = 1 << 22, 64  # entries of a table of where taps find their cells: so many, and so many more for each element of the arrays
 
 
 class Geometry(NamedTuple):
@@ -94,17 +97,10 @@ class Geometry(NamedTuple):
         ID, IH, IW = self.PD + self.ID + self.QD, self.PH + self.IH + self.QH, self.PW + self.IW + self.QW
         return self._replace(ID=ID, IH=IH, IW=IW, PD=0, PH=0, PW=0, QD=0, QH=0, QW=0, padding_mode="zeros")
 
-    def record(self) -> np.ndarray:
-        """The numbers as a one-element structured array, which a kernel takes in 0.3 us: `g = geometry[0]`, then `g.OH`."""
-        return _record(self)
-
-
-_RECORD = np.dtype([(name, np.int64) for name in Geometry._fields if name != "padding_mode"])  # kernels know modes as tables
-
-
-@lru_cache(maxsize=1024)
-def _record(g: Geometry) -> np.ndarray:
-    return np.array([g[: len(_RECORD)]], _RECORD)
+    @property
+    def axes(self) -> Iterator[tuple[int, ...]]:
+        """I, O, K, S, P, D of depth, height and width."""
+        return (tuple(getattr(self, letter + name) for letter in "IOKSPD") for name in AXES)
 
 
 def conv_geometry(
@@ -179,6 +175,9 @@ def pool_geometry(op: str, N: int, C: int, extent: tuple, kernel_size, stride, p
     """The geometry of a pooling; ValueError also where a window could lie wholly in the padding."""
     rank = len(extent)
     K, S, P, D = pool_words(op, rank, kernel_size, stride, padding, dilation)
+    for name, I, p in zip(AXES[3 - rank :], extent, P):
+        if p > max(I, PADDING):
+            raise ValueError(f"{op}: padding {p} along {name} is over the input's extent of {I} cells, and over {PADDING}")
     pairs = tuple((p, p) for p in P)
     outputs = tuple(_positions(op, *axis, ceil_mode) for axis in zip(AXES[3 - rank :], extent, K, S, pairs, D))
     g = _geometry(op, N, C, C, extent, outputs, K, S, pairs, D, 1)
@@ -218,7 +217,20 @@ def _geometry(op, N, IC, OC, extent, outputs, kernel, stride, pairs, dilation, g
     for name, shape in zip(names, (g.input_shape, g.weight_shape, g.output_shape)):
         if math.prod(shape) * WIDEST > sys.maxsize:
             raise ValueError(f"{op}: the {name} {shape} has more elements than this machine can address")
+    _check_tables(op, g)
     return g
+
+
+def _check_tables(op: str, g: Geometry) -> None:
+    """ValueError where so few numbers are so far apart that to tell where they are would take far more memory than they do."""
+    least, each = TABLE
+    for name, (I, O, K, S, _, D) in zip(AXES, g.axes):
+        entries = max(min((O - 1) * S + (K - 1) * D, O * K), min(I + (K - 1) * D, I * K))
+        if entries > least and entries > least + each * sum(map(math.prod, (g.input_shape, g.weight_shape, g.output_shape))):
+            raise ValueError(
+                f"{op}: {O} outputs of {K} taps along {name}, with stride {S} and dilation {D} far apart in an input of {I}, would take tables of "
+                f"{entries} entries: use a smaller padding, stride or dilation"
+            )
 
 
 def _window_words(g: Geometry, name: str) -> str:
@@ -226,61 +238,18 @@ def _window_words(g: Geometry, name: str) -> str:
     return f"input {I}, kernel {K}, stride {S}, padding {P}, dilation {D}"
 
 
-class Walk(NamedTuple):
-    """Where taps find their cells: per axis a table over padded coordinates, and how to get to one.
-
-    Along axis a, position p finds the cell table[start + p * step + tap * reach], -1 for none, where K, start, step, reach = steps[a].
-    """
-
-    depth: np.ndarray
-    row: np.ndarray
-    column: np.ndarray
-    steps: np.ndarray
-
-
-@lru_cache(maxsize=512)
-def reads(g: Geometry) -> Walk:
-    """[output, tap] -> the input cell that it reads: at j = oh * SH + kh * DH the table holds j - P, in the padding what the mode says."""
-    tables, steps = [], []
-    for I, O, K, S, P, D in _axes(g):
-        i = np.arange((O - 1) * S + (K - 1) * D + 1) - P  # ih = oh * SH - PH + kh * DH
-        tables.append(sources(i, I, g.padding_mode))
-        steps.append((K, 0, S, D))
-    return Walk(*tables, np.array(steps))
-
-
-@lru_cache(maxsize=512)
-def repeats(g: Geometry) -> int:
-    """How many cells of the padded input, at most, are copies of one cell of the input."""
-    return math.prod(int(np.bincount(table + 1)[1:].max(initial=1)) for table in reads(g)[:3])
-
-
-@lru_cache(maxsize=512)
-def collects(g: Geometry) -> Walk:
-    """[input, tap] -> the output that reads it there, with padding of zeros.
-
-    The tap counts backwards, the flip of the input gradient: j = ih + (KH - 1 - kh) * DH.
-    """
-    tables, steps = [], []
-    for I, O, K, S, P, D in _axes(g):
-        o, rest = np.divmod(np.arange(I + (K - 1) * D) - (K - 1) * D + P, S)  # ih = oh * SH - PH + kh * DH, solved for oh
-        tables.append(np.where((rest == 0) & (o >= 0) & (o < O), o, -1))
-        steps.append((K, (K - 1) * D, 1, -D))
-    return Walk(*tables, np.array(steps))
-
-
-def _axes(g: Geometry):
-    return (tuple(getattr(g, letter + name) for letter in "IOKSPD") for name in AXES)
-
-
 def empty_window(g: Geometry) -> tuple[str, int] | None:
-    """The first window that holds no cell of the input, as its axis and position."""
-    for name, (I, O, K, S, P, D) in zip(AXES, _axes(g)):
-        first = np.arange(O) * S - P
-        first = np.where(first < 0, first + -(first // D) * D, first)  # the first tap at or behind cell 0
-        empty = np.flatnonzero((first >= I) | (first > np.arange(O) * S - P + (K - 1) * D))
-        if empty.size:
-            return name, int(empty[0])
+    """The first window that holds no cell of the input, as its axis and position: its taps step over the whole of it.
+
+    With padding of at most half a window only windows that begin in the padding can, and the loop ends after a few rounds.
+    """
+    for name, (I, O, _, S, P, D) in zip(AXES, g.axes):
+        o = 0
+        while o < O and o * S < P and D > I:
+            first = (o * S - P) % D  # the first tap at or behind cell 0
+            if first >= I:
+                return name, o
+            o += -(-(I - first) // S)  # the next window whose tap is no longer there
     return None
 
 

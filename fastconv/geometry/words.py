@@ -9,7 +9,14 @@ import operator
 import numpy as np
 
 LARGEST = 2**31 - 1
+SHOWN = 100  # characters of a value in a message
 AXES = "DHW"  # the names of the spatial dimensions, innermost last
+
+
+def shown(value: object) -> str:
+    """`value` as a message shows it: on one line, or only its type."""
+    text = repr(value)
+    return text if len(text) <= SHOWN and "\n" not in text else f"a value of type {type(value).__name__}"
 
 
 def whole(op: str, name: str, value: object) -> int:
@@ -17,7 +24,7 @@ def whole(op: str, name: str, value: object) -> int:
     try:
         return operator.index(None if isinstance(value, (bool, np.bool_)) else value)  # type: ignore[arg-type]  # the TypeError is wanted
     except TypeError:
-        raise TypeError(f"{op}: {name} must be an integer, got {value!r} ({type(value).__name__})") from None
+        raise TypeError(f"{op}: {name} must be an integer, got {shown(value)} ({type(value).__name__})") from None
 
 
 def integer(op: str, name: str, value: object, least: int) -> int:
@@ -28,11 +35,19 @@ def integer(op: str, name: str, value: object, least: int) -> int:
     return number
 
 
+def real(op: str, name: str, value: object) -> float:
+    """`value` as a float, NaN and Inf included. TypeError for what is no number (bool, str, None)."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{op}: {name} must be a number, got {shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def number(op: str, name: str, value: object, most: float = math.inf) -> float:
     """`value` as a finite float in 0..most. TypeError for what is no number (bool, str, None), ValueError out of range."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{op}: {name} must be a number, got {value!r}")
-    if not (math.isfinite(value) and 0 <= value <= most):
+    if not (math.isfinite(real(op, name, value)) and 0 <= value <= most):  # type: ignore[operator]  # real says what it is
         raise ValueError(f"{op}: {name} must be finite and >= 0{f' and <= {most:g}' if most < math.inf else ''}, got {value}")
     return float(value)
 
@@ -40,8 +55,31 @@ def number(op: str, name: str, value: object, most: float = math.inf) -> float:
 def flag(op: str, name: str, value: object) -> bool:
     """`value` as a bool; TypeError for anything but True and False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{op}: {name} must be True or False, got {value!r}")
+        raise TypeError(f"{op}: {name} must be True or False, got {shown(value)}")
     return bool(value)
+
+
+def instance(op: str, name: str, value: object, kind: type, wanted: str) -> None:
+    """TypeError where `value` is no `kind`, in the words `wanted`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{op}: {name} must be {wanted}, got {described(value)}")
+
+
+def function(op: str, name: str, value: object, wanted: str) -> None:
+    """TypeError where `value` cannot be called, or is a class, whose call makes something else."""
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"{op}: {name} must be {wanted}, got {described(value)}")
+
+
+def described(value: object) -> str:
+    """What was given where something else was wanted; of a class or function, that its call may be what was meant."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: call it, {value.__name__}(...)"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}: call it, {value.__name__}(...)"
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return repr(value)
+    return type(value).__name__
 
 
 def spatial(op: str, name: str, value: object, rank: int, least: int = 1) -> tuple[int, ...]:
@@ -63,7 +101,7 @@ def padding_pairs(op: str, padding: object, kernel: tuple, stride: tuple, dilati
             return ((0, 0),) * rank
         if padding == "same":
             return tuple(map(_same, kernel, stride, dilation, extent))
-        raise ValueError(f'{op}: padding must be "same", "valid", an integer or a tuple, got {padding!r}')
+        raise ValueError(f'{op}: padding must be "same", "valid", an integer or a tuple, got {shown(padding)}')
     if not isinstance(padding, (tuple, list)):
         amount = integer(op, "padding", padding, 0)
         return ((amount, amount),) * rank
@@ -71,7 +109,7 @@ def padding_pairs(op: str, padding: object, kernel: tuple, stride: tuple, dilati
     for i, entry in enumerate(padding):
         pair = entry if isinstance(entry, (tuple, list)) else (entry, entry)
         if len(pair) != 2:
-            raise ValueError(f"{op}: padding[{i}] must be an integer or a pair (before, after), got {entry!r}")
+            raise ValueError(f"{op}: padding[{i}] must be an integer or a pair (before, after), got {shown(entry)}")
         pairs.append(tuple(integer(op, f"padding[{i}]", p, 0) for p in pair))
     return _one_per_dimension(op, "padding", padding, tuple(pairs), rank)
 
@@ -83,7 +121,7 @@ def _one_per_dimension(op: str, name: str, value: object, entries: tuple, rank: 
         return entries
     hint = f"; to pad before and after differently write padding=({value},)" if name == "padding" and rank == 1 and len(entries) == 2 else ""
     dimensions = f"{rank} spatial dimension{'s' * (rank > 1)} ({', '.join(AXES[3 - rank :])})"
-    raise ValueError(f"{op}: {name}={value} has {len(entries)} entries for {dimensions}{hint}")
+    raise ValueError(f"{op}: {name}={shown(value)} has {len(entries)} entries for {dimensions}{hint}")
 
 
 def _same(K: int, S: int, D: int, I: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@
 |result - exact| <= c * u * (the same sums over absolute values).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +31,9 @@ from fastconv.kernels.plain import pooling as plain_pooling
 from fastconv.kernels.plain.padding import any_padding
 from fastconv.kernels.selfcheck import vectors_work
 
+PHASES = 1 << 13  # of a stride; up to 4096 the direct rows were 1.6 to 60 times as fast as the plain ones
+PADDED = 1 << 16, 16  # positions of a padded input: so many, and so many more for each of the input and of the output
+
 
 class Algorithm(NamedTuple):
     name: str
@@ -42,9 +46,16 @@ def exact(g, dtype) -> int:
     return 0
 
 
+def gradient_fits(g: Geometry) -> bool:
+    """Whether phases of the stride, and inputs with a padding that is not zeros, are few: each phase is a pass with tables of its own."""
+    if g.SD * g.SH * g.SW > PHASES and math.prod(min(S, I) for I, _, _, S, _, _ in g.axes) > PHASES:
+        return False
+    return g.padding_mode == "zeros" or math.prod(g.padded[2:5]) <= PADDED[0] + PADDED[1] * (math.prod(g[2:5]) + math.prod(g[6:9]))
+
+
 def padded(name: str, bind: Callable, error: Callable, fits: Callable = lambda g: True) -> Algorithm:
     """An input gradient for every padding mode from one for zeros."""
-    return Algorithm(name, any_padding(bind), errors.any_padding(error), lambda g: fits(g.padded))
+    return Algorithm(name, any_padding(bind), errors.any_padding(error), lambda g: gradient_fits(g) and fits(g.padded))
 
 
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {

@@ -18,12 +18,19 @@ def weights(flat: np.ndarray, g: Geometry) -> np.ndarray:
     return np.ascontiguousarray(flat.reshape(g.weight_memory).transpose(4, 3, 0, 1, 2))
 
 
+def lookup(g: Geometry) -> tuple[Record, tuple[np.ndarray, ...]]:
+    """The geometry as the textbook looks up its tables, whose strides and dilations may be their own, and the tables."""
+    *tables, steps = reads(g)
+    (SD, SH, SW), (DD, DH, DW) = steps[:, 2:].T.tolist()
+    return Record(g._replace(SD=SD, SH=SH, SW=SW, DD=DD, DH=DH, DW=DW)), tuple(tables)
+
+
 def put_activation(result: np.ndarray, flat: np.ndarray) -> None:
     flat[...] = result.transpose(0, 2, 3, 4, 1).reshape(-1)
 
 
 def conv_forward(g: Geometry, dtype: np.dtype, lower_bound: float):
-    record, tables = Record(g), reads(g)[:3]
+    record, tables = lookup(g)
 
     def run(x, w, b, y):
         result = np.empty((g.N, g.OC, *g[6:9]), dtype)
@@ -35,7 +42,7 @@ def conv_forward(g: Geometry, dtype: np.dtype, lower_bound: float):
 
 
 def conv_input_grad(g: Geometry, dtype: np.dtype):
-    record, tables = Record(g), reads(g)[:3]
+    record, tables = lookup(g)
 
     def run(dy, w, dx):
         result = np.empty((g.N, g.IC, *g[2:5]), dtype)
@@ -46,7 +53,7 @@ def conv_input_grad(g: Geometry, dtype: np.dtype):
 
 
 def conv_weight_grad(g: Geometry, dtype: np.dtype, bias: bool):
-    record, tables, sum_dy = Record(g), reads(g)[:3], bias_grad(g, dtype)
+    (record, tables), sum_dy = lookup(g), bias_grad(g, dtype)
 
     def run(x, dy, dw, db, accumulate):
         result = np.empty((g.OC, g.IC // g.G, *g[9:12]), dtype)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv.geometry import number
 from fastconv.layers.layer import Backward, Layer, once
-from fastconv.ops.operands import floats
+from fastconv.ops.operands import floats, shape_tuple
 
 
 class _Activation(Layer):
@@ -30,7 +30,7 @@ class _Activation(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(input_shape)
+        return shape_tuple(type(self).__name__, "input_shape", input_shape)
 
 
 class LeakyReLU(_Activation):
@@ -50,11 +50,12 @@ class LeakyReLU(_Activation):
 
 
 class Sigmoid(_Activation):
-    """y = 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, which cannot overflow. dy/dx = y * (1 - y)"""
+    """y = 1 / (1 + exp(-x)), for negative x exp(x) / (1 + exp(x)): no overflow, and no 1 that swallows the digits. dy/dx = y * (1 - y)"""
 
     def value(self, x):
-        half = x.dtype.type(0.5)
-        return np.tanh(x * half) * half + half
+        with np.errstate(under="ignore"):
+            small = np.exp(-np.abs(x))
+        return np.where(x < 0, small, x.dtype.type(1)) / (1 + small)
 
     def derivative(self, y):
         return y * (1 - y)

@@ -4,7 +4,8 @@ import numpy as np
 
 from fastconv.geometry import spatial
 from fastconv.layers.layer import Backward, Layer, once
-from fastconv.ops import adaptive
+from fastconv.ops import adaptive, pooling
+from fastconv.ops.operands import shape_tuple
 
 
 class _AdaptivePool(Layer):
@@ -14,7 +15,9 @@ class _AdaptivePool(Layer):
         self.output_size = spatial(type(self).__name__, "output_size", output_size, self.rank)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return adaptive.output_shape(type(self).__name__, self.rank, input_shape, self.output_size)
+        op = type(self).__name__
+        shape = shape_tuple(op, "input_shape", input_shape, pooling.AXES[self.rank])
+        return adaptive.output_shape(op, self.rank, shape, self.output_size)
 
     def describe(self) -> str:
         return f"{self.output_size}"

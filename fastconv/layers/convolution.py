@@ -1,13 +1,19 @@
 """Convolution layers: one class, three ranks."""
 
+from functools import partial
+
 import numpy as np
 
-from fastconv.geometry import Geometry, bind, conv_geometry, integer, padding_pairs, padding_word, spatial
+from fastconv.geometry import Geometry, bind, conv_geometry, flag, integer, padding_pairs, padding_word, spatial
+from fastconv.kernels.table import chosen
+from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
-from fastconv.layers.parameter import learn
-from fastconv.ops import convolution
+from fastconv.layers.parameter import add_gradients
+from fastconv.ops.convolution import bind_forward, conv_words
 from fastconv.ops.elementwise import relu_grad
+from fastconv.ops.operands import of_layer, shape_tuple
+from fastconv.ops.passes import Convolution
 
 DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros", "output_padding": 0}
 
@@ -31,30 +37,40 @@ class _Conv(Layer):
         # A bad stride, padding or dilation is better told here than at the first batch.
         strides, dilations = (spatial(op, name, self.words[name], self.rank) for name in ("stride", "dilation"))
         padding_pairs(op, padding, self.kernel_size, strides, dilations, (1,) * self.rank)
-        self.weight, self.bias = weight_and_bias(op, self.weight_shape(), self.out_channels if bias else 0, dtype, rng)
+        biases = self.out_channels if flag(op, "bias", bias) else 0
+        sizes = {name: getattr(self, name) for name in ("in_channels", "out_channels", "kernel_size")} | {"groups": groups}
+        self.weight, self.bias = weight_and_bias(op, self.weight_shape(), biases, dtype, rng, **sizes)
+        self._passes = BoundPasses()
 
     def weight_shape(self) -> tuple[int, ...]:
         return (self.out_channels, self.in_channels // self.words["groups"], *self.kernel_size)
 
     def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
-        op, w = type(self).__name__, self.weight.value
-        y = convolution.forward(op, self.rank, x, w, None if self.bias is None else self.bias.value, **self.words, relu=relu)
+        x, passes = self.bound(x)
+        w = self.weight.memory
+        y = passes.forward(x, w, None if self.bias is None else self.bias.memory, relu)
         clamped = y if relu else None
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             if clamped is not None:
                 dy = relu_grad(dy, clamped)
-            if learn(self.weight, self.bias):
-                dw, db = convolution.weight_grad(
-                    op, self.rank, x, dy, self.kernel_size, **self.words, out=None, accumulate=False, return_bias_grad=True
-                )
-                self.weight.add_grad(dw)
-                if self.bias is not None:
-                    self.bias.add_grad(db)
-            return convolution.input_grad(op, self.rank, dy, w, np.shape(x), **self.words) if input_grad else None
+            add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
+            return passes.input_grad(dy, w) if input_grad else None
 
         return y, once(backward, y, self.weight, self.bias)
+
+    def bound(self, x: np.ndarray) -> tuple[np.ndarray, Convolution]:
+        """x as an array, and the passes for its shape."""
+        if type(x) is not np.ndarray or x.dtype is not self.weight.dtype:
+            of_layer(type(self).__name__, x, self.weight.dtype)
+            x = np.asarray(x)
+        return x, self._passes.of((x.shape, chosen.get()), lambda: self._bind(x))
+
+    def _bind(self, x: np.ndarray) -> Convolution:
+        op = type(self).__name__
+        words = conv_words(op, self.rank, *(self.words[name] for name in ("stride", "padding", "dilation", "groups", "padding_mode")))
+        return bind_forward(op, self.rank, x, self.weight.shape, None if self.bias is None else self.bias.shape, words)
 
     def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
         """All extents of this convolution for an input of this shape; ValueError where forward would raise."""
@@ -64,8 +80,9 @@ class _Conv(Layer):
     def input_extents(self, input_shape: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
         """N, IC and the spatial extents; ValueError where they do not fit the layer."""
         axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - self.rank :]))
-        bind(type(self).__name__, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
-        N, IC, *extent = input_shape
+        op = type(self).__name__
+        N, IC, *extent = input_shape = shape_tuple(op, "input_shape", input_shape, axes)
+        bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
         return N, IC, tuple(extent)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from fastconv.geometry import flag
+from fastconv.layers.outermost import outermost_call, outermost_forward
 from fastconv.layers.parameter import Buffer, Parameter
 from fastconv.layers.summary import Summary, summarise
 from fastconv.streams import Stream
@@ -50,6 +52,10 @@ class Layer(ABC):
     `dx = backward(dy, input_grad=True)` adds to the gradients of the parameters and returns the gradient of x (None if not
     asked for). It works once. Parameters, buffers, streams and layers that are attributes (or in lists) are found by name.
 
+    Nothing is copied for the way back: layers keep their input or output, so leave x as it is until then. The output of a training pass is
+    read-only for that reason (`y.copy()` may be changed), that of an inference is the caller's, sharing no memory with x; between the layers of
+    a net both may be the same memory. A parameter that was changed meanwhile is found out: RuntimeError. dx may be dy's memory.
+
     A layer with a skip connection, y = x + body(x), is written so:
 
     >>> import numpy as np
@@ -76,6 +82,12 @@ class Layer(ABC):
     >>> sorted(block.state_dict())
     ['body.bias', 'body.weight']
     """
+
+    def __init_subclass__(cls, **words):
+        super().__init_subclass__(**words)
+        for name, safe in (("forward", outermost_forward), ("__call__", outermost_call)):
+            if name in vars(cls):
+                setattr(cls, name, safe(vars(cls)[name]))
 
     @abstractmethod
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
@@ -114,6 +126,21 @@ class Layer(ABC):
         """Each parameter once, in the order of their names' first appearance."""
         return list(dict.fromkeys(p for _, p in self.named_parameters()))
 
+    @property
+    def frozen(self) -> bool:
+        """Whether all parameters and buffers inside are frozen; assigning it freezes or frees them all.
+
+        Frozen, a parameter takes no gradient, and a BatchNorm normalizes with its running statistics in training, too, and leaves them. Dropout
+        drops all the same. Without anything inside that could move, True.
+        """
+        return all(entry.frozen for _, entry in self._state())
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        frozen = flag(type(self).__name__, "frozen", frozen)
+        for _, entry in self._state():
+            entry.frozen = frozen
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers, by name (PyTorch's names and shapes)."""
         return {name: entry.value.copy(order="C") for name, entry in self._state()}
@@ -125,8 +152,9 @@ class Layer(ABC):
         own = dict(self._state())
         wrong = [f"missing {name}" for name in own if name not in state]
         wrong += [f"unexpected {name}" for name in state if name not in own]
-        for name in own.keys() & state.keys():
-            mine, new = own[name].value, np.asarray(state[name])
+        given = {name: np.array(state[name]) for name in own if name in state}  # each is read once: some files are read as they are asked
+        for name, new in given.items():
+            mine = own[name].value
             if new.shape != mine.shape:
                 wrong.append(f"{name} has the shape {new.shape}, the model's is {mine.shape}")
             elif new.dtype != mine.dtype:
@@ -134,7 +162,7 @@ class Layer(ABC):
         if wrong:
             raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(wrong))}")
         for name, entry in own.items():
-            entry.value = np.array(state[name])
+            entry.value = given[name]
 
     def _state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
         yield from self.named_parameters()

@@ -4,16 +4,18 @@ import numpy as np
 
 from fastconv import ops
 from fastconv.geometry import bind, flag, integer, number
+from fastconv.layers.initial import float_dtype
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.parameter import Buffer, Parameter
-from fastconv.ops.operands import floats
+from fastconv.ops.operands import floats, of_layer, shape_tuple
 
 
 class _BatchNorm(Layer):
     """y = (x - mean) / sqrt(variance + eps) * weight + bias, channel by channel (Ioffe and Szegedy 2015), with PyTorch's names and statistics.
 
     In training, mean and variance are the batch's, and running averages of them are kept, the variance's without bias:
-    running = (1 - momentum) * running + momentum * batch's; momentum None: the average of all batches. Otherwise the running ones are used.
+    running = (1 - momentum) * running + momentum * batch's; momentum None: the average of all batches. Otherwise, and if the
+    layer is frozen, the running ones are used, and stay.
     """
 
     axes: tuple[str, ...]  # that x may have
@@ -26,8 +28,7 @@ class _BatchNorm(Layer):
             raise ValueError(f"{op}: eps must be above 0, got {eps!r}")
         if momentum is not None and self.momentum > 1:
             raise ValueError(f"{op}: momentum must be from 0 to 1 or None, got {momentum!r}")
-        if np.dtype(dtype) not in (np.float32, np.float64):
-            raise TypeError(f"{op}: dtype must be float32 or float64, got {np.dtype(dtype)}")
+        dtype = float_dtype(op, dtype)
         self.weight = self.bias = self.running_mean = None
         if flag(op, "affine", affine):
             self.weight, self.bias = Parameter(np.ones(num_features, dtype)), Parameter(np.zeros(num_features, dtype))
@@ -37,9 +38,11 @@ class _BatchNorm(Layer):
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         op = type(self).__name__
+        if self.dtype is not None:
+            of_layer(op, x, self.dtype)
         (x,) = floats(op, x=x)
-        self.output_shape(x.shape)
-        of_batch = training or self.running_mean is None
+        self._check_shape(x.shape)
+        of_batch = self.running_mean is None or (training and not (self.running_mean.frozen or self.running_var.frozen))
         if not x.size:
             mean, variance = np.zeros(self.num_features), np.ones(self.num_features)
         elif of_batch:
@@ -47,10 +50,10 @@ class _BatchNorm(Layer):
             if M == 1 and training:
                 raise ValueError(f"{op}: one number a channel has no variance to train with, got x{x.shape}: use larger batches or training=False")
             mean, variance = ops.batch_statistics(x)
-            if training and self.running_mean is not None:
+            if self.running_mean is not None:
                 self._track(mean, variance * M / (M - 1))
         else:
-            mean, variance = self.running_mean.value, self.running_var.value
+            mean, variance = self.running_mean.value.copy(), self.running_var.value.copy()  # the way back is of these, whatever is written there
         weight, bias = (None, None) if self.weight is None else (self.weight.value, self.bias.value)
         y = ops.batch_norm(x, mean, variance, weight, bias, eps=self.eps)
 
@@ -71,11 +74,20 @@ class _BatchNorm(Layer):
             buffer.value = ((1 - momentum) * buffer.value + momentum * batch).astype(buffer.value.dtype)
         self.num_batches_tracked.value = np.array(count, np.int64)
 
+    @property
+    def dtype(self) -> np.dtype | None:
+        """What x must have; None where nothing is kept that has one."""
+        held = self.weight or self.running_mean
+        return held and held.value.dtype
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        op = type(self).__name__
+        shape = shape_tuple(type(self).__name__, "input_shape", input_shape)
+        self._check_shape(shape)
+        return shape
+
+    def _check_shape(self, input_shape: tuple[int, ...]) -> None:
         axes = next((axes for axes in self.axes if len(axes.split()) == len(input_shape)), self.axes[-1])
-        bind(op, x=(input_shape, axes), layer=((self.num_features,), "C"))
-        return tuple(input_shape)
+        bind(type(self).__name__, x=(input_shape, axes), layer=((self.num_features,), "C"))
 
     def describe(self) -> str:
         words = {"eps": 1e-5, "momentum": 0.1}

@@ -5,27 +5,45 @@ from collections.abc import Callable, Hashable, Iterator
 import numpy as np
 
 from fastconv.geometry import flag
+from fastconv.layers.values import Values
+from fastconv.ops.layout import Layout
+from fastconv.ops.operands import floats
 
 
 class Parameter:
     """An array that training changes, and its gradient.
 
-    Assigning `.value` copies in place. `.grad` is what backward passes have added since `zero_grad`, which only marks: the
-    first gradient then overwrites. `version` counts the changes made by assignment and by optimizers. With `.frozen = True` the
-    gradient it has is dropped and no other is added, so that optimizers, decay and clipping pass it by.
+    value: float32 or float64, of any shape; it is copied, lists of floats as NumPy's float64. TypeError for other dtypes.
+
+    Assigning `.value` copies in place, and `.value` can be written: `p.value[0] = 1`, `p.value += g`. `.grad` is what backward passes have
+    added since `zero_grad`, which only marks: the first gradient then overwrites. `version` counts the changes of the value, by assignment,
+    in place and by optimizers. `memory` and `grad_memory` are the same numbers as they lie in memory, flat: a weight's with its axes in the order
+    of `memory_axes`, as kernels read it (see `ops.layout`). With `.frozen = True` the gradient it has is dropped and no other is added, so that optimizers, decay and
+    clipping pass it by. `np.asarray(p)` reads the values.
     """
 
-    def __init__(self, value: np.ndarray):
-        self._value = value
-        self._grad = np.empty_like(value)
+    def __init__(self, value: np.ndarray, memory_axes: tuple[int, ...] | None = None):
+        (value,) = floats("Parameter", value=value)
+        self.memory_axes = tuple(range(value.ndim)) if memory_axes is None else memory_axes
+        self._layout = Layout(value.shape, value.dtype, self.memory_axes)
+        memory = value.transpose(self.memory_axes).reshape(-1).copy()
+        self._live_in(None, memory, np.empty_like(memory))
         self.has_grad = False
         self.version = 0
         self._frozen = False
-        self.home: Flat | None = None
+
+    def _live_in(self, home: "Flat | None", memory: np.ndarray, grad_memory: np.ndarray) -> None:
+        self.home, self.memory, self.grad_memory = home, memory, grad_memory
+        self._value, self._grad = self.in_shape(memory), self.in_shape(grad_memory)
+        self._handed_out = Values.of(self, self._value)
+
+    def in_shape(self, memory: np.ndarray) -> np.ndarray:
+        """A view of flat memory in the order of this parameter's, in its shape."""
+        return self._layout.view(memory)
 
     @property
     def value(self) -> np.ndarray:
-        return self._value
+        return self._handed_out
 
     @value.setter
     def value(self, new) -> None:
@@ -36,6 +54,21 @@ class Parameter:
             raise TypeError(f"Parameter.value: the new value must be {self.dtype}, got {new.dtype}; write value.astype(np.{self.dtype})")
         self._value[...] = new
         self.version += 1
+
+    def count_change(self, written: np.ndarray) -> None:
+        """Someone writes this array: a change if it is the value's memory, not that of a copy or of what was the value before a move."""
+        self.version += np.may_share_memory(written, self._value)
+
+    def __array__(self, dtype=None, copy: bool | None = None) -> np.ndarray:
+        """The values for NumPy: read-only, as changes are counted by `.value` alone, or a copy."""
+        wanted = self.dtype if dtype is None else np.dtype(dtype)
+        if copy or (wanted != self.dtype and copy is None):
+            return self._value.astype(wanted)
+        if wanted != self.dtype:
+            raise ValueError(f"Parameter: {self.dtype} values cannot be given as {wanted} without a copy")
+        view = self._value.view()
+        view.flags.writeable = False
+        return view
 
     @property
     def grad(self) -> np.ndarray:
@@ -66,17 +99,24 @@ class Parameter:
     def zero_grad(self) -> None:
         self.has_grad = False
 
-    def __deepcopy__(self, memo: dict) -> "Parameter":
+    def __getstate__(self) -> dict:
         """On its own, outside any flat buffer: copies of views would not be views of the buffer's copy."""
-        memo[id(self)] = copy = Parameter(self._value.copy())
-        copy._grad[...] = self.grad
-        copy.has_grad, copy.version, copy._frozen = self.has_grad, self.version, self._frozen
-        return copy
+        grad = self._grad if self.has_grad else None
+        axes = self.memory_axes
+        return {"value": self._value, "grad": grad, "version": self.version, "frozen": self._frozen, "memory_axes": axes}
 
-    def move(self, home: "Flat", value: np.ndarray, grad: np.ndarray) -> None:
-        """Live in these arrays of `home` from now on."""
-        value[...], grad[...] = self._value, self.grad
-        self._value, self._grad, self.home = value, grad, home
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(state["value"], state.get("memory_axes"))
+        self.version, self._frozen = state["version"], state["frozen"]
+        if state["grad"] is not None:
+            self.add_grad(state["grad"])
+
+    def move(self, home: "Flat", memory: np.ndarray, grad_memory: np.ndarray) -> None:
+        """Live in these stretches of `home` from now on."""
+        memory[...] = self.memory
+        if self.has_grad:
+            grad_memory[...] = self.grad_memory
+        self._live_in(home, memory, grad_memory)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,14 +139,43 @@ def learn(*parameters: Parameter | None) -> bool:
     return any(p is not None and not p.frozen for p in parameters)
 
 
+def add_gradients(weight: Parameter, bias: Parameter | None, weight_grad: Callable, bias_grad: Callable) -> None:
+    """Let a backward pass add to the gradients where they lie; what nobody takes is not computed.
+
+    weight_grad(dw, db, accumulate) and bias_grad(db, accumulate) write flat memory, and add to what it holds if `accumulate`; db None: not asked for.
+    """
+    learning = [p for p in (weight, bias) if p is not None and not p.frozen]
+    accumulate = any(p.has_grad for p in learning)
+    if accumulate:
+        for p in learning:
+            _ = p.grad  # zeros where there is none yet
+    if weight in learning:
+        weight_grad(weight.grad_memory, bias.grad_memory if bias in learning else None, accumulate)
+    elif learning:
+        bias_grad(bias.grad_memory, accumulate)
+    for p in learning:
+        p.has_grad = True
+
+
 class Buffer:
-    """An array that is saved with a layer but that no gradient reaches, such as running statistics."""
+    """An array that is saved with a layer but that no gradient reaches, such as running statistics. With `.frozen = True` the layer leaves it."""
 
     def __init__(self, value: np.ndarray):
-        self.value = value
+        self.value = np.asarray(value)
+        if self.value.dtype.kind not in "biuf":
+            raise TypeError(f"Buffer: value must be an array of numbers, got dtype {self.value.dtype}")
+        self._frozen = False
+
+    @property
+    def frozen(self) -> bool:
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self._frozen = flag("Buffer", "frozen", frozen)
 
     def __repr__(self) -> str:
-        return f"Buffer{self.value.shape} {self.value.dtype}"
+        return f"Buffer{self.value.shape} {self.value.dtype}{', frozen' if self.frozen else ''}"
 
 
 class Flat:
@@ -119,11 +188,15 @@ class Flat:
         self.grads = np.zeros_like(self.values)
         self.gather()
 
+    def __reduce__(self) -> tuple:
+        """The copy of a buffer is made anew around the copies of the parameters."""
+        return Flat, (self.parameters,)
+
     def gather(self) -> None:
         """Move the parameters in; again, if another model or optimizer has taken them meanwhile."""
         for p, start, end in self.places():
             if p.home is not self:
-                p.move(self, self.values[start:end].reshape(p.shape), self.grads[start:end].reshape(p.shape))
+                p.move(self, self.values[start:end], self.grads[start:end])
 
     def places(self) -> Iterator[tuple[Parameter, int, int]]:
         """Each parameter, where it starts and where it ends."""

@@ -5,7 +5,7 @@ import numpy as np
 from fastconv.geometry import bind, flag, integer, pool_geometry, pool_words
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.ops import pooling
-from fastconv.ops.operands import floats
+from fastconv.ops.operands import floats, shape_tuple
 
 
 class _Pool(Layer):
@@ -18,7 +18,9 @@ class _Pool(Layer):
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         op = type(self).__name__
-        bind(op, x=(input_shape, pooling.AXES[self.rank]))
+        axes = pooling.AXES[self.rank]
+        input_shape = shape_tuple(op, "input_shape", input_shape, axes)
+        bind(op, x=(input_shape, axes))
         N, C, *extent = input_shape
         words = self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
         return pool_geometry(op, N, C, tuple(extent), *words).output_shape
@@ -111,5 +113,6 @@ class GlobalAvgPool2d(Layer):
         return AvgPool2d(x.shape[2:]).forward(x, training)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        input_shape = shape_tuple("GlobalAvgPool2d", "input_shape", input_shape, pooling.AXES[2])
         bind("GlobalAvgPool2d", x=(input_shape, pooling.AXES[2]))
         return (*input_shape[:2], 1, 1)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fastconv.geometry import flag
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
 from fastconv.layers.layer import Backward, Layer, once, only_layers
 from fastconv.layers.parameter import flatten, learn
@@ -20,7 +21,7 @@ class Sequential(Layer):
     def __init__(self, *layers: Layer, fuse: bool = True):
         only_layers("Sequential", "layers", layers)
         self.layers = list(layers)
-        self.fuse = fuse
+        self.fuse = flag("Sequential", "fuse", fuse)
         flatten(self.parameters())
 
     def children(self) -> Iterator[tuple[str, Layer]]:

@@ -1,16 +1,21 @@
 """Linear, ReLU, Flatten, Dropout."""
 
 import math
+from functools import partial
 
 import numpy as np
 
 from fastconv import ops, streams
-from fastconv.geometry import Geometry, bind, integer
-from fastconv.layers.initial import weight_and_bias
+from fastconv.geometry import Geometry, bind, flag, integer
+from fastconv.kernels.table import chosen
+from fastconv.layers.bound import BoundPasses
+from fastconv.layers.initial import generator, weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
-from fastconv.layers.parameter import learn
+from fastconv.layers.parameter import add_gradients
 from fastconv.ops.elementwise import probability
-from fastconv.ops.operands import floats
+from fastconv.ops.linear import linear_geometry, linear_passes
+from fastconv.ops.operands import floats, of_layer, shape_tuple
+from fastconv.ops.passes import Convolution
 
 
 class Linear(Layer):
@@ -19,29 +24,37 @@ class Linear(Layer):
     def __init__(self, in_features, out_features, *, bias=True, dtype=np.float32, rng: np.random.Generator | None = None):
         self.in_features = integer("Linear", "in_features", in_features, 1)
         self.out_features = integer("Linear", "out_features", out_features, 1)
-        self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), self.out_features if bias else 0, dtype, rng)
+        sizes = {"in_features": self.in_features, "out_features": self.out_features}
+        biases = self.out_features if flag("Linear", "bias", bias) else 0
+        self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), biases, dtype, rng, **sizes)
+        self._passes = BoundPasses()
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        y = ops.linear(x, self.weight.value, None if self.bias is None else self.bias.value)
+        if type(x) is not np.ndarray or x.dtype is not self.weight.dtype:
+            of_layer("Linear", x, self.weight.dtype)
+            x = np.asarray(x)
+        passes = self._passes.of((x.shape, chosen.get()), lambda: self._bind(x))
+        w = self.weight.memory
+        y = passes.forward(x, w, None if self.bias is None else self.bias.memory)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            if learn(self.weight, self.bias):
-                dw, db = ops.linear_weight_grad(x, dy, return_bias_grad=True)
-                self.weight.add_grad(dw)
-                if self.bias is not None:
-                    self.bias.add_grad(db)
-            return ops.linear_input_grad(dy, self.weight.value) if input_grad else None
+            add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
+            return passes.input_grad(dy, w) if input_grad else None
 
         return y, once(backward, y, self.weight, self.bias)
+
+    def _bind(self, x: np.ndarray) -> Convolution:
+        bind("linear", x=(x.shape, "N I"), w=(self.weight.shape, "O I"))
+        return linear_passes(x, self.out_features)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.geometry(input_shape).output_shape
 
     def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
         """This layer as a convolution of images without extent, rank 0: one pixel, one tap."""
+        input_shape = shape_tuple("Linear", "input_shape", input_shape, "N I")
         bind("Linear", x=(input_shape, "N I"), layer=((self.in_features,), "I"))
-        one = (1, 1, 1)
-        return Geometry(input_shape[0], self.in_features, *one, self.out_features, *one, *one, *one, *(0,) * 6, *one, 1, 0)
+        return linear_geometry(*input_shape, self.out_features)
 
     def describe(self) -> str:
         return f"{self.in_features}, {self.out_features}{', bias=False' if self.bias is None else ''}"
@@ -59,16 +72,16 @@ class ReLU(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(input_shape)
+        return shape_tuple("ReLU", "input_shape", input_shape)
 
 
 class Flatten(Layer):
-    """(N, C, spatial...) -> (N, C * positions), in PyTorch's order: all positions of channel 0 first."""
+    """(N, C, spatial...) -> (N, C * positions), in PyTorch's order: all positions of channel 0 first. (N,) -> (N, 1)."""
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Flatten", x=x)
         shape = x.shape
-        y = np.ascontiguousarray(x).reshape(self.output_shape(shape))
+        y = np.ascontiguousarray(x).reshape(len(x), math.prod(shape[1:]))
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return dy.reshape(shape) if input_grad else None
@@ -76,7 +89,8 @@ class Flatten(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (input_shape[0], math.prod(input_shape[1:]))
+        N, *extents = shape_tuple("Flatten", "input_shape", input_shape)
+        return (N, math.prod(extents))
 
 
 class Dropout(Layer):
@@ -88,6 +102,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
         self.p = probability("Dropout", p)
+        rng = generator("Dropout", rng)
         self.stream = streams.default.fork() if rng is None else streams.Stream(int(rng.integers(2**63)))
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
@@ -103,7 +118,7 @@ class Dropout(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(input_shape)
+        return shape_tuple("Dropout", "input_shape", input_shape)
 
     def describe(self) -> str:
         return f"{self.p}"

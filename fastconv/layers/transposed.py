@@ -1,12 +1,16 @@
 """Transposed convolution layers: one class, three ranks."""
 
+from functools import partial
+
 import numpy as np
 
 from fastconv.geometry import Geometry, spatial, transposed_geometry, transposed_words
 from fastconv.layers.convolution import _Conv
 from fastconv.layers.layer import Backward, once
-from fastconv.layers.parameter import learn
-from fastconv.ops import transposed
+from fastconv.layers.parameter import add_gradients
+from fastconv.ops.convolution import sum_dy
+from fastconv.ops.passes import Convolution
+from fastconv.ops.transposed import add_bias, checked_options, transposed_passes
 
 
 class _ConvTranspose(_Conv):
@@ -28,19 +32,25 @@ class _ConvTranspose(_Conv):
         return (self.in_channels, self.out_channels // self.words["groups"], *self.kernel_size)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        op, w = type(self).__name__, self.weight.value
-        words = self.words | {"output_size": None}
-        y = transposed.forward(op, self.rank, x, w, None if self.bias is None else self.bias.value, **words)
+        x, passes = self.bound(x)  # of the convolution from y to x
+        w = self.weight.memory
+        y = add_bias(passes.input_grad(x, w), None if self.bias is None else self.bias.memory)
+
+        def weight_grad(dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None, accumulate: bool) -> None:
+            passes.weight_grad(dy, x, dw, None, accumulate)
+            if db is not None:
+                sum_dy(dy, db, accumulate)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            if learn(self.weight, self.bias):
-                dw, db = transposed.weight_grad(op, self.rank, x, dy, self.kernel_size, **words, out=None, accumulate=False, return_bias_grad=True)
-                self.weight.add_grad(dw)
-                if self.bias is not None:
-                    self.bias.add_grad(db)
-            return transposed.input_grad(op, self.rank, dy, w, np.shape(x), **words) if input_grad else None
+            add_gradients(self.weight, self.bias, partial(weight_grad, dy), partial(sum_dy, dy))
+            return passes.forward(dy, w, None) if input_grad else None
 
         return y, once(backward, y, self.weight, self.bias)
+
+    def _bind(self, x: np.ndarray) -> Convolution:
+        op, names = type(self).__name__, ("stride", "padding", "output_padding", "output_size", "groups", "dilation")
+        words = checked_options(op, self.rank, *((self.words | {"output_size": None})[name] for name in names))
+        return transposed_passes(op, self.rank, x.dtype, (x.shape, self.weight.shape, None if self.bias is None else self.bias.shape, None), *words)
 
     def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
         """All extents of the convolution from y to x, for an x of this shape; ValueError where forward would raise."""

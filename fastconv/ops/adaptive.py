@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 
-from fastconv import memory
 from fastconv.geometry import Shares, along, bind, share_taps, spatial
 from fastconv.kernels import table
-from fastconv.ops import pooling
-from fastconv.ops.operands import channels_last_5d, floats, shape_tuple
+from fastconv.ops import passes, pooling
+from fastconv.ops.operands import floats, shape_tuple
+from fastconv.ops.passes import Pooling
 
 
 def adaptive_max_pool2d(x, output_size) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,11 @@ def output_shape(op: str, rank: int, x_shape: tuple[int, ...], output_size) -> t
 
 def _shares(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> Shares:
     ones = (1,) * (5 - len(x_shape))
-    return Shares((*ones, *x_shape[2:]), (*ones, *y_shape[2:]))
+    return Shares((*ones, *x_shape[2:]), (*ones, *y_shape[2:]), *x_shape[:2])
+
+
+def _bound(shares: Shares, x_shape: tuple[int, ...], y_shape: tuple[int, ...], dtype: np.dtype) -> Pooling:
+    return passes.pooling(shares, (x_shape, y_shape), dtype, table.chosen.get())
 
 
 def _windows(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -117,10 +121,7 @@ def max_pool(op: str, rank: int, x, output_size) -> tuple[np.ndarray, np.ndarray
     shares = _shares(x.shape, shape)
     if shares.even:
         return pooling.max_pool(op, rank, x, _windows(x.shape, shape), None, 0, 1, False)
-    y, argmax = memory.channels_last(shape, x.dtype), memory.channels_last(shape, _argmax_dtype(shares))
-    if y.size:
-        table.pick("adaptive_max_pool", shares).run(channels_last_5d(x), channels_last_5d(y), channels_last_5d(argmax), shares)
-    return y, argmax
+    return _bound(shares, x.shape, shape, x.dtype).max(x)
 
 
 def max_pool_grad(op: str, rank: int, dy, argmax, input_shape, trusted: bool = False) -> np.ndarray:
@@ -130,14 +131,16 @@ def max_pool_grad(op: str, rank: int, dy, argmax, input_shape, trusted: bool = F
         return pooling.max_pool_grad(op, rank, dy, argmax, x_shape, _windows(x_shape, dy.shape), None, 0, 1, False, trusted)
     if not trusted:
         _check_argmax(op, argmax, dy.shape, shares)
-    dx = memory.channels_last(x_shape, dy.dtype)
-    if dx.size:
-        table.pick("adaptive_max_pool_grad", shares).run(channels_last_5d(dy), channels_last_5d(argmax), channels_last_5d(dx), shares)
-    return dx
+    return _bound(shares, x_shape, dy.shape, dy.dtype).max_grad(dy, argmax)
 
 
 def _argmax_dtype(shares: Shares) -> np.dtype:
     return np.min_scalar_type(math.prod(shares.kernel) - 1)
+
+
+def _five_axes(a: np.ndarray) -> np.ndarray:
+    """(N, C, spatial...) as (N, C, D, H, W)"""
+    return a.reshape(*a.shape[:2], *(1,) * (5 - a.ndim), *a.shape[2:])
 
 
 def _check_argmax(op: str, argmax, shape: tuple[int, ...], shares: Shares) -> None:
@@ -146,7 +149,7 @@ def _check_argmax(op: str, argmax, shape: tuple[int, ...], shares: Shares) -> No
         raise TypeError(f"{op}: argmax must be a {dtype} array, got {getattr(argmax, 'dtype', type(argmax).__name__)}")
     if argmax.shape != shape:
         raise ValueError(f"{op}: argmax{argmax.shape} must have the shape of dy, {shape}")
-    taps = share_taps(shares, channels_last_5d(argmax))
+    taps = share_taps(shares, _five_axes(argmax))
     inside = np.logical_and.reduce([tap < along(axis, end - start) for axis, (tap, (start, end)) in enumerate(zip(taps, shares.spans()))])
     if not inside.all():
         where = tuple(int(i) for i in np.argwhere(~inside)[0])
@@ -160,17 +163,11 @@ def avg_pool(op: str, rank: int, x, output_size) -> np.ndarray:
     shares = _shares(x.shape, shape)
     if shares.even:
         return pooling.avg_pool(op, rank, x, _windows(x.shape, shape), None, 0, False, True, None)
-    y = memory.channels_last(shape, x.dtype)
-    if y.size:
-        table.pick("adaptive_avg_pool", shares).run(channels_last_5d(x), channels_last_5d(y), shares)
-    return y
+    return _bound(shares, x.shape, shape, x.dtype).mean(x)
 
 
 def avg_pool_grad(op: str, rank: int, dy, input_shape) -> np.ndarray:
     dy, x_shape, shares = _backward(op, rank, dy, input_shape)
     if shares.even:
         return pooling.avg_pool_grad(op, rank, dy, x_shape, _windows(x_shape, dy.shape), None, 0, False, True, None)
-    dx = memory.channels_last(x_shape, dy.dtype)
-    if dx.size:
-        table.pick("adaptive_avg_pool_grad", shares).run(channels_last_5d(dy), channels_last_5d(dx), shares)
-    return dx
+    return _bound(shares, x_shape, dy.shape, dy.dtype).mean_grad(dy)

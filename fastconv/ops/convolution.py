@@ -6,16 +6,23 @@ or "same" (ceil(I / stride) outputs, by the smallest padding that gives them, th
 cells hold: "zeros"; "reflect", the input mirrored at its end cells (at most I - 1 cells of it); "replicate", copies of the end cells; or
 "circular", the input's other end (at most I cells). A copied cell's gradients go back to the cell that was copied. Output size:
 O = floor((I + before + after - dilation * (K - 1) - 1) / stride) + 1.
+
+NaN and Inf pass through: an output is NaN where its window holds a NaN of the input, and an input's gradient where an output that reads it has
+one. Padding makes none of finite numbers. But 0 * NaN and 0 * Inf are NaN: a weight that is NaN or Inf makes NaN or Inf of all outputs (and
+input gradients) of its channel where it meets the input, and it is undefined whether also of those where it meets only zeros of the padding;
+so for the weight gradient, where dy is NaN or Inf. Some algorithms multiply with these zeros, others leave them out, and which is the faster one
+depends on the shapes: to make them alike would cost time in every call, for numbers that are lost anyway.
 """
 
 from functools import lru_cache
 
 import numpy as np
 
-from fastconv import memory
 from fastconv.geometry import Geometry, bind, conv_geometry, describe, integer, padding_word, spatial
 from fastconv.kernels import table
-from fastconv.ops.operands import channels_last_5d, dense, floats, shape_tuple, weights_5d
+from fastconv.ops.layout import Layout
+from fastconv.ops.operands import dense, floats, shape_tuple
+from fastconv.ops.passes import Convolution, convolution
 
 SPATIAL = {1: "W", 2: "H W", 3: "D H W"}
 
@@ -53,8 +60,8 @@ def conv2d_weight_grad(
     x: (N, IC, IH, IW), dy: (N, OC, OH, OW), kernel_size: an int or (KH, KW). Returns dw: (OC, IC/groups, KH, KW), or (dw, db)
     if return_bias_grad. `out` takes the result (added to what it holds if accumulate); it must not overlap x or dy. Errors as `conv2d`.
     """
-    words = stride, padding, dilation, groups, padding_mode
-    return weight_grad("conv2d_weight_grad", 2, x, dy, kernel_size, *words, out, accumulate, return_bias_grad)
+    options = stride, padding, dilation, groups, padding_mode
+    return weight_grad("conv2d_weight_grad", 2, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
 
 
 def conv1d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros") -> np.ndarray:
@@ -71,8 +78,8 @@ def conv1d_weight_grad(
     x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", out=None, accumulate=False, return_bias_grad=False
 ):  # fmt: skip
     """As `conv2d_weight_grad` with x: (N, IC, IW), dy: (N, OC, OW). Returns (OC, IC/groups, KW)."""
-    words = stride, padding, dilation, groups, padding_mode
-    return weight_grad("conv1d_weight_grad", 1, x, dy, kernel_size, *words, out, accumulate, return_bias_grad)
+    options = stride, padding, dilation, groups, padding_mode
+    return weight_grad("conv1d_weight_grad", 1, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
 
 
 def conv3d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros") -> np.ndarray:
@@ -89,8 +96,8 @@ def conv3d_weight_grad(
     x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", out=None, accumulate=False, return_bias_grad=False
 ):  # fmt: skip
     """As `conv2d_weight_grad` with x: (N, IC, ID, IH, IW), dy: (N, OC, OD, OH, OW). Returns (OC, IC/groups, KD, KH, KW)."""
-    words = stride, padding, dilation, groups, padding_mode
-    return weight_grad("conv3d_weight_grad", 3, x, dy, kernel_size, *words, out, accumulate, return_bias_grad)
+    options = stride, padding, dilation, groups, padding_mode
+    return weight_grad("conv3d_weight_grad", 3, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
 
 
 def bias_grad(dy) -> np.ndarray:
@@ -99,7 +106,20 @@ def bias_grad(dy) -> np.ndarray:
     if not 2 <= dy.ndim <= 5:
         raise ValueError(f"bias_grad: dy must have 2 to 5 axes (N, OC, spatial...), got {dy.ndim}; got dy{dy.shape}")
     bind("bias_grad", dy=(dy.shape, " ".join(("N", "OC", "OD", "OH", "OW")[: dy.ndim])))
-    return run_bias_grad(channels_last_5d(dy))
+    db = np.empty(dy.shape[1], dy.dtype)
+    sum_dy(dy, db)
+    return db
+
+
+def sum_dy(dy: np.ndarray, db: np.ndarray, accumulate: bool = False) -> None:
+    """db[oc] = the sum of dy over all but its channels, added to what it holds if accumulate; dy: (N, OC, spatial...)"""
+    N, OC, *positions = dy.shape
+    if N:
+        outputs = (1,) * (3 - len(positions)) + tuple(positions)
+        g = Geometry(N, OC, *outputs, OC, *outputs, *(1,) * 6, *(0,) * 6, *(1,) * 3, 1, len(positions))
+        convolution(g, dy.dtype, table.chosen.get()).bias_grad(dy, db, accumulate)
+    elif not accumulate:
+        db[...] = 0
 
 
 def spatial_axes(rank: int, letter: str) -> str:
@@ -150,55 +170,45 @@ def _freeze(op, padding):
     return padding if isinstance(padding, str) else integer(op, "padding", padding, 0)
 
 
-def forward(op, rank, x, w, b, stride, padding, dilation, groups, padding_mode, relu=False):
+def bind_forward(op, rank, x, w_shape, b_shape, words) -> Convolution:
+    """The passes for an input x and checked options; ValueError where the shapes do not fit."""
+    return convolution(_forward_plan(op, rank, x.shape, w_shape, b_shape, *words), x.dtype, table.chosen.get())
+
+
+def forward(op, rank, x, w, b, *options):
     x, w, b = floats(op, x=x, w=w, b=b)
-    words = conv_words(op, rank, stride, padding, dilation, groups, padding_mode)
-    g = _forward_plan(op, rank, x.shape, w.shape, None if b is None else b.shape, *words)
-    return run_forward(x, w, b, g, relu)
+    c = bind_forward(op, rank, x, w.shape, None if b is None else b.shape, conv_words(op, rank, *options))
+    return c.forward(x, c.w.flat(w), None if b is None else dense(b))
 
 
-def input_grad(op, rank, dy, w, input_shape, stride, padding, dilation, groups, padding_mode):
+def input_grad(op, rank, dy, w, input_shape, *options):
     dy, w = floats(op, dy=dy, w=w)
-    words = conv_words(op, rank, stride, padding, dilation, groups, padding_mode)
+    words = conv_words(op, rank, *options)
     x_shape = shape_tuple(op, "input_shape", input_shape, f"N IC {spatial_axes(rank, 'I')}")
-    g = _backward_plan(op, rank, x_shape, w.shape, dy.shape, *words)
-    return run_input_grad(dy, w, g)
+    c = convolution(_backward_plan(op, rank, x_shape, w.shape, dy.shape, *words), dy.dtype, table.chosen.get())
+    return c.input_grad(dy, c.w.flat(w))
 
 
-def weight_grad(op, rank, x, dy, kernel_size, stride, padding, dilation, groups, padding_mode, out, accumulate, return_bias_grad):
-    x, dy = floats(op, x=x, dy=dy)
-    words = conv_words(op, rank, stride, padding, dilation, groups, padding_mode)
-    kernel = spatial(op, "kernel_size", kernel_size, rank)
-    groups = words[3]
+def weight_grad(op, rank, operands, kernel_size, options, out, accumulate, return_bias_grad):
+    x, dy = floats(op, **operands)
+    words = conv_words(op, rank, *options)
+    kernel, groups = spatial(op, "kernel_size", kernel_size, rank), words[3]
     bind(op, groups, x=(x.shape, f"N IC {spatial_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {spatial_axes(rank, 'O')}"))
     w_shape = (dy.shape[1], x.shape[1] // groups, *kernel)
-    g = _backward_plan(op, rank, x.shape, w_shape, dy.shape, *words)
+    c = convolution(_backward_plan(op, rank, x.shape, w_shape, dy.shape, *words), dy.dtype, table.chosen.get())
     check_out(op, out, w_shape, x, dy)
-    db = np.zeros(g.OC, dy.dtype) if return_bias_grad else None
-    dw = run_weight_grad(channels_last_5d(x), channels_last_5d(dy), db, g, out, accumulate)
+    db = np.empty(c.g.OC, dy.dtype) if return_bias_grad else None
+    dw = into(c.w, out, accumulate, lambda memory, adding: c.weight_grad(x, dy, memory, db, adding))
     return (dw, db) if return_bias_grad else dw
 
 
-def run_forward(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: Geometry, relu: bool = False) -> np.ndarray:
-    y = memory.channels_last(g.output_shape, x.dtype)
-    if g.N:
-        bias = np.zeros(g.OC, x.dtype) if b is None else dense(b)
-        table.pick("conv_forward", g).run(channels_last_5d(x), weights_5d(w), bias, channels_last_5d(y), g, 0 if relu else -np.inf)
-    return y
-
-
-def run_input_grad(dy: np.ndarray, w: np.ndarray, g: Geometry) -> np.ndarray:
-    dx = memory.channels_last(g.input_shape, dy.dtype)
-    if g.N:
-        table.pick("conv_input_grad", g).run(channels_last_5d(dy), weights_5d(w), channels_last_5d(dx), g)
-    return dx
-
-
-def run_weight_grad(x5: np.ndarray, dy5: np.ndarray, db: np.ndarray | None, g: Geometry, out: np.ndarray | None, accumulate: bool) -> np.ndarray:
-    """dw, in `out` where that is given; db is filled where it is given."""
-    dw = np.zeros(g.weight_shape, x5.dtype)
-    if g.N:
-        table.pick("conv_weight_grad", g).run(x5, dy5, weights_5d(dw), db, g)
+def into(layout: Layout, out: np.ndarray | None, accumulate: bool, run) -> np.ndarray:
+    """What run(memory, accumulate) makes, in `out`: straight into its memory where it lies as kernels write it."""
+    if out is not None and out.strides == layout.strides and out.flags.aligned:
+        run(out.ravel("K"), accumulate)
+        return out
+    dw, memory = layout.empty()
+    run(memory, False)
     if out is None:
         return dw
     if accumulate:
@@ -206,15 +216,6 @@ def run_weight_grad(x5: np.ndarray, dy5: np.ndarray, db: np.ndarray | None, g: G
     else:
         out[...] = dw
     return out
-
-
-def run_bias_grad(dy5: np.ndarray) -> np.ndarray:
-    N, OC, *positions = dy5.shape
-    db = np.zeros(OC, dy5.dtype)
-    if N:
-        g = Geometry(N, OC, *positions, OC, *positions, *(1,) * 6, *(0,) * 6, *(1,) * 3, 1, 3)
-        table.pick("bias_grad", g).run(dy5, db, g)
-    return db
 
 
 def check_out(op: str, out, shape: tuple, x: np.ndarray, dy: np.ndarray) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from fastconv import memory
-from fastconv.geometry import whole
-from fastconv.kernels import elementwise
+from fastconv.geometry import shown, whole
+from fastconv.kernels.elementwise import activations as elementwise
 from fastconv.ops.operands import dense, floats
 
 
@@ -40,7 +40,7 @@ def dropout(x, p: float, key: int) -> np.ndarray:
 def probability(op: str, p) -> float:
     """p as a float in 0 <= p < 1."""
     if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{op}: p must be a number, got {p!r}")
+        raise TypeError(f"{op}: p must be a number, got {shown(p)}")
     if not 0 <= p < 1:
         raise ValueError(f"{op}: p must be in 0 <= p < 1, got {p}")
     return float(p)

@@ -1,8 +1,12 @@
 """What a caller passes, made into what a kernel may trust: float arrays of one dtype, dense, aligned, channels-last."""
 
+import math
+import sys
+
 import numpy as np
 
 from fastconv import memory
+from fastconv.geometry import LARGEST, shown, whole
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -19,58 +23,80 @@ def floats(op: str, **arrays) -> list[np.ndarray]:
         if first is None:
             first = name, array.dtype
         elif array.dtype != first[1]:
-            raise TypeError(
-                f"{op}: {name} is {array.dtype}, but {first[0]} is {first[1]}; all operands must be alike: write {name}.astype(np.{first[1]})"
-            )
+            raise TypeError(_unlike(op, arrays, *first, name, array.dtype))
         checked.append(array)
     return checked
 
 
-def _float_array(op: str, name: str, given) -> np.ndarray:
+def _unlike(op: str, arrays: dict, first: str, dtype: np.dtype, name: str, found: np.dtype) -> str:
+    """The advice is to convert what NumPy made float64 unasked, mostly x; of three operands the one that is unlike both others, the bias."""
+    odd, wanted = (first, found) if dtype == np.float64 and name != "b" else (name, dtype)
+    return f"{op}: {name} is {found}, but {first} is {dtype}; all operands must be alike: write {_conversion(odd, arrays[odd], wanted)}"
+
+
+def of_layer(op: str, x, dtype: np.dtype) -> None:
+    """TypeError where x has another dtype than the layer: both ways out of that."""
+    if getattr(x, "dtype", None) is dtype:  # the usual case takes 0.1 us
+        return
+    found = _float_array(op, "x", x, dtype).dtype
+    if found != dtype:
+        conversion = _conversion("x", x, dtype)
+        raise TypeError(f"{op}: the layer is {dtype}, x is {found}: write {conversion} or make the layer with dtype=np.{found}")
+
+
+def _conversion(name: str, given, dtype: np.dtype) -> str:
+    return f"{name}.astype(np.{dtype})" if isinstance(given, np.ndarray) else f"np.asarray({name}, np.{dtype})"
+
+
+def _float_array(op: str, name: str, given, wanted: np.dtype = FLOATS[0]) -> np.ndarray:
     if isinstance(given, tuple) and any(isinstance(part, np.ndarray) for part in given):
         raise TypeError(f"{op}: {name} is a tuple of {len(given)}; forward returns (y, backward): unpack it, or call the layer, `y = layer(x)`")
     if isinstance(given, np.ma.MaskedArray):
         raise TypeError(f"{op}: {name} is a masked array, and masks are not supported: write {name}.filled(value)")
     if given is None:
         raise TypeError(f"{op}: {name} is None; an array is needed")
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{op}: {name} is no array: its rows differ in length or hold what is no number ({error})") from None
     if array.dtype not in FLOATS:
+        if not isinstance(given, (np.ndarray, np.generic, list, tuple)) and array.dtype.kind not in "biufc":
+            raise TypeError(f"{op}: {name} must be an array of float32 or float64, got {type(given).__name__}")
         found = array.dtype.str if array.dtype.kind == "f" else array.dtype
-        raise TypeError(f"{op}: {name} has dtype {found}, float32 or float64 is needed: write np.asarray({name}).astype(np.float32)")
+        image = ", and / 255 behind it for an image of 0 to 255" if array.dtype == np.uint8 else ""
+        raise TypeError(f"{op}: {name} has dtype {found}, float32 or float64 is needed: write np.asarray({name}).astype(np.{wanted}){image}")
     return array
 
 
 def dense(a: np.ndarray) -> np.ndarray:
     """The same values in plain memory: C-contiguous, aligned, writeable (each other kind would be one more compilation)."""
-    if a.flags.c_contiguous and a.flags.aligned and a.flags.writeable:
-        return a
+    if a.flags.c_contiguous and a.flags.aligned:
+        if a.flags.writeable:
+            return a
+        try:  # a read-only view of memory that is not, as a training pass returns it
+            view = a.view()
+            view.flags.writeable = True
+            return view
+        except ValueError:
+            pass
     copy = memory.empty(a.shape, a.dtype)
     np.copyto(copy, a)
     return copy
 
 
-def channels_last_5d(a: np.ndarray) -> np.ndarray:
-    """(N, C, spatial...) as (N, C, D, H, W) on dense (N, D, H, W, C) memory; a copy only where the memory differs."""
-    last = dense(a.transpose(0, *range(2, a.ndim), 1))
-    N, *spatial, C = last.shape
-    last = last.reshape(N, *(1,) * (3 - len(spatial)), *spatial, C)
-    return last.transpose(0, 4, 1, 2, 3)
-
-
-def weights_5d(w: np.ndarray) -> np.ndarray:
-    """(OC, IC/G, K...) as dense (OC, IC/G, KD, KH, KW)."""
-    return dense(w).reshape(*w.shape[:2], *(1,) * (5 - w.ndim), *w.shape[2:])
-
-
-def shape_tuple(op: str, name: str, shape, axes: str) -> tuple[int, ...]:
-    """A shape that a caller wrote, as a tuple of ints >= 0."""
+def shape_tuple(op: str, name: str, shape, axes: str = "N C ...") -> tuple[int, ...]:
+    """A shape that a caller wrote, as a tuple of ints >= 0 whose elements can be addressed. axes: what they are called."""
+    wanted = f"{name} must be a shape ({', '.join(axes.split())})"
+    if getattr(shape, "ndim", 1) != 1:
+        raise TypeError(f"{op}: {wanted}, got an array: write x.shape")
+    if not isinstance(shape, (tuple, list, np.ndarray)):
+        raise TypeError(f"{op}: {wanted}, got {shown(shape)}")
     try:
-        numbers = tuple(shape)
+        numbers = tuple(whole(op, name, number) for number in shape)
     except TypeError:
-        raise TypeError(f"{op}: {name} must be a shape ({', '.join(axes.split())}), got {shape!r}") from None
-    for number in numbers:
-        if isinstance(number, (bool, np.bool_)) or not hasattr(number, "__index__"):
-            raise TypeError(f"{op}: {name} must hold integers, got {shape!r}")
-        if not 0 <= number < 2**31:
-            raise ValueError(f"{op}: {name}={numbers} has an extent outside 0..{2**31 - 1}")
-    return tuple(int(number) for number in numbers)
+        raise TypeError(f"{op}: {name} must hold integers, got {shown(shape)}") from None
+    if not all(0 <= number <= LARGEST for number in numbers):
+        raise ValueError(f"{op}: {name}={numbers} has an extent outside 0..{LARGEST}")
+    if math.prod(numbers) * FLOATS[-1].itemsize > sys.maxsize:
+        raise ValueError(f"{op}: {name}={numbers} has more elements than this machine can address")
+    return numbers

@@ -9,10 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from fastconv import memory
 from fastconv.geometry import Geometry, average_divisors, bind, flag, integer, pool_geometry, pool_words, reads
 from fastconv.kernels import table
-from fastconv.ops.operands import channels_last_5d, floats, shape_tuple
+from fastconv.ops.operands import floats, shape_tuple
+from fastconv.ops.passes import Pooling, pooling
 
 AXES = {1: "N C IW", 2: "N C IH IW", 3: "N C ID IH IW"}
 
@@ -119,14 +119,14 @@ def argmax_dtype(g: Geometry) -> np.dtype:
     return np.min_scalar_type(g.taps - 1)
 
 
+def bound(g: Geometry, dtype: np.dtype) -> Pooling:
+    return pooling(g, (g.input_shape, g.output_shape), dtype, table.chosen.get())
+
+
 def max_pool(op, rank, x, kernel_size, stride, padding, dilation, ceil_mode):
     (x,) = floats(op, x=x)
     g = _geometry(op, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    y = memory.channels_last(g.output_shape, x.dtype)
-    argmax = memory.channels_last(g.output_shape, argmax_dtype(g))
-    if g.N:
-        table.pick("max_pool", g).run(channels_last_5d(x), channels_last_5d(y), channels_last_5d(argmax), g)
-    return y, argmax
+    return bound(g, x.dtype).max(x)
 
 
 def max_pool_grad(op, rank, dy, argmax, input_shape, kernel_size, stride, padding, dilation, ceil_mode, trusted=False):
@@ -137,10 +137,7 @@ def max_pool_grad(op, rank, dy, argmax, input_shape, kernel_size, stride, paddin
     _check_dy(op, dy, g)
     if not trusted:
         _check_argmax(op, argmax, g)
-    dx = memory.channels_last(g.input_shape, dy.dtype)
-    if g.N:
-        table.pick("max_pool_grad", g).run(channels_last_5d(dy), channels_last_5d(argmax), channels_last_5d(dx), g)
-    return dx
+    return bound(g, dy.dtype).max_grad(dy, argmax)
 
 
 def _check_argmax(op: str, argmax, g: Geometry) -> None:
@@ -171,10 +168,7 @@ def avg_pool(op, rank, x, kernel_size, stride, padding, ceil_mode, count_include
     (x,) = floats(op, x=x)
     g = _geometry(op, rank, x.shape, kernel_size, stride, padding, 1, ceil_mode)
     divisors = _divisors(op, g, count_include_pad, divisor_override)
-    y = memory.channels_last(g.output_shape, x.dtype)
-    if g.N:
-        table.pick("avg_pool", g).run(channels_last_5d(x), divisors, channels_last_5d(y), g)
-    return y
+    return bound(g, x.dtype).mean(x, divisors)
 
 
 def avg_pool_grad(op, rank, dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
@@ -183,7 +177,4 @@ def avg_pool_grad(op, rank, dy, input_shape, kernel_size, stride, padding, ceil_
     g = _geometry(op, rank, x_shape, kernel_size, stride, padding, 1, ceil_mode)
     _check_dy(op, dy, g)
     divisors = _divisors(op, g, count_include_pad, divisor_override)
-    dx = memory.channels_last(x_shape, dy.dtype)
-    if g.N:
-        table.pick("avg_pool_grad", g).run(channels_last_5d(dy), divisors, channels_last_5d(dx), g)
-    return dx
+    return bound(g, dy.dtype).mean_grad(dy, divisors)

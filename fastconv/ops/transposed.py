@@ -16,18 +16,10 @@ from functools import lru_cache
 import numpy as np
 
 from fastconv.geometry import Geometry, bind, spatial, transposed_geometry
-from fastconv.ops.convolution import (
-    check_dy,
-    check_out,
-    conv_words,
-    extents,
-    run_bias_grad,
-    run_forward,
-    run_input_grad,
-    run_weight_grad,
-    spatial_axes,
-)
-from fastconv.ops.operands import channels_last_5d, floats, shape_tuple
+from fastconv.kernels import table
+from fastconv.ops.convolution import check_dy, check_out, conv_words, extents, into, spatial_axes, sum_dy
+from fastconv.ops.operands import floats, shape_tuple
+from fastconv.ops.passes import Convolution, convolution
 
 
 def conv_transpose2d(x, w, b=None, *, stride=1, padding=0, output_padding=0, output_size=None, groups=1, dilation=1) -> np.ndarray:
@@ -63,8 +55,8 @@ def conv_transpose2d_weight_grad(
     x: (N, IC, IH, IW), dy: (N, OC, OH, OW), kernel_size: an int or (KH, KW). Returns dw: (IC, OC/groups, KH, KW), or (dw, db) if
     return_bias_grad. `out` takes the result (added to what it holds if accumulate); it must not overlap x or dy. Errors as `conv_transpose2d`.
     """
-    words = stride, padding, output_padding, output_size, groups, dilation
-    return weight_grad("conv_transpose2d_weight_grad", 2, x, dy, kernel_size, *words, out, accumulate, return_bias_grad)
+    options = stride, padding, output_padding, output_size, groups, dilation
+    return weight_grad("conv_transpose2d_weight_grad", 2, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
 
 
 def conv_transpose1d(x, w, b=None, *, stride=1, padding=0, output_padding=0, output_size=None, groups=1, dilation=1) -> np.ndarray:
@@ -82,8 +74,8 @@ def conv_transpose1d_weight_grad(
     out=None, accumulate=False, return_bias_grad=False,
 ):  # fmt: skip
     """As `conv_transpose2d_weight_grad` with x: (N, IC, IW), dy: (N, OC, OW). Returns (IC, OC/groups, KW)."""
-    words = stride, padding, output_padding, output_size, groups, dilation
-    return weight_grad("conv_transpose1d_weight_grad", 1, x, dy, kernel_size, *words, out, accumulate, return_bias_grad)
+    options = stride, padding, output_padding, output_size, groups, dilation
+    return weight_grad("conv_transpose1d_weight_grad", 1, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
 
 
 def conv_transpose3d(x, w, b=None, *, stride=1, padding=0, output_padding=0, output_size=None, groups=1, dilation=1) -> np.ndarray:
@@ -101,11 +93,11 @@ def conv_transpose3d_weight_grad(
     out=None, accumulate=False, return_bias_grad=False,
 ):  # fmt: skip
     """As `conv_transpose2d_weight_grad` with x: (N, IC, ID, IH, IW), dy: (N, OC, OD, OH, OW). Returns (IC, OC/groups, KD, KH, KW)."""
-    words = stride, padding, output_padding, output_size, groups, dilation
-    return weight_grad("conv_transpose3d_weight_grad", 3, x, dy, kernel_size, *words, out, accumulate, return_bias_grad)
+    options = stride, padding, output_padding, output_size, groups, dilation
+    return weight_grad("conv_transpose3d_weight_grad", 3, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
 
 
-def _words(op, rank, stride, padding, output_padding, output_size, groups, dilation) -> tuple:
+def checked_options(op, rank, stride, padding, output_padding, output_size, groups, dilation) -> tuple:
     """Checked and hashable, in the order of `_plan`."""
     stride, padding, dilation, groups, _ = conv_words(op, rank, stride, padding, dilation, groups)
     output_padding = spatial(op, "output_padding", output_padding, rank, least=0)
@@ -129,31 +121,44 @@ def _plan(op, rank, x_shape, w_shape, b_shape, dy_shape, *words) -> Geometry:
     return g
 
 
-def forward(op, rank, x, w, b, stride, padding, output_padding, output_size, groups, dilation):
-    x, w, b = floats(op, x=x, w=w, b=b)
-    words = _words(op, rank, stride, padding, output_padding, output_size, groups, dilation)
-    y = run_input_grad(x, w, _plan(op, rank, x.shape, w.shape, None if b is None else b.shape, None, *words))
+def transposed_passes(op, rank, dtype, shapes, *words) -> Convolution:
+    """The passes of the convolution from y to x. shapes: of x, w, b, dy; None where there is no such operand."""
+    return convolution(_plan(op, rank, *shapes, *words), dtype, table.chosen.get())
+
+
+def add_bias(y: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+    """y + b, in place: the input gradient's kernels know no bias."""
     if b is not None:
         with np.errstate(all="ignore"):  # Inf and NaN pass as silently as in a kernel
-            y += b.reshape(-1, *(1,) * rank)
+            y += b.reshape(-1, *(1,) * (y.ndim - 2))
     return y
 
 
-def input_grad(op, rank, dy, w, input_shape, stride, padding, output_padding, output_size, groups, dilation):
+def forward(op, rank, x, w, b, *options):
+    x, w, b = floats(op, x=x, w=w, b=b)
+    c = transposed_passes(op, rank, x.dtype, (x.shape, w.shape, None if b is None else b.shape, None), *checked_options(op, rank, *options))
+    return add_bias(c.input_grad(x, c.w.flat(w)), b)
+
+
+def input_grad(op, rank, dy, w, input_shape, *options):
     dy, w = floats(op, dy=dy, w=w)
-    words = _words(op, rank, stride, padding, output_padding, output_size, groups, dilation)
+    words = checked_options(op, rank, *options)
     x_shape = shape_tuple(op, "input_shape", input_shape, f"N IC {spatial_axes(rank, 'I')}")
-    return run_forward(dy, w, None, _plan(op, rank, x_shape, w.shape, None, dy.shape, *words))
+    c = transposed_passes(op, rank, dy.dtype, (x_shape, w.shape, None, dy.shape), *words)
+    return c.forward(dy, c.w.flat(w), None)
 
 
-def weight_grad(op, rank, x, dy, kernel_size, stride, padding, output_padding, output_size, groups, dilation, out, accumulate, return_bias_grad):
-    x, dy = floats(op, x=x, dy=dy)
-    words = _words(op, rank, stride, padding, output_padding, output_size, groups, dilation)
-    kernel = spatial(op, "kernel_size", kernel_size, rank)
-    bind(op, words[-1], x=(x.shape, f"N IC {spatial_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {spatial_axes(rank, 'O')}"))
-    w_shape = (x.shape[1], dy.shape[1] // words[-1], *kernel)
-    g = _plan(op, rank, x.shape, w_shape, None, dy.shape, *words)
+def weight_grad(op, rank, operands, kernel_size, options, out, accumulate, return_bias_grad):
+    x, dy = floats(op, **operands)
+    words = checked_options(op, rank, *options)
+    kernel, groups = spatial(op, "kernel_size", kernel_size, rank), words[-1]
+    bind(op, groups, x=(x.shape, f"N IC {spatial_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {spatial_axes(rank, 'O')}"))
+    w_shape = (x.shape[1], dy.shape[1] // groups, *kernel)
+    c = transposed_passes(op, rank, x.dtype, (x.shape, w_shape, None, dy.shape), *words)
     check_out(op, out, w_shape, x, dy)
-    dy5 = channels_last_5d(dy)
-    dw = run_weight_grad(dy5, channels_last_5d(x), None, g, out, accumulate)
-    return (dw, run_bias_grad(dy5)) if return_bias_grad else dw
+    dw = into(c.w, out, accumulate, lambda memory, adding: c.weight_grad(dy, x, memory, None, adding))
+    if not return_bias_grad:
+        return dw
+    db = np.zeros(dy.shape[1], dy.dtype)
+    sum_dy(dy, db)
+    return dw, db

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from fastconv.kernels import updates
+from fastconv.geometry import real
+from fastconv.kernels.elementwise import updates
 from fastconv.optim.optimizer import Optimizer
 
 
@@ -25,8 +26,10 @@ class Adam(Optimizer):
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, clip_norm, clip_value)
 
     def _checked(self, options):
-        betas = tuple(np.asarray(options["betas"]).tolist()) if np.ndim(options["betas"]) == 1 else ()
-        if len(betas) != 2 or not all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas):
+        betas = options["betas"].tolist() if isinstance(options["betas"], np.ndarray) else options["betas"]
+        if not isinstance(betas, (tuple, list)):
+            raise TypeError(f"{self._name}: betas must be a pair of numbers, got {betas!r}")
+        if len(betas) != 2 or not all(0 <= real(self._name, f"betas[{i}]", beta) < 1 for i, beta in enumerate(betas)):
             raise ValueError(f"{self._name}: betas must be two numbers in 0 <= beta < 1, got {options['betas']}")
         return super()._checked(options) | {"betas": tuple(map(float, betas))}
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from fastconv.geometry import number
-from fastconv.kernels import updates
+from fastconv.geometry import number, real
+from fastconv.kernels.elementwise import updates
 from fastconv.layers.parameter import Parameter, flatten
 from fastconv.optim.state import compare, refuse
 
@@ -40,6 +40,7 @@ class Optimizer(ABC):
         self.grad_norm: float | None = None  # known where clip_norm asks for it
         self._group_of = {p: i for i, group in enumerate(self.groups) for p in group["params"]}
         self._states = [tuple(np.zeros_like(flat.values) for _ in self.STATE) for flat in self.flats]
+        self._spare: list[np.ndarray] = []
 
     @property
     def lr(self) -> float:
@@ -71,6 +72,30 @@ class Optimizer(ABC):
     @abstractmethod
     def _update(self, group: dict, count: int, clip: tuple[float, float], value: np.ndarray, grad: np.ndarray, *state: np.ndarray) -> None:
         """Change `value` and the state in place, for the count-th time. clip: clip_value, and what gradients are multiplied by."""
+
+    def remember(self) -> None:
+        """Keep a copy of the values and of all that `step` changes, for `recall`."""
+        for flat in self.flats:
+            flat.gather()
+        arrays = self._changing()
+        if not self._spare:
+            self._spare = [np.empty_like(array) for array in arrays]
+        for spare, array in zip(self._spare, arrays):
+            np.copyto(spare, array)
+        self._old_counts = self.counts.copy()
+
+    def recall(self) -> None:
+        """Put back what the last `remember` kept."""
+        for flat in self.flats:
+            flat.gather()
+        for array, spare in zip(self._changing(), self._spare):
+            np.copyto(array, spare)
+        self.counts = self._old_counts.copy()
+        for p in self.parameters:
+            p.version += 1
+
+    def _changing(self) -> list[np.ndarray]:
+        return [array for flat, state in zip(self.flats, self._states) for array in (flat.values, *state)]
 
     def _scale(self) -> float:
         """What gradients are multiplied by, so that their norm is no more than clip_norm."""
@@ -128,9 +153,9 @@ class Optimizer(ABC):
                 array[...] = new[f"parameters.{i}.{name}"]
 
     def _kept(self) -> dict[Parameter, dict[str, np.ndarray]]:
-        """Each parameter's share of the arrays that the update keeps."""
+        """Each parameter's part of the arrays that the update keeps, in its shape."""
         return {
-            p: {name: array[start:end].reshape(p.shape) for name, array in zip(self.STATE, state)}
+            p: {name: p.in_shape(array[start:end]) for name, array in zip(self.STATE, state)}
             for flat, state in zip(self.flats, self._states)
             for p, start, end in flat.places()
         }
@@ -169,7 +194,7 @@ class Optimizer(ABC):
 
     def _clip(self, name: str, value: float | None) -> float:
         """A limit of gradients; none is inf."""
-        if value is None or value == math.inf:
+        if value is None or real(self._name, name, value) == math.inf:
             return math.inf
         if not number(self._name, name, value):
             raise ValueError(f"{self._name}: {name} must be > 0, got {value}")

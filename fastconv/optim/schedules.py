@@ -1,32 +1,41 @@
 """Schedules: the learning rate of each of an optimizer's groups as a function of the number of steps, or of a metric.
 
-`schedule = Cosine(optimizer, total_steps)` sets the rates of the first step; `schedule.step()` after each `optimizer.step()` (or after each
-epoch: what is counted is calls) sets those of the next. Rates are a function of the state, never of the optimizer's rates before, so loading
-a state sets exactly the rates of a run that never stopped.
+`schedule = Cosine(optimizer, epochs)` sets the rates of the first step; `schedule.step()` sets those of the next. What is counted is calls: a loop
+of your own makes them after each epoch or each `optimizer.step()`, `train.fit` as `per` says, "epoch" or "update". Rates are a function of the
+state, never of the optimizer's rates before, so loading a state sets exactly the rates of a run that never stopped.
 """
 
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from copy import copy
 
 import numpy as np
 
-from fastconv.geometry import integer, number
+from fastconv.geometry import instance, integer, number, real
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.state import compare, refuse
 
+PER = ("epoch", "update")
+
 
 class Schedule(ABC):
-    """`step(metric=None)`, `state_dict()`, `load_state_dict(state)`. base_lrs: the rate of each group when the schedule was made."""
+    """`step(metric=None)`, `state_dict()`, `load_state_dict(state)`. base_lrs: the rate of each group when the schedule was made.
+
+    per: when `train.fit` calls step(): after each "epoch", or after each "update" of the parameters. A loop of your own decides by itself.
+    """
 
     needs_metric = False  # whether step() must be told one
+    length: int | None = None  # how many steps it is made for, where that is a number
+    shortest = 1  # that length can be
 
-    def __init__(self, optimizer: Optimizer, base_lrs: list[float] | None = None, **words):
+    def __init__(self, optimizer: Optimizer, base_lrs: list[float] | None = None, per: str = "epoch", **words):
         name = type(self).__name__
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{name}: the first argument must be an Optimizer, got {type(optimizer).__name__}")
-        self.optimizer, self.words = optimizer, words
+        instance(name, "the first argument", optimizer, Optimizer, "an Optimizer")
+        if not isinstance(per, str) or per not in PER:
+            raise ValueError(f"{name}: per must be 'epoch' or 'update', got {per!r}")
+        self.optimizer, self.per, self.words = optimizer, per, words
         self.base_lrs = [group["lr"] for group in optimizer.groups] if base_lrs is None else base_lrs
         if len(self.base_lrs) != len(optimizer.groups):
             raise ValueError(f"{name}: there are {len(self.base_lrs)} rates for the optimizer's {len(optimizer.groups)} groups")
@@ -42,9 +51,13 @@ class Schedule(ABC):
     def rate(self, base_lr: float, step: int) -> float:
         """The rate of a group with this base rate at step number `step`, counted from 0."""
 
+    def _rates(self) -> list[float]:
+        """Of all groups, before the first of them is set."""
+        return [self.rate(base_lr, self.steps) for base_lr in self.base_lrs]
+
     def _set(self) -> None:
-        for group, base_lr in zip(self.optimizer.groups, self.base_lrs):
-            group["lr"] = self.rate(base_lr, self.steps)
+        for group, lr in zip(self.optimizer.groups, self._rates()):
+            group["lr"] = lr
 
     def state_dict(self) -> dict[str, np.ndarray | float]:
         """Where the schedule stands: steps, base_lrs and, in Plateau, what it has seen. Its arguments are not part of it."""
@@ -56,35 +69,45 @@ class Schedule(ABC):
         wrong += [f"{name} must be >= 0, got {value}" for name, value in new.items() if name != "best" and not np.all(value >= 0)]
         refuse(wrong)
         new["base_lrs"] = new["base_lrs"].tolist()
+        trial = copy(self)
+        vars(trial).update(new)
+        try:
+            rates = trial._rates()
+        except OverflowError:
+            rates = [math.inf]
+        refuse([f"the rates at step {trial.steps} would not be finite, but {rates}"] if not all(map(math.isfinite, rates)) else [])
         vars(self).update(new)
         self._set()
 
     def __repr__(self) -> str:
-        words = ", ".join(f"{name}={value}" for name, value in self.words.items())
+        words = ", ".join(f"{name}={value}" for name, value in (self.words | {"per": self.per}).items())
         rates = ", ".join(f"{group['lr']:g}" for group in self.optimizer.groups)
         return f"{type(self).__name__}({words}) at step {self.steps}, lr={rates}"
 
 
 class Step(Schedule):
-    """lr = base_lr * gamma ** (step // step_size): a stair. PyTorch's StepLR."""
+    """lr = base_lr * gamma ** (step // step_size): a stair. PyTorch's StepLR. A step is an epoch, or per="update"."""
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, *, per: str = "epoch"):
         self.step_size, self.gamma = integer("Step", "step_size", step_size, 1), number("Step", "gamma", gamma)
-        super().__init__(optimizer, step_size=self.step_size, gamma=self.gamma)
+        super().__init__(optimizer, per=per, step_size=self.step_size, gamma=self.gamma)
 
     def rate(self, base_lr, step):
         return base_lr * self.gamma ** (step // self.step_size)
 
 
 class MultiStep(Schedule):
-    """lr = base_lr * gamma ** (how many of the milestones are <= step). milestones: numbers of steps. PyTorch's MultiStepLR."""
+    """lr = base_lr * gamma ** (how many of the milestones are <= step). milestones: numbers of steps. PyTorch's MultiStepLR.
 
-    def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1):
-        if isinstance(milestones, str) or not isinstance(milestones, Iterable):
+    A step is an epoch, or per="update".
+    """
+
+    def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, *, per: str = "epoch"):
+        if isinstance(milestones, str) or not isinstance(milestones, Iterable) or getattr(milestones, "ndim", 1) != 1:
             raise TypeError(f"MultiStep: milestones must be a list of integers, got {milestones!r}")
         self.milestones = sorted(integer("MultiStep", f"milestones[{i}]", at, 0) for i, at in enumerate(milestones))
         self.gamma = number("MultiStep", "gamma", gamma)
-        super().__init__(optimizer, milestones=self.milestones, gamma=self.gamma)
+        super().__init__(optimizer, per=per, milestones=self.milestones, gamma=self.gamma)
 
     def rate(self, base_lr, step):
         return base_lr * self.gamma ** bisect_right(self.milestones, step)
@@ -96,17 +119,18 @@ class Cosine(Schedule):
     lr = base_lr * (step + 1) / (warmup + 1) for step < warmup, then
     lr = min_lr + (base_lr - min_lr) / 2 * (1 + cos(pi * (step - warmup) / (total_steps - warmup))), up to step = total_steps.
 
-    ValueError unless 0 <= warmup < total_steps. Loshchilov and Hutter 2017, "SGDR", without restarts: PyTorch's CosineAnnealingLR with
-    T_max = total_steps - warmup, after LinearLR with start_factor = 1 / (warmup + 1); Goyal et al. 2017, "Accurate, Large Minibatch SGD",
-    section 2.2, for the warm-up.
+    A step is an epoch, or per="update": total_steps is then epochs * updates per epoch. ValueError unless 0 <= warmup < total_steps. Loshchilov and
+    Hutter 2017, "SGDR", without restarts: PyTorch's CosineAnnealingLR with T_max = total_steps - warmup, after LinearLR with start_factor = 1 /
+    (warmup + 1); Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.2, for the warm-up.
     """
 
-    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: int = 0, min_lr: float = 0.0):
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: int = 0, min_lr: float = 0.0, *, per: str = "epoch"):
         self.total_steps, self.warmup = integer("Cosine", "total_steps", total_steps, 1), integer("Cosine", "warmup", warmup, 0)
         if self.warmup >= self.total_steps:
             raise ValueError(f"Cosine: warmup must be less than total_steps={self.total_steps}, got {self.warmup}")
         self.min_lr = number("Cosine", "min_lr", min_lr)
-        super().__init__(optimizer, total_steps=self.total_steps, warmup=self.warmup, min_lr=self.min_lr)
+        self.length = self.total_steps
+        super().__init__(optimizer, per=per, total_steps=self.total_steps, warmup=self.warmup, min_lr=self.min_lr)
 
     def rate(self, base_lr, step):
         if step < self.warmup:
@@ -118,15 +142,20 @@ class OneCycle(Schedule):
     """The rate rises from max_lr / start to max_lr during the first share `rise` of the steps, then falls to max_lr / (start * end), both as half a
     cosine; there it stays.
 
-    max_lr: a number, or one for each group; the groups' own rates do not count. ValueError unless max_lr, start, end > 0 and 0 < rise < 1.
+    max_lr: a number, or one for each group; the groups' own rates do not count. A step is an update of the parameters, so that total_steps is
+    epochs * updates per epoch, or per="epoch". ValueError unless max_lr, start, end > 0 and 0 < rise < 1.
     Smith and Topin 2017, "Super-Convergence"; PyTorch's OneCycleLR (without its cycling of momentum).
     """
 
-    def __init__(self, optimizer: Optimizer, max_lr, total_steps: int, rise: float = 0.3, start: float = 25.0, end: float = 1e4):
-        self.total_steps = integer("OneCycle", "total_steps", total_steps, 2)
-        if not 0 < rise < 1:
+    shortest = 2
+
+    def __init__(
+        self, optimizer: Optimizer, max_lr, total_steps: int, rise: float = 0.3, start: float = 25.0, end: float = 1e4, *, per: str = "update"
+    ):  # fmt: skip
+        self.total_steps = self.length = integer("OneCycle", "total_steps", total_steps, self.shortest)
+        if not 0 < real("OneCycle", "rise", rise) < 1:
             raise ValueError(f"OneCycle: rise must be in 0 < rise < 1, got {rise}")
-        rates = list(max_lr) if isinstance(max_lr, (list, tuple, np.ndarray)) else [max_lr]
+        rates = list(max_lr) if isinstance(max_lr, (list, tuple)) or (isinstance(max_lr, np.ndarray) and max_lr.ndim) else [max_lr]
         for name, value in (("start", start), ("end", end), *(("max_lr", top) for top in rates)):
             if not number("OneCycle", name, value):
                 raise ValueError(f"OneCycle: {name} must be > 0, got {value}")
@@ -134,7 +163,7 @@ class OneCycle(Schedule):
         if len(rates) == 1 and isinstance(optimizer, Optimizer):
             rates *= len(optimizer.groups)
         words = {"max_lr": max_lr, "total_steps": self.total_steps, "rise": self.rise, "start": self.start, "end": self.end}
-        super().__init__(optimizer, list(map(float, rates)), **words)
+        super().__init__(optimizer, list(map(float, rates)), per, **words)
 
     def rate(self, base_lr, step):
         """base_lr: here the highest rate."""
@@ -150,7 +179,7 @@ class Plateau(Schedule):
 
     Better is, for mode "min" and threshold_mode "rel": metric < best * (1 - threshold), for "abs": metric < best - threshold; for mode "max":
     metric > best * (1 + threshold), metric > best + threshold. For `cooldown` steps after a change no step counts as bad. A metric that is NaN
-    is not better. Changes of 1e-8 or less are not made. Call `step(metric)` once per epoch. ValueError unless 0 <= factor < 1.
+    is not better. Changes of 1e-8 or less are not made. A step is an epoch: call `step(metric)` after each. ValueError unless 0 <= factor < 1.
     PyTorch's ReduceLROnPlateau.
     """
 
@@ -161,7 +190,7 @@ class Plateau(Schedule):
         threshold_mode: str = "rel", cooldown: int = 0, min_lr: float = 0.0,
     ):  # fmt: skip
         for name, value, words in (("mode", mode, ("min", "max")), ("threshold_mode", threshold_mode, ("rel", "abs"))):
-            if value not in words:
+            if not isinstance(value, str) or value not in words:
                 raise ValueError(f"Plateau: {name} must be {words[0]!r} or {words[1]!r}, got {value!r}")
         self.mode, self.threshold_mode = mode, threshold_mode
         self.factor, self.threshold = number("Plateau", "factor", factor), number("Plateau", "threshold", threshold)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastconv.kernels import updates
+from fastconv.kernels.elementwise import updates
 from fastconv.optim.optimizer import Optimizer
 
 

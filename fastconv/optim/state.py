@@ -6,7 +6,9 @@ import numpy as np
 
 
 def compare(own: dict, state: Mapping, owner: str) -> tuple[dict, list[str]]:
-    """The entries that fit, arrays as arrays and numbers as Python numbers, and a sentence for each that does not."""
+    """The entries that fit, arrays as arrays and numbers as Python numbers, and a sentence for each that does not. TypeError for no mapping."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"load_state_dict: state must be a dict, as the {owner}'s state_dict() gives it, got {type(state).__name__}")
     wrong = [f"missing {name}" for name in own if name not in state] + [f"unexpected {name}" for name in state if name not in own]
     fitting: dict = {}
     for name in own.keys() & state.keys():

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv.files import FileFormatError, opened
 from fastconv.plot.canvas import BLUE, INK, RED, axes
+from fastconv.train.history import renamed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 def learning_curves(history: list[dict] | str | Path, ax: Axes | None = None) -> Axes:
-    """Loss (left, logarithmic where it spans a factor of 20) and accuracy in percent (right) over epochs; training is dashed.
+    """Loss (left, logarithmic where it spans a factor of 20) and accuracy in percent (right) over epochs; training is dashed, a test
+    dash-dotted.
 
     history: what `train.fit` returned, or the path of a run's folder or of its history.csv. What is missing or None is left out.
     """
     rows = _history(history)
     panels = []  # loss, accuracy: what is known of them
     for name, label, scale, colour in (("loss", "loss", 1, BLUE), ("accuracy", "accuracy in %", 100, RED)):
-        curves = {kind: scale * _column(rows, key) for kind, key in (("training", name), ("validation", f"validation_{name}"))}
+        keys = {"training": name, "validation": f"val_{name}", "test": f"test_{name}"}
+        curves = {kind: scale * _column(rows, key) for kind, key in keys.items()}
         known = {kind: y for kind, y in curves.items() if np.isfinite(y).any()}
         panels += [(label, colour, known)] if known else []
     if not panels:
@@ -32,7 +37,11 @@ def learning_curves(history: list[dict] | str | Path, ax: Axes | None = None) ->
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     marker = "o" if len(rows) == 1 else ""
-    styles = {"training": {"ls": (0, (3, 1.5)), "lw": 1.2, "marker": marker, "mfc": "none"}, "validation": {"lw": 1.8, "marker": marker}}
+    styles = {
+        "training": {"ls": (0, (3, 1.5)), "lw": 1.2, "marker": marker, "mfc": "none"},
+        "validation": {"lw": 1.8, "marker": marker},
+        "test": {"ls": (0, (8, 1.5, 1, 1.5)), "lw": 1.8, "marker": marker, "mec": INK},
+    }
     for i, (label, colour, known) in enumerate(panels):
         panel = ax.twinx() if i else ax
         for kind, y in known.items():
@@ -62,15 +71,20 @@ def _history(history) -> list[dict]:
         path = Path(history)
         path = path / "history.csv" if path.is_dir() else path
         try:
-            with path.open(newline="") as file:
-                history = [{key: float(text) if text else None for key, text in row.items()} for row in csv.DictReader(file)]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"learning_curves: {path} is not the history of a run: {error}") from None
+            with opened(path) as file:
+                rows = csv.DictReader(io.StringIO(file.read().decode(), newline=""))
+                history = [{key: float(text) if text else None for key, text in row.items()} for row in rows]
+        except FileFormatError:
+            raise
+        except (ValueError, TypeError, csv.Error) as error:
+            raise FileFormatError(f"learning_curves: {path} is not the history of a run: {error}") from None
+        if not history or not all("epoch" in row for row in history):
+            raise FileFormatError(f"learning_curves: {path} must hold at least one epoch, and each its number, got {len(history)} records")
     if not isinstance(history, (list, tuple)) or not all(isinstance(row, dict) for row in history):
         raise TypeError(f"learning_curves: history must be the list of dicts that fit returns, or a path, got {type(history).__name__}")
     if not history or not all("epoch" in row for row in history):
         raise ValueError(f"learning_curves: history must hold at least one epoch, and each its number, got {len(history)} records")
-    return list(history)
+    return [renamed(row) for row in history]
 
 
 def _column(rows: list[dict], key: str) -> np.ndarray:

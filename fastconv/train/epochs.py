@@ -6,27 +6,27 @@ from itertools import islice
 
 import numpy as np
 
-from fastconv.layers import Layer
-from fastconv.train.scores import Loss, are_classes, predict, score
-from fastconv.train.steps import NotFinite, add_gradients, all_or_nothing, check_finite
+from fastconv.train.scores import Loss, are_classes, in_batches, score
+from fastconv.train.steps import NotFinite, add_gradients, all_or_nothing, check_finite, update
 from fastconv.train.training import Training
 
 
 def epoch(training: Training, loss_function: Loss, accumulate: int, report, pause: Callable[[], None]) -> dict:
     """The rest of the epoch under way, and its record. `pause()` is called before each update."""
-    model, optimizer, now = training.model, training.optimizer, training.epoch
-    start, before = time.perf_counter(), now.seen
+    model, optimizer, schedule, now = training.model, training.optimizer, training.schedule, training.epoch
     number, N = len(training.history) + 1, training.batches.shape[0]
     classes = are_classes(training.batches.y)
     parameters = list(model.named_parameters())
     buffers, streams = ([entry for _, entry in named] for named in (model.named_buffers(), model.named_streams()))
-    lr = optimizer.lr
     batches = islice(training.batches, now.steps * accumulate, None)
+    if now.seen == N:
+        next(batches, None)  # stopped in its validation: the stream goes on behind this epoch's order
+    clock = time.perf_counter()
     while now.seen < N:
         pause()
         together = min(accumulate * training.batches.batch_size, N - now.seen)  # examples that make this update
         try:
-            with all_or_nothing(buffers, streams):
+            with all_or_nothing(buffers, streams) as rewind:
                 optimizer.zero_grad()
                 total, right = 0.0, 0
                 for x, y in islice(batches, accumulate):
@@ -34,25 +34,34 @@ def epoch(training: Training, loss_function: Loss, accumulate: int, report, paus
                     check_finite(parameters, x, value)
                     total += value * len(x)
                     right += int((outputs.argmax(axis=1) == y).sum()) if classes else 0
+                update(optimizer, parameters)
         except NotFinite as found:
-            raise found.told(model, f"epoch {number}, step {now.steps + 1}") from None
-        lr = optimizer.lr
-        optimizer.step()
-        if training.schedule is not None and not training.schedule.needs_metric:
-            training.schedule.step()
+            where = f"epoch {number}, step {now.steps + 1}"
+            raise found.told(model, where, "the model is that of the step before", training.undo) from None
+        now.lr = optimizer.lr
+        training.updated(rewind)
+        if schedule is not None and schedule.per == "update":
+            schedule.step()
         now.steps, now.seen, now.loss, now.right = now.steps + 1, now.seen + together, now.loss + total, now.right + right
-        report.step(number, now.seen, now.loss / now.seen, now.right / now.seen if classes else None)
-    seconds = time.perf_counter() - start
+        before, clock = clock, time.perf_counter()
+        now.seconds += clock - before
+        report.step(number, now.seen, now.loss / now.seen, now.right / now.seen if classes else None, now.lr)
     accuracy = now.right / N if classes else None
-    return {"epoch": number, "loss": now.loss / N, "accuracy": accuracy, "lr": lr, "images_per_second": (N - before) / seconds}
+    speed = N / max(now.seconds, 1e-9)
+    return {"epoch": number, "loss": now.loss / N, "accuracy": accuracy, "rate": now.lr, "images_per_second": speed}
 
 
-def validate(model: Layer, x, y, loss_function: Loss, metrics: tuple[Callable, ...]) -> dict:
-    """What is added to the record."""
-    outputs, y = predict(model, x), np.asarray(y)
+def validate(training: Training, x, y, loss_function: Loss, metrics: tuple[Callable, ...], pause: Callable[[], None]) -> dict:
+    """What is added to the record. FloatingPointError for a loss that is not finite; `pause()` is called before each batch."""
+    x, y = np.asarray(x), np.asarray(y)
+    outputs = in_batches(training.model, x, pause=pause)
     loss, accuracy = score(outputs, y, loss_function)
-    record = {"validation_loss": loss, "validation_accuracy": accuracy}
+    if not np.isfinite(loss):
+        bad = int(np.argmin(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)))
+        where = f"the validation after epoch {len(training.history) + 1}, step {training.epoch.steps}"
+        raise NotFinite(x[bad : bad + 1], loss, []).told(training.model, where, "the model is that of this step", training.undo)
+    record = {"val_loss": loss, "val_accuracy": accuracy}
     for metric in metrics:
         value = np.asarray(metric(outputs, y))
-        record[f"validation_{metric.__name__}"] = value if value.ndim else value.item()
+        record[f"val_{metric.__name__}"] = value if value.ndim else value.item()
     return record

@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from fastconv.data import Batches, Normalise
-from fastconv.geometry import flag, integer
+from fastconv.files import check_writable
+from fastconv.geometry import described, flag, integer
 from fastconv.layers import Layer
-from fastconv.losses import class_labels, cross_entropy
+from fastconv.losses import cross_entropy
 from fastconv.optim import Adam, OneCycle, Optimizer, Schedule
+from fastconv.train.arguments import check_length, check_model, check_optimizer, check_owner, check_pair, check_schedule, functions, metric_functions
 from fastconv.train.epochs import epoch, validate
 from fastconv.train.interrupt import between_steps
 from fastconv.train.progress import reporter
@@ -45,34 +46,40 @@ def fit(
     """Train on (x, y) and return the history: one dict per epoch.
 
     x: (N, C, H, W) float32 or float64, y: (N,) classes (or whatever the loss takes).
-    optimizer: None is Adam on a one-cycle schedule that ends with the last step. Clipping is a word of the optimizers: `Adam(..., clip_norm=1)`.
-    schedule: of that optimizer; it steps after each update, or, where it watches a metric (`Plateau`), on the validation loss after each epoch.
+    optimizer: of all parameters of the model that are not frozen, and of no others. None is Adam on a one-cycle schedule that ends with the last
+    step. Clipping is a word of the optimizers: `Adam(..., clip_norm=1)`.
+    schedule: of that optimizer. It steps after each epoch (`Plateau` on the validation loss) or, made with per="update" as `OneCycle` is, after
+    each update. Its total_steps, where it has them, must be the epochs or updates of the run: epochs * ceil(ceil(N / batch_size) / accumulate).
     validation: (x, y) evaluated after each epoch.
     shift, flip, noise, normalise: what happens to each image, see `Batches`; validation is normalised alike, and nothing else.
     accumulate: so many batches make one update, by the mean of their gradients, as one batch of all their examples would (but for BatchNorm).
-    metrics: functions of (outputs, targets), see `train.metrics`, of the validation; `top_k(3)` is the record's validation_top_3.
+    metrics: functions of (outputs, targets), see `train.metrics`, of the validation; `top_k(3)` is the record's val_top_3.
     patience: stop after so many epochs in a row without a lower validation loss.
     keep_best: at the end, put back the parameters and buffers of the epoch with the lowest validation loss.
-    checkpoint: a file (.npz) written whole at the end of each epoch and on Ctrl-C. resume: go on from it if it is there; model and words must
-    be those it was made with. The result is, to the bit, that of a run that never stopped.
-    callbacks: called with each epoch's dict: epoch, loss, accuracy, lr, images_per_second; with validation also validation_loss,
-    validation_accuracy and validation_NAME of each metric. One that returns True stops the training after this epoch.
-    progress: None shows a line on terminals only, True also prints a line per epoch elsewhere.
+    checkpoint: a file (NumPy's .npz, of any name) written whole at the end of each epoch and on Ctrl-C. resume: go on from it if it is there; model
+    and words must be those it was made with. The result is, to the bit, that of a run that never stopped.
+    callbacks: called with each epoch's dict: epoch, loss, accuracy, rate (of its last update), images_per_second; with validation also
+    val_loss, val_accuracy and val_NAME of each metric. What one adds stays in the history. One that returns True stops the training after this epoch.
+    progress: None shows on stderr how it goes: a line that rewrites itself on a terminal, elsewhere a line per epoch, at most one a second. True
+    prints elsewhere a line for each epoch, however short, and False nothing anywhere.
 
-    ValueError and TypeError before anything is trained. FloatingPointError where a loss or gradient is not finite, KeyboardInterrupt on Ctrl-C: both
-    between two updates, with parameters, buffers, optimizer and random streams of the last good one.
+    ValueError and TypeError before anything is trained. FloatingPointError where a loss (also of the validation), a gradient or an updated parameter
+    is not finite, KeyboardInterrupt on Ctrl-C: both between two updates (or batches of the validation), with parameters, buffers, optimizer and
+    random streams of the last good one. An update after which a layer answers finite numbers with NaN or Inf is not a good one.
     """
+    check_model("fit", model, loss_function)
+    if optimizer is not None:
+        check_optimizer("fit", optimizer)
+    elif not model.parameters():
+        raise ValueError(f"fit: model has no parameters to train: {type(model).__name__}")
+    check_schedule(schedule, optimizer)
     epochs, accumulate = integer("fit", "epochs", epochs, 1), integer("fit", "accumulate", accumulate, 1)
-    for name, pair in (("examples", examples), ("validation", validation)):
-        if pair is not None or name == "examples":
-            _check_pair(model, name, pair, loss_function)
-    callbacks, metrics = tuple(callbacks), tuple(metrics)
-    for metric in metrics:
-        if not callable(metric) or not hasattr(metric, "__name__"):
-            raise TypeError(f"fit: metrics must be functions, whose names are those in the history, got {metric!r}")
+    dtype = check_pair(model, "examples", examples, loss_function)
+    if validation is not None:
+        check_pair(model, "validation", validation, loss_function, dtype)
+    callbacks, metrics = functions("callbacks", callbacks, "functions of an epoch's dict"), metric_functions(metrics)
     patience = None if patience is None else integer("fit", "patience", patience, 1)
-    if schedule is not None and (not isinstance(schedule, Schedule) or schedule.optimizer is not optimizer):
-        raise ValueError("fit: schedule must be one of fastconv.optim, made for the optimizer that fit is given")
+    progress = None if progress is None else flag("fit", "progress", progress)
     watches = schedule is not None and schedule.needs_metric
     wishes = {"metrics": metrics, "patience": patience, "keep_best": flag("fit", "keep_best", keep_best), "a schedule that watches a metric": watches}
     if validation is None and any(wishes.values()):
@@ -82,13 +89,22 @@ def fit(
     batches = Batches(*examples, batch_size, shift=shift, flip=flip, noise=noise, normalise=normalise)
     if validation is not None and normalise is not None:
         validation = normalise(validation[0]), validation[1]
+    updates = -(-len(batches) // accumulate)  # of an epoch
     if optimizer is None:
         optimizer = Adam(model.parameters())
-        schedule = OneCycle(optimizer, max_lr=5e-3, total_steps=max(2, epochs * -(-len(batches) // accumulate)))
+        schedule = OneCycle(optimizer, max_lr=5e-3, total_steps=max(OneCycle.shortest, epochs * updates))
+    check_owner(model, optimizer)
     words = {"batches": repr(batches), "accumulate": str(accumulate), "keep_best": str(keep_best), "optimizer": type(optimizer).__name__}
-    words["schedule"] = "None" if schedule is None else f"{type(schedule).__name__}({schedule.words})"
+    words["schedule"], words["per"] = ("None", "None") if schedule is None else (f"{type(schedule).__name__}({schedule.words})", schedule.per)
     training = Training(model, optimizer, schedule, batches, words)
-    path = _prepare(training, checkpoint, resume)
+    path = _path(checkpoint, resume)
+    if path is not None and os.path.exists(path):
+        training.resume(path)
+    if schedule is not None and len(training.history) < epochs and not training.stopped:
+        left = epochs - len(training.history)
+        check_length(schedule, left, left * updates - training.epoch.steps)
+    if path is not None:
+        _check_folder(path)
 
     with reporter(epochs, len(examples[0]), progress) as report, between_steps() as interrupted:
 
@@ -99,22 +115,23 @@ def fit(
             interrupted.check("" if path is None else f"{path} holds everything up to here; fit(..., checkpoint={str(path)!r}, resume=True) goes on")
 
         while len(training.history) < epochs and not training.stopped:
+            check_owner(model, optimizer)  # a callback may have changed what is frozen
             record = epoch(training, loss_function, accumulate, report, pause)
             if validation is not None:
-                record |= validate(model, *validation, loss_function, metrics)
+                record |= validate(training, *validation, loss_function, metrics, pause)
             training.history.append(record)
             training.next_epoch()
-            if watches:
-                schedule.step(record["validation_loss"])
+            if schedule is not None and schedule.per == "epoch":
+                schedule.step(record.get("val_loss"))
             if validation is not None:
                 since_best = len(training.history) - 1 - training.best_epoch()
                 training.stopped = patience is not None and since_best >= patience
                 if keep_best and not since_best:
                     training.best = model.state_dict()
-            report.epoch(record)
             for callback in callbacks:
                 answer = callback(record)
                 training.stopped |= isinstance(answer, (bool, np.bool_)) and bool(answer)
+            report.epoch(record)
             if path is not None:
                 training.save(path)
             pause()
@@ -123,28 +140,26 @@ def fit(
     return training.history
 
 
-def _check_pair(model: Layer, name: str, pair, loss_function: Loss) -> None:
-    """Before anything is trained: (x, y) of one length, and labels that the model has outputs for."""
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise TypeError(f"fit: {name} must be a pair (x, y), got {type(pair).__name__}")
-    x, y = map(np.shape, pair)
-    if not x or not y or x[0] != y[0] or not x[0]:
-        raise ValueError(f"fit: x and y of {name} must have the same length N >= 1, got x{x}, y{y}")
-    words = {}
-    while isinstance(loss_function, partial):
-        words, loss_function = loss_function.keywords | words, loss_function.func
-    if loss_function is cross_entropy:
-        class_labels(f"fit: {name}", model.output_shape(x), pair[1], words.get("ignore_index"))
-
-
-def _prepare(training: Training, checkpoint, resume: bool) -> Path | None:
-    """The checkpoint's path, after going on from it where that is wanted; an old one is never overwritten by another run."""
+def _path(checkpoint, resume: bool) -> Path | None:
+    """The checkpoint's path; an old one is never overwritten by another run."""
     if checkpoint is None:
         return None
+    if not isinstance(checkpoint, (str, os.PathLike)):
+        raise TypeError(f"fit: checkpoint must be the path of a file, got {described(checkpoint)}")
     path = Path(checkpoint)
-    if path.exists():
-        if not resume:
-            raise FileExistsError(f"fit: {path} exists: pass resume=True to go on from it, or delete it")
-        training.resume(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"fit: checkpoint must be a file, {path} is a folder: write {str(path / 'checkpoint.npz')!r}")
+    if os.path.exists(path) and not resume:
+        raise FileExistsError(f"fit: {path} exists: pass resume=True to go on from it, or delete it")
     return path
+
+
+def _check_folder(path: Path) -> None:
+    """Make the checkpoint's folder, and see that files can be written there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path)
+    except OSError as error:
+        raise type(error)(f"fit: checkpoint {path} cannot be written: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"fit: checkpoint {str(path)!r} cannot be written: {error}") from None

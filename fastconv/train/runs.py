@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastconv.data import Normalise
-from fastconv.files import write_whole
-from fastconv.geometry import integer, spatial
+from fastconv.files import FileFormatError, write_whole
 from fastconv.layers import Layer
 from fastconv.models import MODELS
 from fastconv.saving import load, save
+from fastconv.train.config import load_config
+from fastconv.train.history import columns
 
-HISTORY = ("epoch", "loss", "accuracy", "lr", "validation_loss", "validation_accuracy")  # the same for the same seed
 TIMINGS = ("epoch", "images_per_second")
 
 
@@ -31,7 +31,7 @@ def save_run(folder: Path, model: Layer, config: dict, history: list[dict]) -> N
     """Write all of a run but its checkpoint."""
     save_config(folder, config)
     save(model, folder / "weights.npz")
-    write_whole(folder / "history.csv", _table(HISTORY, history))
+    write_whole(folder / "history.csv", _table(columns(history), history))
     write_whole(folder / "timings.csv", _table(TIMINGS, history))
 
 
@@ -41,33 +41,6 @@ def _table(columns: Sequence[str], history: list[dict]) -> bytes:
     rows.writeheader()
     rows.writerows(history)
     return table.getvalue().encode()
-
-
-def load_config(folder: Path) -> dict:
-    """ValueError names the file that is wrong and how."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{folder} holds no run (no config.json); make one with: python -m fastconv train --out {folder}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    if not isinstance(config, dict) or config.get("model") not in MODELS:
-        raise ValueError(f"{path} must name a model, one of {', '.join(MODELS)}")
-    try:
-        classes = integer("config", "classes", config["classes"], 1)
-        integer("config", "in_channels", config["in_channels"], 1)
-        spatial("config", "size", config["size"], 2)
-        if len(config["class_names"]) != classes:
-            raise ValueError(f"class_names must be {classes}")
-        if not isinstance(config["data"], str):
-            raise TypeError("data must be a word")
-        normalise(config)
-    except KeyError as error:
-        raise ValueError(f"{path} is no run's: it says nothing of {error}") from None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is no run's: {error}") from None
-    return config
 
 
 def normalise(config: dict) -> Normalise | None:
@@ -80,10 +53,18 @@ def build(config: dict) -> Layer:
     return MODELS[config["model"]](config["in_channels"], tuple(config["size"]), config["classes"])
 
 
+def rebuild(folder: Path, config: dict) -> Layer:
+    """`build` for the folder's own configuration. FileFormatError where no such model can be."""
+    try:
+        return build(config)
+    except (ValueError, MemoryError, OverflowError) as error:
+        raise FileFormatError(f"{folder / 'config.json'} is no run's: {config['model']} cannot be built: {error}") from None
+
+
 def load_run(folder: Path) -> tuple[Layer, dict]:
     """The trained model and its configuration. ValueError names the file that is wrong and how; nothing is unpickled."""
     config = load_config(folder)
-    model = build(config)
+    model = rebuild(folder, config)
     path = folder / "weights.npz"
     if not path.exists() and (folder / "checkpoint.npz").exists():
         raise ValueError(f"{folder} was stopped before its end; go on with: python -m fastconv train --resume {folder}")

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import integer
+from fastconv.geometry import described, function, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
+from fastconv.train.arguments import LOSS
 
 Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 
@@ -23,23 +24,47 @@ class Score(NamedTuple):
 
 
 def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:
-    """The model's outputs for all x: (N, ...), in batches. Returns (N, ...) in order; argmax(axis=1) gives classes."""
-    x = np.asarray(x)
-    size = integer("predict", "batch_size", batch_size, 1)
-    return np.concatenate([model(x[start : start + size]) for start in range(0, max(1, len(x)), size)])
+    """The model's outputs for all x: (N, ...), in batches. Returns (N, ...) in order; argmax(axis=1) gives classes.
+
+    TypeError for what is no Layer (or other function of x), ValueError where x has no axis N.
+    """
+    function("predict", "model", model, "a Layer")
+    x, size = np.asarray(x), integer("predict", "batch_size", batch_size, 1)
+    if not x.ndim:
+        raise ValueError(f"predict: x must be (N, ...), got {described(x.item())}")
+    return in_batches(model, x, size)
+
+
+def in_batches(model: Layer, x: np.ndarray, size: int = 256, pause: Callable[[], None] = lambda: None) -> np.ndarray:
+    """The outputs for all x; `pause()` is called before each batch."""
+    outputs = []
+    for start in range(0, max(1, len(x)), size):
+        pause()
+        outputs.append(model(x[start : start + size]))
+    return np.concatenate(outputs)
 
 
 def evaluate(model: Layer, x, y, *, loss_function: Loss = cross_entropy, batch_size: int = 256) -> Score:
-    """The mean loss over all (x, y) and, where y are classes, the accuracy."""
-    x, y = np.asarray(x), np.asarray(y)
-    if len(x) != len(y) or not len(x):
+    """The mean loss over all (x, y) and, where y are classes, the accuracy. TypeError, ValueError for what cannot be that."""
+    function("evaluate", "model", model, "a Layer")
+    function("evaluate", "loss_function", loss_function, LOSS)
+    x, y, size = np.asarray(x), np.asarray(y), integer("evaluate", "batch_size", batch_size, 1)
+    if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
         raise ValueError(f"evaluate: x and y must have the same length N >= 1, got x{x.shape}, y{y.shape}")
-    return score(predict(model, x, batch_size), y, loss_function)
+    return score(in_batches(model, x, size), y, loss_function)
 
 
 def score(outputs: np.ndarray, y: np.ndarray, loss_function: Loss) -> Score:
     """The score of answers that are there already."""
-    return Score(loss_function(outputs, y)[0], float(np.mean(outputs.argmax(axis=1) == y)) if are_classes(y) else None)
+    return Score(called(loss_function, outputs, y)[0], float(np.mean(outputs.argmax(axis=1) == y)) if are_classes(y) else None)
+
+
+def called(loss_function: Loss, outputs: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """The loss and its gradient. TypeError where the function does not return them."""
+    result = loss_function(outputs, y)
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise TypeError(f"loss_function must return (value, d_outputs), got {described(result)}")
+    return result
 
 
 def are_classes(y: np.ndarray) -> bool:

@@ -1,6 +1,6 @@
 """One step of training, and what was not finite in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -8,13 +8,21 @@ import numpy as np
 from fastconv.layers import Buffer, Layer, Parameter, Sequential
 from fastconv.optim import Optimizer
 from fastconv.streams import Stream
-from fastconv.train.scores import Loss
+from fastconv.train.arguments import check_model, check_optimizer
+from fastconv.train.scores import Loss, called
 
 
 def step(model: Layer, x, y, loss_function: Loss, optimizer: Optimizer) -> float:
-    """One step of training on one batch: forward, loss, backward, update. Returns the loss before the update."""
+    """One step of training on one batch: forward, loss, backward, update. Returns the loss before the update.
+
+    TypeError for what is no Layer, loss or Optimizer; ValueError where the optimizer holds none of the parameters that are to learn.
+    """
+    check_model("step", model, loss_function)
+    check_optimizer("step", optimizer)
     optimizer.zero_grad()
     value, _ = add_gradients(model, x, y, loss_function)
+    if not any(p.has_grad for p in optimizer.parameters) and not all(p.frozen for p in optimizer.parameters):
+        raise ValueError("step: optimizer holds none of the parameters that got a gradient: make it of model.parameters()")
     optimizer.step()
     return value
 
@@ -22,23 +30,41 @@ def step(model: Layer, x, y, loss_function: Loss, optimizer: Optimizer) -> float
 def add_gradients(model: Layer, x, y, loss_function: Loss, share: float = 1.0) -> tuple[float, np.ndarray]:
     """Add `share` times the loss's gradients to those of the parameters. Returns the loss and the outputs."""
     outputs, backward = model.forward(x, training=True)
-    value, d_outputs = loss_function(outputs, y)
+    value, d_outputs = called(loss_function, outputs, y)
     backward(d_outputs if share == 1 else d_outputs * share, input_grad=False)
     return value, outputs
 
 
 @contextmanager
-def all_or_nothing(buffers: list[Buffer], streams: list[Stream]) -> Iterator[None]:
-    """A body that raises leaves running statistics and random streams as they were before it."""
+def all_or_nothing(buffers: list[Buffer], streams: list[Stream]) -> Iterator[Callable[[], None]]:
+    """A body that raises leaves running statistics and random streams as they were before it; what `with` gives puts them back later on."""
     values = [buffer.value for buffer in buffers]  # a forward pass puts new arrays in their place
     states = [stream.state() for stream in streams]
-    try:
-        yield
-    except BaseException:
+
+    def rewind() -> None:
         for buffer, value in zip(buffers, values):
             buffer.value = value
         for stream, state in zip(streams, states):
             stream.restore(state)
+
+    try:
+        yield rewind
+    except BaseException:
+        rewind()
+        raise
+
+
+def update(optimizer: Optimizer, parameters: list[tuple[str, Parameter]]) -> None:
+    """Move the parameters, all to finite values or none: an exception leaves them and the optimizer as they were."""
+    optimizer.remember()
+    try:
+        optimizer.step()
+        if not all(np.isfinite(flat.values).all() for flat in optimizer.flats):
+            bad = [name for name, p in parameters if p.has_grad and not np.isfinite(p.value).all()]
+            if bad:
+                raise Overflown(optimizer.lr, bad[0])
+    except BaseException:
+        optimizer.recall()
         raise
 
 
@@ -48,12 +74,28 @@ class NotFinite(Exception):
     def __init__(self, x: np.ndarray, value: float, gradients: list[str]):
         self.x, self.value, self.gradients = x, value, gradients
 
-    def told(self, model: Layer, where: str) -> FloatingPointError:
-        """The error that names the first layer that is to blame; the model is as it was before the step."""
+    def told(self, model: Layer, where: str, left: str, undo: Callable[[], None] | None) -> FloatingPointError:
+        """The error that names the first layer that is to blame. Where outputs are not finite, the update before made them so, and is undone.
+
+        left: what the model is otherwise.
+        """
         culprit = first_not_finite(model, self.x)
+        if culprit not in (None, "the input") and undo is not None:
+            undo()
+            left = "the model is that before the last update"
         if culprit is None:
             culprit = f"the gradient of {self.gradients[-1]}" if self.gradients else "the loss"
-        return FloatingPointError(f"fit: the loss is {self.value} in {where}; first not finite: {culprit}; the model is that of the step before")
+        return FloatingPointError(f"fit: the loss is {self.value} in {where}; first not finite: {culprit}; {left}")
+
+
+class Overflown(NotFinite):
+    """An update that was too large, and is undone already."""
+
+    def __init__(self, lr: float, name: str):
+        self.lr, self.name = lr, name
+
+    def told(self, model, where, left, undo):
+        return FloatingPointError(f"fit: the update overflows at the rate {self.lr:g} in {where}; first not finite: parameter {self.name}; {left}")
 
 
 def check_finite(parameters: list[tuple[str, Parameter]], x: np.ndarray, value: float) -> None:
@@ -67,7 +109,9 @@ def first_not_finite(model: Layer, x: np.ndarray, path: str = "") -> str | None:
     """The first layer whose output holds NaN or Inf for this batch (without dropout); None if all are finite."""
     if not np.isfinite(x).all():
         return "the input"
-    for name, layer in model.children() if isinstance(model, Sequential) else ():
+    if not isinstance(model, Sequential):
+        return None if path or np.isfinite(model(x)).all() else f"the output of {type(model).__name__}"
+    for name, layer in model.children():
         y = layer(x)
         if not np.isfinite(y).all():
             return first_not_finite(layer, x, f"{path}{name}.") or f"layer {path}{name} ({layer!r})"

@@ -1,17 +1,19 @@
 """All that a training run changes, and the checkpoint it is kept in."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fastconv import streams
-from fastconv.data import Batches
+from fastconv.data import Batches, npy
 from fastconv.files import FileFormatError, write_whole
 from fastconv.layers import Layer
 from fastconv.optim import Optimizer, Schedule
-from fastconv.saving import as_npz, load
+from fastconv.saving import as_npz
+from fastconv.train.history import renamed
 
 
 @dataclass
@@ -22,6 +24,13 @@ class Epoch:
     seen: int = 0  # examples
     loss: float = 0.0  # its sum over the examples seen
     right: int = 0
+    lr: float | None = None  # of its last update
+    seconds: float = 0.0  # in updates
+
+    def is_possible(self, N: int) -> bool:
+        """Whether an epoch of N examples can have come so far."""
+        whole = all(type(value) is int for value in (self.steps, self.seen, self.right))
+        return whole and 0 <= self.steps <= self.seen <= N and 0 <= self.right <= N and isinstance(self.loss, (int, float))
 
 
 class Training:
@@ -35,15 +44,29 @@ class Training:
         self.history: list[dict] = []
         self.best: dict[str, np.ndarray] = {}
         self.stopped = False
+        self.undo: Callable[[], None] | None = None  # takes the last update back
         self.next_epoch()
 
     def next_epoch(self) -> None:
         self.epoch = Epoch()
         self.order = self.batches.stream.state()  # what the epoch's order and moves are drawn from
 
+    def updated(self, rewind: Callable[[], None]) -> None:
+        """After an update, before its schedule's step. rewind: puts back what the forward pass changed."""
+        optimizer, schedule = self.optimizer, self.schedule
+        rates = schedule.state_dict() if schedule is not None else {}
+
+        def undo() -> None:  # knows nothing of self: a circle would keep the data in memory until a garbage collection
+            rewind()
+            optimizer.recall()
+            if schedule is not None:
+                schedule.load_state_dict(rates)
+
+        self.undo = undo
+
     def best_epoch(self) -> int:
         """The place in the history of the lowest validation loss; the first of equal ones."""
-        losses = [record["validation_loss"] for record in self.history]
+        losses = [record["val_loss"] for record in self.history]
         return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -65,11 +88,15 @@ class Training:
         try:
             progress = json.loads(bytes(state["progress"]))
             words, history, epoch, stopped = (progress[name] for name in ("words", "history", "epoch", "stopped"))
+            words, history = _as_now(words, history)
             order, own = parts["streams"].pop("order"), self._streams()
-            if len(parts) > 6 or own.keys() != parts["streams"].keys():
+            if len(parts) > 6 or own.keys() != parts["streams"].keys() or not all(_is_state(each) for each in (order, *parts["streams"].values())):
                 raise KeyError("streams")
             epoch = Epoch(**epoch)
-        except (KeyError, TypeError, ValueError):
+            if not epoch.is_possible(self.batches.shape[0]) or not isinstance(stopped, bool):
+                raise ValueError("epoch")
+            words, history = dict(words), [_record(record, number) for number, record in enumerate(history, 1)]
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise ValueError("it is not a checkpoint of this model's training") from None
         changed = [f"{name} {words.get(name)}, now it is {value}" for name, value in self.words.items() if words.get(name) != value]
         if changed:
@@ -89,8 +116,7 @@ class Training:
             stream.restore(parts["streams"][name])
         self.batches.stream.restore(order)
         self.order = self.batches.stream.state()
-        self.history = [{name: np.array(value) if isinstance(value, list) else value for name, value in record.items()} for record in history]
-        self.epoch, self.stopped, self.best = epoch, stopped, parts["best"]
+        self.history, self.epoch, self.stopped, self.best = history, epoch, stopped, parts["best"]
 
     def save(self, path: Path) -> None:
         """Write the checkpoint: a kill at any instant leaves the old file or the new one."""
@@ -99,14 +125,37 @@ class Training:
     def resume(self, path: Path) -> None:
         """Go on from the checkpoint. ValueError names the file and what is wrong."""
         try:
-            self.load_state_dict(load(path))
+            self.load_state_dict(npy.arrays(path, lambda names: names))
         except FileFormatError:
             raise
         except ValueError as error:
-            raise ValueError(f"fit: {path} cannot be resumed: {error}") from None
+            raise FileFormatError(f"fit: {path} cannot be resumed: {error}") from None
 
     def _streams(self) -> dict[str, streams.Stream]:
         return {f"model.{name}": stream for name, stream in self.model.named_streams()} | {"default": streams.default}
+
+
+def _as_now(words: dict[str, str], history: list[dict]) -> tuple[dict[str, str], list[dict]]:
+    """Those of a checkpoint, also of one written when all schedules stepped after each update, and records had other names."""
+    kind = words["schedule"].partition("(")[0]
+    return {"per": {"None": "None", "Plateau": "epoch"}.get(kind, "update")} | words, [renamed(record) for record in history]
+
+
+def _is_state(array: np.ndarray) -> bool:
+    """Whether a stream can be restored from it."""
+    return array.shape == (2,) and array.dtype == np.uint64
+
+
+def _record(record: dict, number: int) -> dict:
+    """An epoch of the history as it was before JSON. KeyError, TypeError or ValueError where it is none."""
+    if record["epoch"] != number or not all(isinstance(record[name], (int, float)) for name in ("loss", "rate", "images_per_second")):
+        raise ValueError(f"epoch {number}")
+    for name, value in record.items():
+        array = np.array(np.nan if value is None else value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name} must hold numbers")
+        record[name] = array if isinstance(value, list) else value
+    return record
 
 
 def _plain(value):

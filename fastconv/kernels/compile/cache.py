@@ -5,7 +5,8 @@ fill it at once, and raises for ever on a truncated file. Here each compiled sig
 depends on: function, signature, CPU, versions, flags and the text of every kernel file. It is written whole or not at all,
 and only read if it is the user's (or root's) own and nobody else can write it, because it is unpickled.
 
-FASTCONV_CACHE names another folder; FASTCONV_CACHE=0 turns the cache off.
+FASTCONV_CACHE names another folder; FASTCONV_CACHE=0 turns the cache off. Where something must be compiled, stderr says so once, unless
+FASTCONV_QUIET is set.
 """
 
 import hashlib
@@ -13,9 +14,12 @@ import os
 import pickle
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import llvmlite
 import numba
@@ -23,19 +27,33 @@ import numpy as np
 
 from fastconv.files import write_whole
 
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable  # from Python 3.11
+
 MAGIC = b"fastconv kernel 1\n"
 
-on_compile: list[Callable[[str], None]] = []  # called with a kernel's name before it is compiled, which takes seconds
 named: dict[str, tuple] = {}  # kernels that are called by name (see `outline`): what `make_known` takes
 make_known: Callable[..., None]
 in_progress: list[str] = []  # the kernels being compiled now, the one that was asked for first
+
+
+def say_compiling(name: str) -> None:
+    """Tell on stderr, once a process, why nothing happens for seconds; whatever is wrong with stderr, the computation goes on."""
+    on_compile.remove(say_compiling)
+    if os.environ.get("FASTCONV_QUIET", "0") == "0" and sys.stderr is not None:
+        kept = f"first use only, to be kept in {folder()}" if folder() else f"in each process: the cache is {why_off()}"
+        with suppress(OSError, ValueError):  # a broken pipe, a closed file
+            print(f"fastconv: compiling kernels for this machine ({kept})", file=sys.stderr, flush=True)
+
+
+on_compile: list[Callable[[str], None]] = [say_compiling]  # called with a kernel's name before it is compiled, which takes seconds
 
 
 @cache
 def folder() -> Path | None:
     """Where compiled kernels are kept; None if the cache is off."""
     chosen = os.environ.get("FASTCONV_CACHE")
-    if chosen == "0":
+    if chosen == "0" or fingerprint() is None:
         return None
     if chosen:
         return Path(chosen).absolute()
@@ -47,14 +65,30 @@ def folder() -> Path | None:
     return home / "fastconv"
 
 
+def why_off() -> str:
+    """What is told where `folder` is None."""
+    return "off (FASTCONV_CACHE=0)" if os.environ.get("FASTCONV_CACHE") == "0" else "off (the text of the kernels cannot be read)"
+
+
 @cache
-def fingerprint() -> str:
-    """Changes with any edit of any kernel file and with any version underneath."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
-    digest.update(repr((sys.version, numba.__version__, llvmlite.__version__, np.__version__)).encode())
-    return digest.hexdigest()
+def fingerprint() -> str | None:
+    """Changes with any edit of any kernel file and with any version underneath; None where the text of the files cannot be read."""
+    try:
+        texts = sorted(sources(files("fastconv.kernels")))
+    except (OSError, ImportError, NotImplementedError):  # whatever loaded the package does not show its files
+        return None
+    versions = sys.version, numba.__version__, llvmlite.__version__, np.__version__
+    return hashlib.sha256(repr((texts, versions)).encode()).hexdigest() if texts else None
+
+
+def sources(folder: "Traversable", above: str = "") -> Iterator[tuple[str, bytes]]:
+    """The name and the content of each Python file below a folder, which may be inside a zip archive."""
+    for entry in folder.iterdir():
+        name = above + entry.name
+        if entry.name.endswith(".py"):
+            yield name, entry.read_bytes()
+        elif entry.name != "__pycache__" and entry.is_dir():
+            yield from sources(entry, f"{name}/")
 
 
 class KernelCache:
@@ -85,7 +119,7 @@ class KernelCache:
         if found is None:
             name = self.name.rpartition(".")[2]
             in_progress.append(name)
-            for listener in on_compile:
+            for listener in tuple(on_compile):
                 listener(name)
         return found
 

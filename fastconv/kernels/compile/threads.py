@@ -8,6 +8,7 @@ from pathlib import Path
 import numba
 
 from fastconv.geometry import whole
+from fastconv.kernels.compile import forks
 
 # Below this many scalar operations a launch costs more than threads gain: 85 to 110 us under the workqueue layer, 2 to 8 us under the others.
 TINY = {"workqueue": 5_000_000, "omp": 200_000, "tbb": 200_000}
@@ -112,4 +113,5 @@ def get_num_threads() -> int:
 
 team = Team()
 if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=forks.before, after_in_parent=forks.after, after_in_child=forks.after)
     os.register_at_fork(after_in_child=team.after_fork)

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from fastconv.kernels.elementwise import mix
+from fastconv.kernels.elementwise.activations import mix
 from fastconv.kernels.compile import parallel, serial
 
 # What happens to one image: mirrored where mirror is 1, then moved down and right by so many pixels; number e of the stream `key`

@@ -66,14 +66,22 @@ def _outputs(g: Geometry, rows: int) -> int:
     return min(g.OH, (rows + (g.KH - 1) * g.DH - 1) // g.SH + 1)
 
 
+SPREAD = 1 << 16, 4  # positions of a band: so many, and so many more for each of its inputs or outputs; wide dilations leave most unread
+PRODUCTS = 1 << 20  # elements of z, over the rows of a tile
+
+
 def fits(g: Geometry) -> bool:
-    """Where rows of pixels are neighbors, bands share few outputs, and it was the faster way: few input channels, fewer where outputs have few."""
+    """Where rows of pixels are neighbors, bands share few outputs and need little room, and it was the faster way: few input channels, fewer
+    where outputs have few."""
     inputs, outputs, lanes = g.IC // g.G, g.OC // g.G, registers().bytes // 4
     few = 3 * inputs <= 2 * lanes and (inputs <= 4 or 5 * inputs <= outputs)
     if g.SW > 1 or not few:
         return False
-    rows = col2im_plan(g, np.dtype(np.float32))[0].rows
-    return 2 * _outputs(g, rows) <= 3 * rows or rows == g.IH
+    plan, tile = col2im_plan(g, np.dtype(np.float32))
+    outputs = _outputs(g, plan.rows)
+    positions = SPREAD[0] + SPREAD[1] * max(plan.rows * g.IW, outputs * g.OW)
+    small = plan.height * plan.width <= positions and plan.z // tile.MR <= PRODUCTS
+    return small and (2 * outputs <= 3 * plan.rows or plan.rows == g.IH)
 
 
 @driver

@@ -32,21 +32,21 @@ def max_pool_backward(dy, argmax, dx, depth, row, column, kernel):
 
 
 def max_pool(shares: Shares, dtype: np.dtype):
-    """run(x, y, argmax) on (N, D, H, W, C)"""
-    walk = share_reads(shares)
+    """run(x, y, argmax) on flat arrays"""
+    walk, memory = share_reads(shares), shares.output_memory
 
     def run(x, y, argmax):
-        plain.max_pool_forward(_work(y, walk), x, y, argmax, *walk)
+        plain.max_pool_forward(_work(y, walk), x.reshape(shares.input_memory), y.reshape(memory), argmax.reshape(memory), *walk)
 
     return run
 
 
 def max_pool_grad(shares: Shares, dtype: np.dtype):
     """run(dy, argmax, dx)"""
-    starts, kernel = [start for start, _ in shares.spans()], np.array(shares.kernel)
+    starts, kernel, memory = [start for start, _ in shares.spans()], np.array(shares.kernel), shares.output_memory
 
     def run(dy, argmax, dx):
-        max_pool_backward(dx.size, dy, argmax, dx, *starts, kernel)
+        max_pool_backward(dx.size, dy.reshape(memory), argmax.reshape(memory), dx.reshape(shares.input_memory), *starts, kernel)
 
     return run
 
@@ -56,7 +56,7 @@ def avg_pool(shares: Shares, dtype: np.dtype):
     walk, sizes = share_reads(shares), share_sizes(shares)
 
     def run(x, y):
-        plain.avg_pool_forward(_work(y, walk), x, sizes, y, *walk)
+        plain.avg_pool_forward(_work(y, walk), x.reshape(shares.input_memory), sizes, y.reshape(shares.output_memory), *walk)
 
     return run
 
@@ -66,7 +66,7 @@ def avg_pool_grad(shares: Shares, dtype: np.dtype):
     walk, sizes = share_collects(shares), share_sizes(shares)
 
     def run(dy, dx):
-        plain.avg_pool_backward(_work(dx, walk), dy, sizes, dx, *walk)
+        plain.avg_pool_backward(_work(dx, walk), dy.reshape(shares.output_memory), sizes, dx.reshape(shares.input_memory), *walk)
 
     return run
 

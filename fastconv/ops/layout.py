@@ -1,0 +1,65 @@
+"""How an operand lies in memory. Public shapes are PyTorch's; kernels see flat arrays in an order of their own.
+
+    operand         public shape              memory
+    activation      (N, C, D, H, W)           (N, D, H, W, C): the channels of a pixel are neighbors
+    weight          (OC, IC/G, KD, KH, KW)    (KD, KH, KW, IC/G, OC): the output channels of a tap are neighbors
+    Linear weight   (O, I)                    (I, O)
+"""
+
+import math
+
+import numpy as np
+
+from fastconv import memory
+
+
+def activation_axes(ndim: int) -> tuple[int, ...]:
+    """The public axes of an activation, in the order of memory."""
+    return (0, *range(2, ndim), 1) if ndim > 2 else (0, 1)
+
+
+def weight_axes(ndim: int) -> tuple[int, ...]:
+    """The public axes of a weight, in the order of memory."""
+    return (*range(2, ndim), 1, 0)
+
+
+class Layout:
+    """What a bound pass takes and gives in one place: arrays of this public shape and dtype, whose axes lie in memory in this order."""
+
+    __slots__ = ("axes", "dtype", "memory_shape", "shape", "size", "strides")
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, axes: tuple[int, ...]):
+        self.shape, self.dtype, self.axes = tuple(shape), np.dtype(dtype), axes
+        self.size, self.memory_shape = math.prod(shape), tuple(shape[axis] for axis in axes)
+        strides, step = [0] * len(shape), self.dtype.itemsize
+        for axis in reversed(axes):
+            strides[axis], step = step, step * shape[axis]
+        self.strides = tuple(strides)
+
+    def flat(self, a: np.ndarray) -> np.ndarray:
+        """The memory of an array of this shape and dtype, as it is where it lies right, else of a copy."""
+        if a.strides == self.strides and a.flags.aligned:
+            return a.ravel("K")
+        last = a.transpose(self.axes)
+        if last.flags.c_contiguous and a.flags.aligned:  # an axis with a single index may have any stride
+            return last.reshape(-1)
+        copy = memory.empty(self.memory_shape, self.dtype)
+        np.copyto(copy, last)
+        return copy.reshape(-1)
+
+    def empty(self) -> tuple[np.ndarray, np.ndarray]:
+        """A new array, uninitialized, and its memory."""
+        flat = memory.empty((self.size,), self.dtype)
+        return self.view(flat), flat
+
+    def view(self, flat: np.ndarray) -> np.ndarray:
+        """The array behind this memory."""
+        return np.ndarray(self.shape, self.dtype, flat, 0, self.strides)
+
+
+def activation(shape: tuple[int, ...], dtype: np.dtype) -> Layout:
+    return Layout(shape, dtype, activation_axes(len(shape)))
+
+
+def weight(shape: tuple[int, ...], dtype: np.dtype) -> Layout:
+    return Layout(shape, dtype, weight_axes(len(shape)))

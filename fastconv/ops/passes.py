@@ -1,0 +1,143 @@
+"""Bound passes: what the passes of an operation need for one geometry, dtype and algorithm, made once; a call only runs.
+
+Public functions and layers validate, then end here. A layer keeps those of the shapes that it meets; all of the same geometry share one.
+"""
+
+import math
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from fastconv.geometry import Geometry, Shares
+from fastconv.kernels import table
+from fastconv.ops import layout
+
+KEPT = 512  # bound passes of each operation, for all layers together
+
+
+class Convolution:
+    """The three passes of a convolution. Activations are arrays of their public shapes, weights and bias flat memory, as `layout` says."""
+
+    def __init__(self, g: Geometry, dtype: np.dtype, algorithm: str):
+        self.g, self.dtype, self.algorithm = g, dtype, algorithm
+        self.x, self.y, self.w = layout.activation(g.input_shape, dtype), layout.activation(g.output_shape, dtype), layout.weight(g.weight_shape, dtype)
+        self.no_bias = np.zeros(g.OC, dtype)
+
+    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, relu: bool = False) -> np.ndarray:
+        """y = x * w + b, not below 0 if relu."""
+        y, memory = self.y.empty()
+        if self.g.N:
+            run = self._clamped if relu else self._forward
+            run(self.x.flat(x), w, self.no_bias if b is None else b, memory)
+        return y
+
+    def input_grad(self, dy: np.ndarray, w: np.ndarray) -> np.ndarray:
+        dx, memory = self.x.empty()
+        if self.g.N:
+            self._input_grad(self.y.flat(dy), w, memory)
+        return dx
+
+    def weight_grad(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None, accumulate: bool) -> None:
+        """Into dw, and db where it is given: overwriting, or adding to what they hold."""
+        if self.g.N:
+            run = self._weight_grad if db is None else self._both_grads
+            run(self.x.flat(x), self.y.flat(dy), dw, db, accumulate)
+        elif not accumulate:
+            dw[...] = 0
+            if db is not None:
+                db[...] = 0
+
+    def bias_grad(self, dy: np.ndarray, db: np.ndarray, accumulate: bool) -> None:
+        if self.g.N:
+            self._bias_grad(self.y.flat(dy), db, accumulate)
+        elif not accumulate:
+            db[...] = 0
+
+    def _bind(self, operation: str, *options):
+        return table.pick(operation, self.g, self.algorithm).bind(self.g, self.dtype, *options)
+
+    @cached_property
+    def _forward(self):
+        return self._bind("conv_forward", -np.inf)
+
+    @cached_property
+    def _clamped(self):
+        return self._bind("conv_forward", 0.0)
+
+    @cached_property
+    def _input_grad(self):
+        return self._bind("conv_input_grad")
+
+    @cached_property
+    def _weight_grad(self):
+        return self._bind("conv_weight_grad", False)
+
+    @cached_property
+    def _both_grads(self):
+        return self._bind("conv_weight_grad", True)
+
+    @cached_property
+    def _bias_grad(self):
+        return self._bind("bias_grad")
+
+
+convolution = lru_cache(KEPT)(Convolution)
+
+
+class Pooling:
+    """The passes of max and average pooling over windows: a geometry's, or those of adaptive pooling, which share the input out."""
+
+    def __init__(self, windows: Geometry | Shares, shapes: tuple[tuple[int, ...], tuple[int, ...]], dtype: np.dtype, algorithm: str):
+        """shapes: of x and y."""
+        self.windows, self.dtype, self.algorithm = windows, dtype, algorithm
+        self.prefix, taps = ("", windows.taps) if isinstance(windows, Geometry) else ("adaptive_", math.prod(windows.kernel))
+        self.x, self.y = (layout.activation(shape, dtype) for shape in shapes)
+        self.argmax = layout.activation(shapes[1], np.min_scalar_type(taps - 1))  # one byte up to 256 taps
+        self.averages: dict = {}
+
+    def max(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The largest of each window, and which tap it was."""
+        (y, memory), (argmax, taps) = self.y.empty(), self.argmax.empty()
+        if y.size:
+            self._max(self.x.flat(x), memory, taps)
+        return y, argmax
+
+    def max_grad(self, dy: np.ndarray, argmax: np.ndarray) -> np.ndarray:
+        dx, memory = self.x.empty()
+        if dx.size:
+            self._max_grad(self.y.flat(dy), self.argmax.flat(argmax), memory)
+        return dx
+
+    def mean(self, x: np.ndarray, *divisors) -> np.ndarray:
+        """The sum of each window over its divisor. divisors: (OD, OH, OW), and nothing where windows share the input out."""
+        y, memory = self.y.empty()
+        if y.size:
+            self._average("avg_pool", *divisors)(self.x.flat(x), memory)
+        return y
+
+    def mean_grad(self, dy: np.ndarray, *divisors) -> np.ndarray:
+        dx, memory = self.x.empty()
+        if dx.size:
+            self._average("avg_pool_grad", *divisors)(self.y.flat(dy), memory)
+        return dx
+
+    def _bind(self, operation: str, *options):
+        return table.pick(self.prefix + operation, self.windows, self.algorithm).bind(self.windows, self.dtype, *options)
+
+    @cached_property
+    def _max(self):
+        return self._bind("max_pool")
+
+    @cached_property
+    def _max_grad(self):
+        return self._bind("max_pool_grad")
+
+    def _average(self, operation: str, *divisors):
+        """Divisors are made once for each way of counting, and known by their identity."""
+        key = operation, *map(id, divisors)
+        if key not in self.averages:
+            self.averages[key] = self._bind(operation, *divisors), divisors  # which stay alive with it
+        return self.averages[key][0]
+
+
+pooling = lru_cache(KEPT)(Pooling)

@@ -1,0 +1,112 @@
+"""What training is told, checked before anything is trained."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import numpy as np
+
+from fastconv.geometry import described, function, instance
+from fastconv.layers import Layer
+from fastconv.losses import bce_with_logits, class_labels, cross_entropy, huber, mse
+from fastconv.ops.operands import floats
+from fastconv.optim import Optimizer, Schedule
+
+LOSS = "a function (outputs, targets) -> (value, d_outputs) such as losses.cross_entropy"
+
+
+def check_model(op: str, model: Layer, loss_function) -> None:
+    """TypeError for what is no layer or no loss."""
+    instance(op, "model", model, Layer, "a Layer")
+    function(op, "loss_function", loss_function, LOSS)
+
+
+def check_optimizer(op: str, optimizer: Optimizer) -> None:
+    """TypeError for what is none."""
+    instance(op, "optimizer", optimizer, Optimizer, "an Optimizer such as optim.Adam(model.parameters())")
+
+
+def check_pair(model: Layer, name: str, pair, loss_function, dtype: np.dtype | None = None) -> np.dtype:
+    """(x, y) of one length, images that the model takes, of this dtype, and targets that the loss has outputs for. Returns the dtype of x."""
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise TypeError(f"fit: {name} must be a pair (x, y), got {described(pair)}")
+    x, y = map(np.shape, pair)
+    if not x or not y or x[0] != y[0] or not x[0]:
+        raise ValueError(f"fit: x and y of {name} must have the same length N >= 1, got x{x}, y{y}")
+    (images,) = floats(f"fit: {name}", x=pair[0])
+    if dtype not in (None, images.dtype):
+        raise TypeError(f"fit: {name}: x is {images.dtype}, but that of examples is {dtype}: write x.astype(np.{dtype})")
+    try:
+        outputs = model.output_shape(x)
+    except ValueError as error:
+        raise ValueError(f"fit: {name}: {error}") from None
+    words: dict = {}
+    while isinstance(loss_function, partial):
+        words, loss_function = loss_function.keywords | words, loss_function.func
+    if loss_function is cross_entropy:
+        class_labels(f"fit: {name}", outputs, pair[1], words.get("ignore_index"))
+    elif loss_function in (mse, huber, bce_with_logits) and y != outputs:
+        raise ValueError(f"fit: {name}: y{y} must have the shape of the model's outputs{outputs} for {loss_function.__name__}")
+    return images.dtype
+
+
+def functions(name: str, given, wanted: str) -> tuple[Callable, ...]:
+    """Callbacks or metrics as a tuple."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        hint = f"{given.__name__}: write {name}=[{given.__name__}]" if hasattr(given, "__name__") else repr(given)
+        raise TypeError(f"fit: {name} must be a list of {wanted}, got {hint}")
+    given = tuple(given)
+    for entry in given:
+        function("fit", name, entry, wanted)
+    return given
+
+
+def metric_functions(given) -> tuple[Callable, ...]:
+    """Metrics as a tuple; their names are keys of the history."""
+    metrics = functions("metrics", given, "functions, whose names are those in the history")
+    names = ["loss"]
+    for metric in metrics:
+        if not hasattr(metric, "__name__"):
+            raise TypeError(f"fit: metrics must be functions, whose names are those in the history, got {metric!r}")
+        if metric.__name__ in names:
+            raise ValueError(f"fit: the history would have two {metric.__name__!r}: give the metric another __name__")
+        names.append(metric.__name__)
+    return metrics
+
+
+def check_owner(model: Layer, optimizer: Optimizer) -> None:
+    """The optimizer holds all that is to be trained, and nothing else is trained by it."""
+    named = dict(model.named_parameters())
+    missing = [name for name, p in named.items() if not p.frozen and p not in optimizer.counts]
+    own = set(named.values())
+    foreign = [p for p in optimizer.parameters if p not in own and not p.frozen]
+    if all(p.frozen for p in own):
+        raise ValueError(f"fit: nothing would be trained: all {len(own)} parameters of the model are frozen")
+    if missing or foreign:
+        lacks = [f"{len(missing)} of the model's {len(named)} parameters are missing, {missing[0]} first"] if missing else []
+        holds = [f"{len(foreign)} are not the model's, {foreign[0]!r} first"] if foreign else []
+        what = "; freeze (parameter.frozen = True) what is not to be trained"
+        raise ValueError(f"fit: optimizer must hold the model's parameters: {'; '.join(lacks + holds)}: make it of model.parameters(){what}")
+
+
+def check_schedule(schedule: Schedule | None, optimizer: Optimizer | None) -> None:
+    """A schedule of this optimizer."""
+    if schedule is None:
+        return
+    instance("fit", "schedule", schedule, Schedule, "a Schedule such as optim.Cosine(optimizer, epochs)")
+    if schedule.optimizer is not optimizer:
+        raise ValueError("fit: schedule must be made for the optimizer that fit is given")
+
+
+def check_length(schedule: Schedule, epochs: int, updates: int) -> None:
+    """epochs, updates: what is left of the run. The schedule must end with it."""
+    left = {"epoch": epochs, "update": updates}
+    total = max(schedule.steps + left[schedule.per], schedule.shortest)
+    if schedule.length in (None, total):
+        return
+    name, there = type(schedule).__name__, schedule.length - schedule.steps
+    other = "update" if schedule.per == "epoch" else "epoch"
+    hint = f", or per={other!r} and total_steps={max(left[other], schedule.shortest)}" if not schedule.steps else ""
+    raise ValueError(
+        f"fit: schedule {name} has {there} {schedule.per}s to go (total_steps={schedule.length}), the run has {left[schedule.per]}: write "
+        f"total_steps={total}{hint}"
+    )

@@ -1,0 +1,243 @@
+"""A small valid call for every public callable of fastconv: add one line for a new one.
+
+The hunt replaces each argument, those with defaults too, by bad values; so a row gives only what the call needs.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+import fastconv as fc
+from fastconv import data, explain, layers, losses, models, ops, optim, plot, train
+from fastconv.streams import Stream
+
+MODULES = {"fc": fc, "ops": ops, "layers": layers, "losses": losses, "optim": optim, "data": data, "train": train, "train.metrics": train.metrics,
+           "models": models, "explain": explain, "plot": plot}  # fmt: skip
+NO_CALL = {  # public names that are no one's to call
+    "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule",  # raised, or derived from
+    "train.Score", "explain.Factor", "explain.Terms",  # results
+    "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
+}  # fmt: skip
+INNER = {"inner", "geometry", "input_extents", "value", "derivative", "move", "rate", "mean_and_scale", "check"}  # methods for fastconv itself
+
+
+class Call(NamedTuple):
+    """then: what is done with the result, so that a bad value is not only taken. may: what else is documented. changes: operands, if it returns.
+    endless: the arguments that rightly take long where they are large. functions: those that run the caller's code. anything: those that are shown
+    as they are."""
+
+    function: Callable
+    args: tuple = ()
+    words: dict = {}  # noqa: RUF012  # never changed
+    then: Callable = lambda result: None
+    may: tuple[type[BaseException], ...] = ()
+    changes: bool = False
+    endless: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    anything: tuple[str, ...] = ()
+
+
+def f32(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def labels(N: int, K: int = 3) -> np.ndarray:
+    return np.arange(N) % K
+
+
+def net() -> layers.Sequential:
+    return layers.Sequential(
+        layers.Conv2d(1, 2, 3, rng=np.random.default_rng(0)), layers.Flatten(), layers.Linear(8, 3, rng=np.random.default_rng(0))
+    )
+
+
+def sgd() -> optim.SGD:
+    return optim.SGD([layers.Parameter(f32(3))], 0.1)
+
+
+def once_around(x: np.ndarray) -> Callable:
+    """Use a layer for what it is for."""
+
+    def both(layer: layers.Layer) -> None:
+        y, backward = layer.forward(x)
+        backward(np.ones_like(y))
+
+    return both
+
+
+def step_with(parameters: list) -> Callable:
+    def step(optimizer: optim.Optimizer) -> None:
+        for p in parameters:
+            p.add_grad(np.ones_like(p.value))
+        optimizer.step()
+
+    return step
+
+
+def stepped(schedule: optim.Schedule) -> None:
+    schedule.step(1.0)
+    schedule.optimizer.step()
+
+
+CALLS: dict[str, Callable[[], Call]] = {
+    "fc.algorithm": lambda: Call(fc.algorithm, ("auto",), then=lambda chosen: chosen.__enter__() and chosen.__exit__(None, None, None)),
+    "fc.get_num_threads": lambda: Call(fc.get_num_threads),
+    "fc.set_num_threads": lambda: Call(fc.set_num_threads, (1,)),
+    "fc.seed": lambda: Call(fc.seed, (1,)),
+    "fc.gradcheck": lambda: Call(fc.gradcheck, (layers.Linear(2, 2), f32(1, 2)), may=(fc.GradientError,), functions=("layer_or_function",)),
+    "fc.save": lambda: Call(fc.save, (net(), "weights.npz"), may=(OSError,)),
+    "fc.load": lambda: Call(fc.load, ("net.npz",), may=(OSError,)),
+    "ops.batch_norm": lambda: Call(ops.batch_norm, (f32(2, 3, 2, 2), f32(3), abs(f32(3)), f32(3), f32(3))),
+    "ops.batch_norm_grad": lambda: Call(ops.batch_norm_grad, (f32(2, 3, 2, 2), f32(2, 3, 2, 2), f32(3), abs(f32(3)), f32(3))),
+    "ops.batch_statistics": lambda: Call(ops.batch_statistics, (f32(2, 3, 2, 2),)),
+    "ops.bias_grad": lambda: Call(ops.bias_grad, (f32(2, 3, 2, 2),)),
+    "ops.dropout": lambda: Call(ops.dropout, (f32(2, 3), 0.5, 1)),
+    "ops.linear": lambda: Call(ops.linear, (f32(2, 3), f32(4, 3), f32(4))),
+    "ops.linear_input_grad": lambda: Call(ops.linear_input_grad, (f32(2, 4), f32(4, 3))),
+    "ops.linear_weight_grad": lambda: Call(ops.linear_weight_grad, (f32(2, 3), f32(2, 4)), {"out": f32(4, 3)}, changes=True),
+    "ops.relu": lambda: Call(ops.relu, (f32(2, 3),)),
+    "ops.relu_grad": lambda: Call(ops.relu_grad, (f32(2, 3), f32(2, 3))),
+    "losses.cross_entropy": lambda: Call(losses.cross_entropy, (f32(4, 3), labels(4)), {"class_weights": np.ones(3)}),
+    "losses.mse": lambda: Call(losses.mse, (f32(4, 3), f32(4, 3))),
+    "losses.huber": lambda: Call(losses.huber, (f32(4, 3), f32(4, 3))),
+    "losses.bce_with_logits": lambda: Call(losses.bce_with_logits, (f32(4, 3), np.zeros((4, 3), np.float32))),
+    "layers.Parameter": lambda: Call(layers.Parameter, (f32(2, 3),), then=lambda p: p.add_grad(np.ones_like(p.value))),
+    "layers.Parameter.value": lambda: setting(layers.Parameter(f32(3)), "value", f32(3)),
+    "layers.Parameter.frozen": lambda: setting(layers.Parameter(f32(3)), "frozen", True),
+    "layers.Parameter.add_grad": lambda: Call(layers.Parameter(f32(3)).add_grad, (f32(3),)),
+    "layers.Buffer": lambda: Call(layers.Buffer, (f32(2, 3),)),
+    "layers.Layer.summary": lambda: Call(net().summary, ((1, 1, 4, 4),), then=str),
+    "layers.Layer.load_state_dict": lambda: Call(net().load_state_dict, (net().state_dict(),)),
+    "optim.Optimizer.load_state_dict": lambda: Call(sgd().load_state_dict, (sgd().state_dict(),)),
+    "optim.Optimizer.lr": lambda: setting(sgd(), "lr", 0.1),
+    "optim.Schedule.load_state_dict": lambda: Call(optim.Step(sgd(), 3).load_state_dict, (optim.Step(sgd(), 3).state_dict(),)),
+    "optim.Schedule.step": lambda: Call(optim.Plateau(sgd()).step, (0.5,)),
+    "optim.Plateau.load_state_dict": lambda: Call(optim.Plateau(sgd()).load_state_dict, (optim.Plateau(sgd()).state_dict(),)),
+    "optim.Cosine": lambda: Call(optim.Cosine, (sgd(), 10), then=stepped, changes=True),
+    "optim.MultiStep": lambda: Call(optim.MultiStep, (sgd(), [3, 5]), then=stepped, changes=True),
+    "optim.OneCycle": lambda: Call(optim.OneCycle, (sgd(), 0.1, 10), then=stepped, changes=True),
+    "optim.Plateau": lambda: Call(optim.Plateau, (sgd(),), then=stepped, changes=True),
+    "optim.Step": lambda: Call(optim.Step, (sgd(), 3), then=stepped, changes=True),
+    "data.Batches": lambda: Call(data.Batches, (f32(4, 1, 3, 3), labels(4), 2), {"stream": Stream(0)}, then=list),
+    "data.Normalise": lambda: Call(data.Normalise, ([0.0], [1.0]), then=lambda change: change(f32(2, 1, 3, 3))),
+    "data.Normalise.of": lambda: Call(data.Normalise.of, (f32(4, 1, 3, 3),)),
+    "data.Normalise.__call__": lambda: Call(data.Normalise([0.0], [1.0]), (f32(4, 1, 3, 3),)),
+    "data.digits": lambda: Call(data.digits, ("writers",)),
+    "data.cifar10": lambda: Call(data.cifar10, (".",), may=(OSError,)),
+    "data.class_names": lambda: Call(data.class_names, ("classes",), may=(OSError,)),
+    "data.idx": lambda: Call(data.idx, ("labels.idx",), may=(OSError,)),
+    "data.mnist": lambda: Call(data.mnist, (".",), may=(OSError,)),
+    "data.npy_folder": lambda: Call(data.npy_folder, ("classes",), may=(OSError,)),
+    "data.npz": lambda: Call(data.npz, ("data.npz",), may=(OSError,)),
+    "train.evaluate": lambda: Call(train.evaluate, (net(), f32(4, 1, 4, 4), labels(4)), functions=("loss_function",)),
+    "train.fit": lambda: Call(
+        train.fit, (net(), (f32(4, 1, 4, 4), labels(4))), {"epochs": 1, "validation": (f32(4, 1, 4, 4), labels(4)), "progress": False}, changes=True,
+        may=(FloatingPointError, OSError), endless=("epochs",), functions=("loss_function", "metrics", "callbacks"),
+    ),
+    "train.predict": lambda: Call(train.predict, (net(), f32(4, 1, 4, 4))),
+    "train.step": lambda: Call(
+        train.step, (model := net(), f32(4, 1, 4, 4), labels(4), losses.cross_entropy, optim.SGD(model.parameters(), 0.1)), changes=True,
+        may=(FloatingPointError,), functions=("loss_function",),
+    ),
+    "train.metrics.accuracy": lambda: Call(train.metrics.accuracy, (f32(4, 3), labels(4))),
+    "train.metrics.confusion": lambda: Call(train.metrics.confusion, (f32(4, 3), labels(4))),
+    "train.metrics.top_k": lambda: Call(train.metrics.top_k, (2,), then=lambda metric: metric(f32(4, 3), labels(4))),
+    "explain.as_dense_matrix": lambda: Call(explain.as_dense_matrix, (layers.Conv2d(1, 2, 2), (1, 1, 3, 3))),
+    "explain.derivative": lambda: Call(explain.derivative, (net(), f32(1, 1, 4, 4))),
+    "explain.fold": lambda: Call(explain.fold, (f32(8, 9), explain.ties(layers.Conv2d(1, 2, 2), (1, 1, 3, 3)), (2, 1, 2, 2))),
+    "explain.ties": lambda: Call(explain.ties, (layers.Conv2d(1, 2, 2), (1, 1, 3, 3))),
+    "explain.input_terms": lambda: Call(explain.input_terms, (layers.Conv2d(1, 2, 2), f32(1, 1, 3, 3), f32(1, 2, 2, 2), (0, 0, 1, 1))),
+    "explain.output_terms": lambda: Call(explain.output_terms, (layers.Conv2d(1, 2, 2), f32(1, 1, 3, 3), (0, 0, 1, 1)), then=str),
+    "explain.weight_terms": lambda: Call(explain.weight_terms, (layers.Conv2d(1, 2, 2), f32(1, 1, 3, 3), f32(1, 2, 2, 2), (0, 0, 1, 1))),
+    "plot.confusion_matrix": lambda: Call(plot.confusion_matrix, (labels(4), labels(4))),
+    "plot.feature_maps": lambda: Call(plot.feature_maps, (f32(1, 2, 4, 4),)),
+    "plot.filters": lambda: Call(plot.filters, (f32(2, 1, 3, 3),)),
+    "plot.learning_curves": lambda: Call(plot.learning_curves, ([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}],), may=(OSError,)),
+    "plot.misclassified": lambda: Call(plot.misclassified, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1])),
+    "plot.numbers": lambda: Call(plot.numbers, (f32(2, 2),), {"labels": [["a", "b"], ["c", "d"]]}, anything=("title",)),
+    "plot.save": lambda: Call(plot.save, ("picture.png", plot.numbers, f32(2, 2)), may=(OSError,), functions=("draw",)),
+}  # fmt: skip
+
+
+def setting(owner: object, name: str, value: object) -> Call:
+    """Assignment to a property is a call of one argument."""
+    parameter = inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    assign = lambda value: setattr(owner, name, value)  # noqa: E731
+    assign.__signature__ = inspect.Signature([parameter])
+    return Call(assign, (value,))
+
+
+def _of_rank(rank: int) -> Iterator[tuple[str, Callable[[], Call]]]:
+    """Convolutions and poolings: x is 4 wide, a 3-wide kernel makes 2 of it, a 2-wide window too."""
+    size, taps, half = (4,) * rank, (3,) * rank, (2,) * rank
+    x, w, b, dy, y, wide = f32(2, 4, *size), f32(2, 4, *taps), f32(2), f32(2, 2, *half), f32(2, 4, *half), f32(2, 4, *size)
+
+    def argmax() -> np.ndarray:
+        return getattr(ops, f"max_pool{rank}d")(x, 2)[1]
+
+    for name, args in {
+        "conv{}d": (x, w, b), "conv{}d_input_grad": (dy, w, x.shape), "conv{}d_weight_grad": (x, dy, 3),
+        "conv_transpose{}d": (dy, w, f32(4)), "conv_transpose{}d_input_grad": (wide, w, dy.shape), "conv_transpose{}d_weight_grad": (dy, wide, 3),
+        "max_pool{}d": (x, 2), "max_pool{}d_grad": (y, argmax, x.shape, 2), "avg_pool{}d": (x, 2), "avg_pool{}d_grad": (y, x.shape, 2),
+        "adaptive_max_pool{}d": (x, 2), "adaptive_max_pool{}d_grad": (y, argmax, x.shape),
+        "adaptive_avg_pool{}d": (x, 2), "adaptive_avg_pool{}d_grad": (y, x.shape),
+    }.items():  # fmt: skip
+        name = name.format(rank)
+        yield f"ops.{name}", lambda name=name, args=args: _operation(name, args)
+
+
+def _operation(name: str, args: tuple) -> Call:
+    words = {"out": np.zeros_like(args[0], shape=(2, 4, *(3,) * (args[0].ndim - 2)))} if "weight_grad" in name else {}
+    return Call(getattr(ops, name), tuple(arg() if callable(arg) else arg for arg in args), words, changes=bool(words))
+
+
+def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
+    """Each layer as it is made, its three passes and its shapes."""
+    kinds: dict[str, tuple] = dict.fromkeys(("ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Dropout", "Flatten", "GlobalAvgPool2d"), ())
+    kinds |= {"Linear": (4, 3), "Residual": (layers.ReLU(),), "Sequential": (layers.ReLU(), layers.Tanh()), "Concat": (layers.ReLU(), layers.Tanh())}
+    for rank in (1, 2, 3):
+        kinds |= {f"Conv{rank}d": (4, 2, 3), f"ConvTranspose{rank}d": (4, 2, 3), f"BatchNorm{rank}d": (4,)}
+        kinds |= {f"{pool}Pool{rank}d": (2,) for pool in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg")}
+    for name, args in kinds.items():
+        kind = getattr(layers, name)
+        x = f32(2, 4) if name == "Linear" else f32(2, 4, *(4,) * int(name[-2] if name[-1] == "d" and name[-2] in "123" else 2))
+        make = lambda kind=kind, args=args: kind(*args)  # noqa: E731
+        yield f"layers.{name}", lambda kind=kind, args=args, x=x: Call(kind, args, then=once_around(x))
+        yield f"layers.{name}.forward", lambda make=make, x=x: Call(make().forward, (x,), then=lambda pair: pair[1](np.ones_like(pair[0])))
+        yield f"layers.{name}.__call__", lambda make=make, x=x: Call(make(), (x,))
+        yield f"layers.{name}.output_shape", lambda make=make, x=x: Call(make().output_shape, (x.shape,))
+        yield f"layers.{name}.backward", lambda make=make, x=x: _backward(make(), x)
+
+
+def _backward(layer: layers.Layer, x: np.ndarray) -> Call:
+    y, backward = layer.forward(x)
+    return Call(backward, (np.ones_like(y),))
+
+
+def _optimizer(kind: type[optim.Optimizer]) -> Call:
+    parameters = [layers.Parameter(f32(3))]
+    return Call(kind, (parameters, 0.1), then=step_with(parameters), changes=True)
+
+
+for _rank in (1, 2, 3):
+    CALLS |= dict(_of_rank(_rank))
+CALLS |= dict(_layers())
+CALLS |= {f"optim.{kind.__name__}": lambda kind=kind: _optimizer(kind) for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)}
+CALLS |= {f"models.{name}": lambda build=build: Call(build) for name, build in models.MODELS.items()}
+
+
+def public() -> Iterator[str]:
+    """The name of every public callable, and of every method with arguments of which no class has a row."""
+    for prefix, module in MODULES.items():
+        for name in getattr(module, "__all__", vars(module)):
+            entry = getattr(module, name)
+            if name.startswith("_") or not callable(entry) or (not hasattr(module, "__all__") and entry.__module__ != module.__name__):
+                continue
+            if f"{prefix}.{name}" not in NO_CALL:
+                yield f"{prefix}.{name}"
+            for method, function in inspect.getmembers(entry, inspect.isfunction) if inspect.isclass(entry) else ():
+                arguments = len(inspect.signature(function).parameters) - 1
+                if not method.startswith("_") and arguments and method not in INNER and not any(row.endswith(f".{method}") for row in CALLS):
+                    yield f"{prefix}.{name}.{method}"

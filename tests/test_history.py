@@ -1,0 +1,105 @@
+"""What a history calls its numbers: val_ and test_ are told apart, and old files keep their meaning."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import layers, optim, train
+from fastconv.saving import as_npz
+from fastconv.train import progress as showing
+from fastconv.train.runs import save_run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+OLD = {"epoch": 1, "loss": 2.0, "accuracy": 0.25, "lr": 1e-3, "validation_loss": 3.0, "validation_accuracy": 0.5}
+NEW = {"epoch": 1, "loss": 2.0, "accuracy": 0.25, "rate": 1e-3, "val_loss": 3.0, "val_accuracy": 0.5}
+
+
+def test_history_csv_has_these_columns_in_this_order(tmp_path):
+    for more in ({}, {"test_loss": 1.0, "test_accuracy": 0.75}):
+        save_run(tmp_path, layers.Sequential(), {}, [NEW | more])
+        with open(tmp_path / "history.csv", newline="") as file:
+            reader = csv.DictReader(file)
+            assert reader.fieldnames == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "rate", *more]
+            assert [{name: float(text) for name, text in row.items()} for row in reader] == [NEW | more]
+
+
+def test_a_test_is_called_test_in_the_curves():
+    pytest.importorskip("matplotlib")
+    history = [{"epoch": epoch, "loss": 1 / epoch, "test_loss": 2 / epoch, "test_accuracy": 0.5} for epoch in (1, 2, 3)]
+    ax = _curves(history)
+    (legend,) = (panel.get_legend() for panel in ax.figure.axes if panel.get_legend())
+    assert [text.get_text() for text in legend.get_texts()] == ["training", "test"]
+
+
+def _curves(history):
+    from matplotlib.figure import Figure
+
+    from fastconv import plot
+
+    return plot.learning_curves(history, ax=Figure().add_subplot())
+
+
+def test_the_curves_of_an_old_file_are_those_of_a_new_one(tmp_path):
+    pytest.importorskip("matplotlib")
+    lines = []
+    for record in (OLD, NEW):
+        with open(tmp_path / "history.csv", "w", newline="") as file:
+            rows = csv.DictWriter(file, record)
+            rows.writeheader()
+            rows.writerow(record)
+        lines.append([line.get_xydata().tolist() for panel in _curves(tmp_path).figure.axes for line in panel.lines])
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 4
+
+
+def test_an_old_checkpoint_goes_on(tmp_path):
+    """Its history under the names of today; the best epoch so far is looked for in all of it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((8, 3)).astype(np.float32), np.arange(8) % 2
+    path = tmp_path / "checkpoint.npz"
+
+    def fit(epochs):
+        fc.seed(0)
+        net = layers.Sequential(layers.Linear(3, 2))
+        words = {"checkpoint": path, "resume": True, "keep_best": True, "patience": 9, "progress": False}
+        return train.fit(net, (x, y), epochs=epochs, optimizer=optim.Adam(net.parameters()), validation=(x, y), **words)
+
+    fit(2)
+    with np.load(path) as stored:
+        state = dict(stored)
+    progress = json.loads(bytes(state["progress"]))
+    old = {"rate": "lr", "val_loss": "validation_loss", "val_accuracy": "validation_accuracy"}
+    progress["history"] = [{old.get(name, name): value for name, value in record.items()} for record in progress["history"]]
+    path.write_bytes(as_npz(state | {"progress": np.frombuffer(json.dumps(progress).encode(), np.uint8)}))
+    history = fit(3)
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+    assert len({tuple(record) for record in history}) == 1
+
+
+@pytest.mark.parametrize(("key", "kind"), [("val_accuracy", "validation"), ("test_accuracy", "test")])
+def test_the_line_shows_the_accuracy_on_other_images(capsys, monkeypatch, key, kind):
+    record = {"epoch": 2, "loss": 0.5, "accuracy": 0.75, "rate": 1e-3, key: 0.625}
+    with showing.Lines(3, 100) as line:
+        line.epoch(record)
+    assert f"accuracy  75.0 %  {kind}  62.5 %" in capsys.readouterr().err
+    monkeypatch.setenv("COLUMNS", "86")
+    with showing.Rewritten(3, 100) as line:
+        line.epoch(record)
+        line.step(3, 50, 0.25, 0.5, 1e-3)
+        line.last = 0
+        line.step(3, 60, 0.25, 0.5, 1e-3)
+    shown = capsys.readouterr().err.split("\r")[1:]
+    assert len(shown) == 2
+    for text in shown:
+        assert f"{kind}  62.5 %" in text
+        assert re.search(r"\d:\d\d left", text)
+        assert len(text.rstrip("\n")) == 85
+
+
+def test_no_accuracy_on_other_images_no_words():
+    assert showing.others({"accuracy": 0.5, "val_accuracy": None}) == []
