@@ -59,7 +59,7 @@ def test_convolution(operation, row, layer, clock):
         return CONVOLUTION[operation](lambda end: getattr(ops, f"conv{g.rank}d{end}"), x, w, dy, layer.words)
 
     with fc.algorithm(row.name):
-        check(run, row.roundings(g._replace(N=1), x.dtype), x[:1], w, dy[:1])
+        check(run, row.error(g._replace(N=1), x.dtype), x[:1], w, dy[:1])
         clock(lambda: run(x, w, dy), g.flops / 1e9, "GFLOP/s")
 
 
@@ -75,7 +75,7 @@ def test_pooling(operation, row, images, clock):
     _, argmax = ops.max_pool2d(x, 2)
     moved = x.nbytes + dy.nbytes + (argmax.nbytes if operation.startswith("max") else 0)
     with fc.algorithm(row.name):
-        check_pooling(operation, row.roundings(g, x.dtype), x[:1], dy[:1])
+        check_pooling(operation, row.error(g, x.dtype), x[:1], dy[:1])
         clock(lambda: POOLING[operation](x, dy, argmax), moved / 1e9, "GB/s")
 
 

@@ -7,9 +7,9 @@ from numba import njit
 
 from bench.peers import Peer
 from bench.timing import seconds_a_call
-from fastconv.kernels.simd.host import registers
 from fastconv.kernels.compile.flags import FLAGS
 from fastconv.kernels.simd.arithmetic import fma_gathered, zeros
+from fastconv.kernels.simd.host import registers
 from fastconv.kernels.simd.memory import offsets, store_rows
 from fastconv.kernels.simd.tile import Tile
 

@@ -54,7 +54,7 @@ class Ours(Peer):
         op = f"conv_transpose{layer.g.rank}d" if layer.transposed else f"conv{layer.g.rank}d"
         forward, input_grad, weight_grad = (getattr(ops, op + end) for end in ("", "_input_grad", "_weight_grad"))
         x, w, b, dy = layer.operands()
-        x, dy = self._as_layers_meet_it(x), self._as_layers_meet_it(dy)
+        x, dy, w = self._as_layers_meet_it(x), self._as_layers_meet_it(dy), self._as_layers_hold_it(w)
         return {
             "forward": lambda: forward(x, w, b, **words),
             "input_grad": lambda: input_grad(dy, w, x.shape, **words),
@@ -65,6 +65,9 @@ class Ours(Peer):
         copy = self.fc.memory.channels_last(x.shape, x.dtype)
         copy[...] = x
         return copy
+
+    def _as_layers_hold_it(self, w: np.ndarray) -> np.ndarray:
+        return self.fc.layers.Parameter(w, tuple(range(2, w.ndim)) + (1, 0)).value
 
     def forget(self):
         self.fc.memory.shelves.clear()

@@ -1,7 +1,7 @@
 """A process of its own for each peer: two pools of threads in one process would stall each other.
 
 `python -m bench.worker PEER THREADS` answers requests, a JSON object a line: {"do": "time", "layer": "64 32 16 64 3 1 1", "pass": "forward"}.
-Those of `net_peers` take the name of a net for the layer, and "step" or "losses" for the pass.
+Those of `net_peers` take the name of a net for the layer, and "step" or "losses" for the pass; those of `pass_peers` the name of a task.
     time     seconds and flops of one call
     result   writes the arrays of one call to "file"
     memory   bytes that one call takes beyond its operands and results, at its peak; null where the system does not tell
@@ -73,6 +73,10 @@ def peer_class(name: str) -> type[Peer]:
         from bench.net_peers import NET_PEERS
 
         return NET_PEERS[name]
+    if name.endswith("-pass"):
+        from bench.pass_peers import PASS_PEERS
+
+        return PASS_PEERS[name]
     return Ours if name == "ours" else PEERS[name]
 
 

@@ -40,7 +40,7 @@ def passes(case: Convolution, algorithm: str, x, w, b, dy) -> dict[str, np.ndarr
 def roundings(operation: str, algorithm: str, g: Geometry, dtype) -> float:
     with fc.algorithm(algorithm):
         name = operation.removesuffix(", bias")
-        return table.pick(name, output_geometry(g) if name == "bias_grad" else g).roundings(g, dtype)
+        return table.pick(name, output_geometry(g) if name == "bias_grad" else g).error(g, dtype)
 
 
 def output_geometry(g: Geometry) -> Geometry:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import fastconv as fc
-from fastconv.kernels import forks
+from fastconv.kernels.compile import forks
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -17,7 +17,7 @@ SCRIPT = """
 import os, signal, sys, threading, time
 import numpy as np
 from fastconv import ops
-from fastconv.kernels import cache, forks
+from fastconv.kernels.compile import cache, forks
 
 x = np.array([[-1, 2, 3]], sys.argv[2])
 

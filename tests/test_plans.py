@@ -5,6 +5,9 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from fastconv.kernels.host import BOX, PIXELS, TERMS
+from fastconv.kernels.tiled_plan import Extents, Plan
+from fastconv.kernels.tiled_term_plan import CHOICES, SWAPPED, Cut
 from geometries import CONVOLUTIONS, NUMPYS, Convolution
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +15,6 @@ from test_random_geometries import convolutions, lawful
 
 from fastconv.geometry.lines import backward_lines, forward_lines
 from fastconv.kernels import depthwise_plan, tiled_plan, tiled_term_plan
-from fastconv.kernels.host import BOX, PIXELS, TERMS
-from fastconv.kernels.tiled_plan import Extents, Plan
-from fastconv.kernels.tiled_term_plan import CHOICES, SWAPPED, Cut
 
 GEOMETRIES = CONVOLUTIONS + (  # and larger ones than an item or a box
     Convolution("rows and columns of an image", (2, 40, 23, 31), (3, 40, 3, 3), {"padding": 1, "stride": (1, 2)}),

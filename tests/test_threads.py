@@ -9,7 +9,7 @@ import numba
 import pytest
 
 import fastconv as fc
-from fastconv.kernels import policy
+from fastconv.kernels.compile import threads as policy
 
 # Small integers, so that every order of summation gives the same numbers: NumPy says which.
 PASSES = '''

@@ -9,13 +9,7 @@ import re
 import numba
 import numpy as np
 import pytest
-from geometries import DTYPES, integers
-from numba import njit
-from numba.core.registry import cpu_target
-
-from fastconv.kernels import tiled_convolution, tiled_fold, tiled_weight_grad
 from fastconv.kernels.host import MENU, menu, registers
-from fastconv.kernels.policy import FLAGS
 from fastconv.kernels.vectors import (
     Tile,
     add,
@@ -36,6 +30,12 @@ from fastconv.kernels.vectors import (
     transpose,
     zeros,
 )
+from geometries import DTYPES, integers
+from numba import njit
+from numba.core.registry import cpu_target
+
+from fastconv.kernels import tiled_convolution, tiled_fold, tiled_weight_grad
+from fastconv.kernels.compile.flags import FLAGS
 
 GUARD = 40  # elements on each side of a buffer
 SHAPES = ((1, 1), (5, 2))  # MR, NV

@@ -12,8 +12,8 @@ import numpy as np
 import fastconv as fc
 from fastconv.kernels import table
 from fastconv.kernels.compile import threads as policy
-from fastconv.kernels.simd import host
 from fastconv.kernels.compile.cache import folder, trusted, why_off
+from fastconv.kernels.simd import host
 
 
 def info(chosen: argparse.Namespace) -> None:

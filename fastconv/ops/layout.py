@@ -1,9 +1,9 @@
 """How an operand lies in memory. Public shapes are PyTorch's; kernels see flat arrays in an order of their own.
 
-    operand         public shape              memory
-    activation      (N, C, D, H, W)           (N, D, H, W, C): the channels of a pixel are neighbors
-    weight          (OC, IC/G, KD, KH, KW)    (KD, KH, KW, IC/G, OC): the output channels of a tap are neighbors
-    Linear weight   (O, I)                    (I, O)
+operand         public shape              memory
+activation      (N, C, D, H, W)           (N, D, H, W, C): the channels of a pixel are neighbors
+weight          (OC, IC/G, KD, KH, KW)    (KD, KH, KW, IC/G, OC): the output channels of a tap are neighbors
+Linear weight   (O, I)                    (I, O)
 """
 
 import math

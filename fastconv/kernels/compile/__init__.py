@@ -13,4 +13,18 @@ from fastconv.kernels.compile.outline import outlined
 from fastconv.kernels.compile.records import Record
 from fastconv.kernels.compile.threads import get_num_threads, set_num_threads, team
 
-__all__ = ["Bound", "Driver", "Record", "Work", "driver", "get_num_threads", "outlined", "parallel", "reference", "serial", "set_num_threads", "spread", "team"]
+__all__ = [
+    "Bound",
+    "Driver",
+    "Record",
+    "Work",
+    "driver",
+    "get_num_threads",
+    "outlined",
+    "parallel",
+    "reference",
+    "serial",
+    "set_num_threads",
+    "spread",
+    "team",
+]

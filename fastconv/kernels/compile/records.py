@@ -113,5 +113,3 @@ def view(context, builder, kind: types.Array, data, shape: list):
     array.shape, array.strides = cgutils.pack_array(builder, shape), cgutils.pack_array(builder, strides)
     array.meminfo, array.parent = (ir.Constant(value.type, None) for value in (array.meminfo, array.parent))
     return array._getvalue()
-
-

@@ -3,8 +3,8 @@
 import numpy as np
 from numba import prange
 
-from fastconv.kernels.elementwise.activations import mix
 from fastconv.kernels.compile import parallel, serial
+from fastconv.kernels.elementwise.activations import mix
 
 # What happens to one image: mirrored where mirror is 1, then moved down and right by so many pixels; number e of the stream `key`
 # decides the noise of element e (C, the channel, runs fastest).

@@ -113,5 +113,3 @@ def parts(plan: WeightPlan, groups: int) -> int:
     """Into how many parts the tiles of a chunk are cut, for threads to share; each packs the chunk's patches anew, none changes a sum."""
     chunks = plan.chunks * groups
     return max(1, -(-min(plan.a_tiles * plan.b_tiles * chunks, 4 * get_num_threads()) // chunks))
-
-

@@ -8,8 +8,8 @@ import numpy as np
 from numba import prange
 
 from fastconv.geometry import Shares, share_collects, share_reads, share_sizes
-from fastconv.kernels.plain import pooling as plain
 from fastconv.kernels.compile import parallel, serial
+from fastconv.kernels.plain import pooling as plain
 
 
 @serial

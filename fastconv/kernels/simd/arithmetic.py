@@ -7,8 +7,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.tile import Accumulators, address, after, load, load_real, multiply_add, registers, splat, store
-from fastconv.kernels.simd.tile import I32
+from fastconv.kernels.simd.tile import I32, Accumulators, address, after, load, load_real, multiply_add, registers, splat, store
+
 
 @intrinsic
 def zeros(typing, tile):
@@ -176,5 +176,3 @@ def transpose(typing, tile, acc):
         return acc
 
     return acc(tile, acc), generate
-
-

@@ -6,6 +6,7 @@ from numba.extending import intrinsic
 
 from fastconv.kernels.simd.tile import I64, Accumulators, Offsets, address, after, load, load_real, registers, store, store_real
 
+
 @intrinsic
 def offsets(typing, tile, table, first, last):
     """table[np.minimum(first + np.arange(MR), last)]: where a tile is ragged, the last pixel again"""

@@ -1,0 +1,152 @@
+"""Who runs single layers: this package, PyTorch in both of its layouts, and NumPy's BLAS for fully connected ones.
+
+A tiny layer's one call is a whole training pass as a user writes it: forward, then backward with the input's gradient. A Linear's calls are its
+three passes, the weights as each side holds them; the bias's gradient belongs to the weights' for everybody.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.peers import Ours, Peer, Torch, TorchChannelsLast
+
+N, C, H, W = 2, 8, 6, 6
+
+
+class Task(NamedTuple):
+    line: str  # its name: a tiny layer's, or "linear N I O"
+    x_shape: tuple[int, ...]
+    O: int = 0  # of a Linear whose passes are timed apart
+
+    @property
+    def flops(self) -> float:
+        return 2.0 * np.prod(self.x_shape) * max(self.O, 1)
+
+    def arrays(self, *shapes: tuple[int, ...], seed: int = 0) -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        return [rng.standard_normal(shape, np.float32) for shape in shapes]
+
+    def linear(self) -> list[np.ndarray]:
+        """x (N, I), w (I, O), b (O,), dy (N, O)"""
+        (n, i), o = self.x_shape, self.O
+        return self.arrays((n, i), (i, o), (o,), (n, o))
+
+
+IMAGES = (N, C, H, W)
+TINY = {
+    task.line: task
+    for task in (Task("Conv2d", IMAGES), Task("Linear", (N, C)), Task("ReLU", IMAGES), Task("MaxPool2d", IMAGES), Task("BatchNorm2d", IMAGES))
+}
+LINEAR = {
+    f"linear {n} {i} {o}": Task(f"linear {n} {i} {o}", (n, i), o) for n, i, o in ((32, 2304, 512), (32, 2592, 256), (64, 9216, 128), (128, 400, 120))
+}
+TASKS = TINY | LINEAR
+PASSES = ("forward", "input_grad", "weight_grad")
+
+
+class _Passes(Peer):
+    parse = staticmethod(TASKS.__getitem__)
+
+    def flops(self, task: Task) -> float:
+        return task.flops
+
+    def calls(self, task: Task) -> dict[str, Callable]:
+        return self.linear(*task.linear()) if task.O else {"both": self.layer(task)}
+
+
+class OursPasses(_Passes, Ours):
+    def layer(self, task):
+        layers = self.fc.layers
+        make = {"Conv2d": lambda: layers.Conv2d(C, C, 3, padding=1), "Linear": lambda: layers.Linear(C, C), "ReLU": layers.ReLU,
+                "MaxPool2d": lambda: layers.MaxPool2d(2), "BatchNorm2d": lambda: layers.BatchNorm2d(C)}  # fmt: skip
+        self.fc.seed(0)
+        layer = make[task.line]()
+        (x,) = task.arrays(task.x_shape)
+        x = self._as_layers_meet_it(x) if x.ndim > 2 else x
+        (dy,) = task.arrays(layer.output_shape(x.shape), seed=1)
+        dy = self._as_layers_meet_it(dy) if dy.ndim > 2 else dy
+        layer.forward(x)[1](dy)  # gradients are there: what follows adds
+
+        def both():
+            _, backward = layer.forward(x)
+            return backward(dy)
+
+        return both
+
+    def linear(self, x, w, b, dy):
+        ops, dw = self.fc.ops, np.empty_like(w)
+        return {
+            "forward": lambda: ops.linear(x, w.T, b),
+            "input_grad": lambda: ops.linear_input_grad(dy, w.T),
+            "weight_grad": lambda: ops.linear_weight_grad(x, dy, out=dw.T, return_bias_grad=True),
+        }
+
+    def arrays(self, result):
+        return tuple(np.ascontiguousarray(a) for a in super().arrays(result))
+
+
+class TorchPasses(_Passes, Torch):
+    def __init__(self, threads: int):
+        super().__init__(threads)
+        self.torch.set_grad_enabled(True)
+
+    def layer(self, task):
+        torch, nn = self.torch, self.torch.nn
+        make = {"Conv2d": lambda: nn.Conv2d(C, C, 3, padding=1), "Linear": lambda: nn.Linear(C, C), "ReLU": nn.ReLU, "MaxPool2d": lambda: nn.MaxPool2d(2),
+                "BatchNorm2d": lambda: nn.BatchNorm2d(C)}  # fmt: skip
+        module = make[task.line]()
+        self.load(task.line, module)
+        layout = self.layout(task) if len(task.x_shape) == 4 else {}
+        module = module.to(**layout)
+        (x,) = task.arrays(task.x_shape)
+        x = torch.from_numpy(x).to(**layout).requires_grad_()
+        (dy,) = task.arrays(tuple(module(x).shape), seed=1)
+        dy = torch.from_numpy(dy).to(**layout)
+
+        def both():
+            x.grad = None
+            module(x).backward(dy)
+            return x.grad
+
+        return both
+
+    def load(self, name: str, module) -> None:
+        """The weights that fastconv's layer has after the same seed."""
+        import fastconv as fc
+
+        fc.seed(0)
+        ours = {"Conv2d": lambda: fc.layers.Conv2d(C, C, 3, padding=1), "Linear": lambda: fc.layers.Linear(C, C)}
+        if name in ours:
+            module.load_state_dict({key: self.torch.from_numpy(value) for key, value in ours[name]().state_dict().items()})
+
+    def linear(self, x, w, b, dy):
+        torch = self.torch
+        torch.set_grad_enabled(False)
+        x, w, b, dy = (torch.from_numpy(a).clone() for a in (x, np.ascontiguousarray(w.T), b, dy))
+        return {
+            "forward": lambda: torch.addmm(b, x, w.t()),
+            "input_grad": lambda: dy.mm(w),
+            "weight_grad": lambda: (dy.t().mm(x), dy.sum(0)),
+        }
+
+    def arrays(self, result):
+        return tuple(tensor.detach().numpy() for tensor in Peer.arrays(self, result))
+
+
+class TorchPassesChannelsLast(TorchPasses):
+    label = TorchChannelsLast.label
+
+    def layout(self, task):
+        return {"memory_format": self.torch.channels_last}
+
+
+class NumPyPasses(_Passes):
+    label = "NumPy's BLAS"
+    version = ""
+
+    def linear(self, x, w, b, dy):
+        return {"forward": lambda: x @ w + b, "input_grad": lambda: dy @ w.T, "weight_grad": lambda: ((x.T @ dy).T, dy.sum(0))}
+
+
+PASS_PEERS = {"ours-pass": OursPasses, "nchw-pass": TorchPasses, "channels_last-pass": TorchPassesChannelsLast, "numpy-pass": NumPyPasses}
