@@ -17,9 +17,9 @@ class Parameter:
 
     Assigning `.value` copies in place, and `.value` can be written: `p.value[0] = 1`, `p.value += g`. `.grad` is what backward passes have
     added since `zero_grad`, which only marks: the first gradient then overwrites. `version` counts the changes of the value, by assignment,
-    in place and by optimizers. `memory` and `grad_memory` are the same numbers as they lie in memory, flat: a weight's with its axes in the order
-    of `memory_axes`, as kernels read it (see `ops.layout`). With `.frozen = True` the gradient it has is dropped and no other is added, so that optimizers, decay and
-    clipping pass it by. `np.asarray(p)` reads the values.
+    in place and by optimizers. `memory` and `grad_memory` are the same elements as they lie in memory, flat: a weight's with its axes in the
+    order of `memory_axes`, as kernels read it (see `ops.layout`). With `.frozen = True` the gradient it has is dropped and no other is added, so
+    that optimizers, decay and clipping pass it by. `np.asarray(p)` reads the values.
     """
 
     def __init__(self, value: np.ndarray, memory_axes: tuple[int, ...] | None = None):

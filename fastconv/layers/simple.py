@@ -80,6 +80,8 @@ class Flatten(Layer):
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Flatten", x=x)
+        if not x.ndim:
+            raise ValueError("Flatten: x must have at least 1 axis (N, ...), got x()")
         shape = x.shape
         y = np.ascontiguousarray(x).reshape(len(x), math.prod(shape[1:]))
 

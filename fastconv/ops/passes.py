@@ -20,11 +20,8 @@ class Convolution:
 
     def __init__(self, g: Geometry, dtype: np.dtype, algorithm: str):
         self.g, self.dtype, self.algorithm = g, dtype, algorithm
-        self.x, self.y, self.w = (
-            layout.activation(g.input_shape, dtype),
-            layout.activation(g.output_shape, dtype),
-            layout.weight(g.weight_shape, dtype),
-        )
+        self.x, self.y = (layout.activation(shape, dtype) for shape in (g.input_shape, g.output_shape))
+        self.w = layout.weight(g.weight_shape, dtype)
         self.no_bias = np.zeros(g.OC, dtype)
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, relu: bool = False) -> np.ndarray:

@@ -141,7 +141,7 @@ def _lines(g: Geometry, lines_of) -> list[tuple[Line, ...]]:
 
 
 def fits(g: Geometry) -> bool:
-    """Whether patches are dense and small enough: wide dilations leave most of a patch unread (64 channels, dilation 12: 2.5 times slower than plain)."""
+    """Whether patches are dense and small enough: wide dilations leave most of one unread (64 channels, dilation 12: 2.5 times slower than plain)."""
     positions = math.prod((K - 1) * D + 1 for K, D in ((g.KD, g.DD), (g.KH, g.DH), (g.KW, g.DW)))
     return positions <= SPARSEST * g.taps and positions * max(g.IC, g.OC) // g.G * 4 <= LARGEST_PATCH
 
