@@ -1,5 +1,7 @@
 """What every test may count on."""
 
+import signal
+
 import pytest
 
 import fastconv as fc
@@ -20,3 +22,11 @@ def one_thread():
     fc.set_num_threads(1)
     yield
     fc.set_num_threads(before)
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C is heard, also where the tests began with it ignored: under `nohup`, behind a shell's `&`, in some CI systems. Children inherit it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
