@@ -14,6 +14,8 @@ from fastconv import layers
 from fastconv.explain import Factor, Terms, as_dense_matrix, derivative, fold, input_terms, output_terms, ties, weight_terms
 from fastconv.layers import Conv2d, Flatten, Linear, ReLU, Sequential
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class Skip(layers.Layer):
     """A caller's own layer: y = x + body(x)."""
