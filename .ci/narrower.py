@@ -36,7 +36,7 @@ def main() -> None:
         return
     width, cpu, features = NARROWER[here.bytes]
     run(cpu, features, "-c", LANES.format(width))
-    run(cpu, features, "-m", "pytest", "-n", "2", *TESTS)
+    run(cpu, features, "-m", "pytest", "-n", "2", "--dist", "loadfile", *TESTS)
     if width == 32:  # LLVM unrolls the loops for this one, and needs more registers; the code is read, not run
         run("znver3", features, "-m", "pytest", "tests/test_vectors.py", "-k", "stay_in_registers")
 
