@@ -36,7 +36,7 @@ KINDS = (  # widest first
     Registers("avx2", 32, 16),
     Registers("avx", 32, 16),
     Registers("neon", 16, 32),
-    Registers("sse", 16, 16),
+    Registers("sse", 16, 16),  # and where nothing is known
 )
 
 
@@ -47,17 +47,24 @@ def target() -> tuple[str, str]:
 
 @cache
 def registers() -> Registers:
-    """Of `target`; 16 bytes where nothing is known."""
+    """Of `target`."""
     features = set(target()[1].split(","))
-    return next((kind for kind in KINDS if f"+{kind.feature}" in features), Registers("", 16, 16))
+    return next((kind for kind in KINDS if f"+{kind.feature}" in features), KINDS[-1])
 
 
 # MR x NV: MR * NV sums, NV weights and one pixel must fit the registers; the worth of a tile is the share of the peak that it reaches.
 # GFLOP/s of one core, 2-core Cascade Lake (peak 147), operands in the second-level cache: 12x1 100, 14x2 138, 8x3 141, 6x4 142.
 # A single vector needs two loads for each multiplication of two. 8x3, 8x2 and 4x3 gain on few layers, and each tile costs seconds of compiling.
+# Sums must not fill the registers: for some CPUs LLVM unrolls the loop or loads ahead, and spills. Forward and weight gradient, a core of Zen 5:
+# 14x2 214 and 111 (spills), 12x2 209 and 172, 11x2 208 and 177, 6x4 235 and 200; code for Cascade Lake: 14x2 208 and 172, 11x2 210 and 172;
+# code for Zen 3: 12x1 89 and 75 (spills), 10x1 104 and 89 (spills in float64), 8x1 104 and 79, 6x2 127 and 105; code without FMA, whose products
+# need registers, too: AVX 12x1 102 and 81, 6x2 105 and 63 (spills), 4x2 100 and 78; SSE 12x1 40 and 37, 8x1 40 and 35, 6x2 47 and 43.
 MENU = {
-    32: ((12, 1, 0.7), (14, 2, 1.0), (6, 4, 1.0)),
-    16: ((12, 1, 0.7), (6, 2, 1.0)),
+    "avx512f": ((12, 1, 0.7), (11, 2, 1.0), (6, 4, 1.0)),
+    "avx2": ((8, 1, 0.8), (6, 2, 1.0)),
+    "avx": ((12, 1, 1.0), (4, 2, 1.0)),
+    "neon": ((12, 1, 0.7), (14, 2, 1.0), (6, 4, 1.0)),
+    "sse": ((12, 1, 0.8), (6, 2, 1.0)),
 }
 
 
@@ -65,7 +72,7 @@ MENU = {
 def menu(dtype: np.dtype) -> tuple[tuple[Tile, float], ...]:
     """Tiles for this host, and their worth."""
     kind = registers()
-    return tuple((Tile(MR, NV, kind.bytes // dtype.itemsize, dtype), worth) for MR, NV, worth in MENU[kind.count])
+    return tuple((Tile(MR, NV, kind.bytes // dtype.itemsize, dtype), worth) for MR, NV, worth in MENU[kind.feature])
 
 
 # Where lanes are groups: vectors of a tile; two where their 9 weights, 3 sums and a start fit the registers.
