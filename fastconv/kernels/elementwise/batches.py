@@ -1,10 +1,12 @@
-"""Batches of images out of a data set: gathered, moved, mirrored, made noisy and normalised in one pass."""
+"""Batches of images out of a data set: gathered, moved, mirrored, made noisy and normalized in one pass."""
+
+from functools import cache
 
 import numpy as np
-from numba import prange
 
-from fastconv.kernels.elementwise import mix
-from fastconv.kernels.compile import parallel, serial
+from fastconv.kernels.compile import Bound, driver, serial, spread
+from fastconv.kernels.elementwise.dropout import mix
+from fastconv.kernels.igemm.items import chunks
 
 # What happens to one image: mirrored where mirror is 1, then moved down and right by so many pixels; number e of the stream `key`
 # decides the noise of element e (C, the channel, runs fastest).
@@ -24,7 +26,7 @@ def normal(table, bits):
 
 
 @serial
-def moved_image(image, plan, out):
+def move_image(image, plan, out):
     H, W, C = image.shape
     down, right, mirror = plan.down, plan.right, plan.mirror
     for h in range(H):
@@ -46,29 +48,43 @@ def add_noise(values, key, table):
 
 
 @serial
-def normalise(values, mean, scale):
+def normalize(values, mean, scale):
     C = mean.size
-    for at in range(0, values.size, C):
+    for start in range(0, values.size, C):
         for c in range(C):
-            values[at + c] = (values[at + c] - mean[c]) * scale[c]
+            values[start + c] = (values[start + c] - mean[c]) * scale[c]
 
 
 @serial
-def changed_image(image, plan, table, mean, scale, out):
-    """out = (image as planned + noise - mean) * scale: three passes over one image, which stays in the L1 or L2 cache"""
-    moved_image(image, plan, out)
-    values = out.reshape(-1)
-    if table.size:
-        add_noise(values, plan.key, table)
-    if mean.size:
-        normalise(values, mean, scale)
+def change_images(work, images, order, plans, noise, statistics, out):
+    """Three passes over one image after another, each of which stays in the L1 or L2 cache."""
+    mean, scale = statistics
+    for i in range(work.first, work.stop):
+        plan = plans[i]
+        move_image(images[order[i]], plan, out[i])
+        values = out[i].reshape(-1)
+        if noise.size:
+            add_noise(values, plan.key, noise)
+        if mean.size:
+            normalize(values, mean, scale)
 
 
-@parallel
-def take_changed(images, order, plans, table, mean, scale, out):
+@driver
+def change(pool, chunks, images, order, plans, noise, statistics, out):
+    """The pass. It needs no scratch memory: `order` takes its place."""
+    spread(pool, chunks, order.size, change_images, order, images, order, plans, noise, statistics, out)
+
+
+@cache
+def bound(dtype: np.dtype) -> Bound:
+    """The pass for images of a dtype."""
+    return change.bind()
+
+
+def take_changed(images, order, plans, noise, statistics, out) -> None:
     """out[i] = (images[order[i]], changed as plans[i] says, plus noise, - mean) * scale; what moves in is 0.
 
-    table: QUANTILES numbers, or none for no noise; mean, scale: one per channel, or none to leave values as they are.
+    images, out: (N, H, W, C); order: int64; noise: a table of QUANTILES numbers, or empty for none; statistics: mean and scale, one number for
+    each channel, or empty to leave values as they are.
     """
-    for i in prange(order.size):
-        changed_image(images[order[i]], plans[i], table, mean, scale, out[i])
+    bound(out.dtype)(out.size, chunks(order.size), images, order, plans, noise, statistics, out)

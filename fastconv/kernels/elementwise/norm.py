@@ -8,7 +8,7 @@ mean and rate in float64, (2, C). Where the mean is rounded to a table's dtype, 
 
 import numpy as np
 
-from fastconv.kernels.compile import Record, driver, serial, spread
+from fastconv.kernels.compile import Record, driver, outlined, serial, spread
 from fastconv.kernels.elementwise.norm_plan import TABLES, TERMS, add_to_totals, norm_plan, norm_scratch, repeat_channels, rows_of, sum_of_chunks, table
 from fastconv.kernels.simd.arithmetic import add, clamp
 from fastconv.kernels.simd.lanewise import fma, load_row, store_row, subtract
@@ -35,7 +35,7 @@ def normalize(pool, tile, plan, x, parameters, running, results, scratch):
     spread(pool, chunks, plan.rows, normalize_items, tables, tile, plan, x, tables, y)
 
 
-@serial
+@outlined
 def choose_pivot(plan, x, pivot):
     """pivot[c] = the mean of some pixels' channel c, these at equal distances"""
     C, pixels = plan.channels, min(PIVOTS, plan.pixels)
@@ -74,11 +74,12 @@ def add_row(tile, plan, x, start, pivot, sums, squares):
         store_row(tile, fma(tile, load_row(tile, squares, i, tile.NR), d, d), squares, i, count - i)
 
 
-@serial
+@outlined
 def save_statistics(plan, pivot, totals, running, saved):
     """saved = mean and rate of the batch; running = (1 - momentum) * running + momentum * the batch's, the variance's without bias"""
     C, M = plan.channels, plan.pixels
     running_mean, running_var, momentum = running
+    tracked = len(running_mean) > 0
     for c in range(C):
         mean = sum_of_chunks(plan, totals, 0, c) / M
         variance = sum_of_chunks(plan, totals, 1, c) / M - mean * mean
@@ -86,19 +87,19 @@ def save_statistics(plan, pivot, totals, running, saved):
             variance = 0.0
         mean += pivot[c]
         saved[c], saved[C + c] = mean, 1 / np.sqrt(variance + plan.eps)
-        if len(running_mean) > 0:
+        if tracked:
             running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean
             running_var[c] = (1 - momentum) * running_var[c] + momentum * (variance * M / (M - 1))
 
 
-@serial
+@outlined
 def take_statistics(plan, running, saved):
     """saved = mean and rate from the running statistics"""
     for c in range(plan.channels):
         saved[c], saved[plan.channels + c] = running[0][c], 1 / np.sqrt(running[1][c] + plan.eps)
 
 
-@serial
+@outlined
 def forward_tables(plan, weight, bias, saved, tables):
     """The tables of mean, scale and shift. weight and bias may be empty: 1 and 0."""
     mean, scale, shift = table(plan, tables, 0), table(plan, tables, 1), table(plan, tables, 2)

@@ -9,7 +9,7 @@ statistics of others than the batch slope and offset are 0.
 
 import numpy as np
 
-from fastconv.kernels.compile import Record, driver, serial, spread
+from fastconv.kernels.compile import Record, driver, outlined, serial, spread
 from fastconv.kernels.elementwise.norm import forward_tables
 from fastconv.kernels.elementwise.norm_plan import TABLES, TERMS, add_to_totals, norm_plan, norm_scratch, repeat_channels, rows_of, sum_of_chunks, table
 from fastconv.kernels.simd.arithmetic import add
@@ -70,7 +70,7 @@ def behind_relu(tile, plan, dy, d, tables, i):
     return dy
 
 
-@serial
+@outlined
 def store_gradients(plan, statistics, tables, totals, results):
     """dweight and dbias, overwriting or adding; the tables of slope and offset"""
     C, M = plan.channels, plan.pixels

@@ -25,6 +25,7 @@ LONGEST = 4096  # elements of a row that is a multiple of NR; with more, one pix
 CHUNKS = 16  # of the rows of a sum
 FEWEST = 32  # rows of a chunk
 TERMS = 256  # of a running sum
+SMALL = 16384  # elements; with fewer, memory on a cache line costs more (3 us an array) than it gains
 TABLES = 5  # mean, scale, shift; slope and offset of the gradient
 
 
@@ -61,7 +62,8 @@ def norm_plan(shape: tuple[int, int], dtype: np.dtype, relu: bool, of_batch: boo
 def norm_scratch(plan: NormPlan, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """Memory for the tables and, for each chunk of the work, two rows of running sums; and for the totals."""
     rows = TABLES + 2 * chunks(plan.chunks)
-    return memory.empty((rows * plan.step,), dtype), memory.empty((plan.chunks * 2 * plan.channels,), np.float64)
+    empty = np.empty if plan.size < SMALL else memory.empty
+    return empty((rows * plan.step,), dtype), empty((plan.chunks * 2 * plan.channels,), np.float64)
 
 
 @serial

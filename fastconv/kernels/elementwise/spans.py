@@ -11,7 +11,8 @@ from fastconv.kernels.igemm.items import chunks
 SPAN = 8192
 
 
-def spans(size: int) -> int:
+@serial
+def spans(size):
     """How many items so many elements are."""
     return -(-size // SPAN)
 
@@ -26,10 +27,11 @@ class Flat:
     """A pass over flat arrays of `size` elements, bound to their size and dtype: `run(*arrays)`."""
 
     driver: Driver
+    operations = 1  # of an element, about
 
     def __init__(self, size: int, dtype: np.dtype):
-        self.size, self.dtype, self.spans = size, np.dtype(dtype), spans(size)
+        self.size, self.dtype, self.spans = size, np.dtype(dtype), spans.py_func(size)
         self.run = self.driver.bind()
 
     def __call__(self, *arrays) -> None:
-        self.run(self.size, chunks(self.spans), *arrays)
+        self.run(self.operations * self.size, chunks(self.spans), *arrays)
