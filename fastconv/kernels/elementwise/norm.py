@@ -9,7 +9,7 @@ mean and rate in float64, (2, C). Where the mean is rounded to a table's dtype, 
 import numpy as np
 
 from fastconv.kernels.compile import Record, driver, outlined, serial, spread
-from fastconv.kernels.elementwise.norm_plan import TABLES, TERMS, add_to_totals, norm_plan, norm_scratch, repeat_channels, rows_of, sum_of_chunks, table
+from fastconv.kernels.elementwise.norm_plan import TABLES, TERMS, add_to_totals, aligned, norm_plan, norm_scratch, repeat_channels, rows_of, sum_of_chunks, table
 from fastconv.kernels.simd.arithmetic import add, clamp
 from fastconv.kernels.simd.lanewise import fma, load_row, store_row, subtract
 
@@ -20,14 +20,15 @@ PIVOTS = 16  # pixels whose mean is the pivot
 def normalize(pool, tile, plan, x, parameters, running, results, scratch):
     """The pass. x, y: (pixels, C), flat; parameters: weight, bias; running: mean, variance, momentum; results: y, saved.
 
-    If the statistics are not the batch's they are the running ones, or where there are none, those in `saved`. scratch: tables, totals.
+    If the statistics are not the batch's they are the running ones, or where there are none, those in `saved`. scratch: as `norm_scratch` makes it.
     """
-    (weight, bias), (y, saved), (tables, totals) = parameters, results, scratch
-    chunks = (len(tables) // plan.step - TABLES) // 2
+    (weight, bias), (y, saved), (tables, totals, chunks) = parameters, results, scratch
+    tables = aligned(tables)
+    sums = tables[TABLES * plan.step : (TABLES + 2 * chunks) * plan.step]
     if plan.of_batch:
         pivot = table(plan, tables, 0)
         choose_pivot(plan, x, pivot)
-        spread(pool, chunks, plan.chunks, sum_items, tables[TABLES * plan.step :], tile, plan, x, pivot, totals)
+        spread(pool, chunks, plan.chunks, sum_items, sums, tile, plan, x, pivot, totals)
         save_statistics(plan, pivot, totals, running, saved)
     elif len(running[0]) > 0:
         take_statistics(plan, running, saved)

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.kernels.compile import Record, driver, outlined, serial, spread
 from fastconv.kernels.elementwise.norm import forward_tables
-from fastconv.kernels.elementwise.norm_plan import TABLES, TERMS, add_to_totals, norm_plan, norm_scratch, repeat_channels, rows_of, sum_of_chunks, table
+from fastconv.kernels.elementwise.norm_plan import TABLES, TERMS, add_to_totals, aligned, norm_plan, norm_scratch, repeat_channels, rows_of, sum_of_chunks, table
 from fastconv.kernels.simd.arithmetic import add
 from fastconv.kernels.simd.lanewise import fma, load_row, store_row, subtract, zero_where_clamped
 
@@ -20,13 +20,14 @@ from fastconv.kernels.simd.lanewise import fma, load_row, store_row, subtract, z
 def normalize_grad(pool, tile, plan, dy, x, saved, results, scratch):
     """The pass. dy, x, dx: (pixels, C), flat; saved: weight, bias, statistics; results: dx, dweight, dbias, and 1 to add to what these two hold.
 
-    An empty dx, dweight or dbias is not computed. scratch: tables, totals.
+    An empty dx, dweight or dbias is not computed. scratch: as `norm_scratch` makes it.
     """
-    (weight, bias, statistics), (tables, totals) = saved, scratch
-    chunks = (len(tables) // plan.step - TABLES) // 2
+    (weight, bias, statistics), (tables, totals, chunks) = saved, scratch
+    tables = aligned(tables)
+    sums = tables[TABLES * plan.step : (TABLES + 2 * chunks) * plan.step]
     dx = results[0]
     forward_tables(plan, weight, bias, statistics, tables)
-    spread(pool, chunks, plan.chunks, sum_items, tables[TABLES * plan.step :], tile, plan, dy, x, tables, totals)
+    spread(pool, chunks, plan.chunks, sum_items, sums, tile, plan, dy, x, tables, totals)
     store_gradients(plan, statistics, tables, totals, results)
     if len(dx) > 0:
         spread(pool, chunks, plan.rows, gradient_items, tables, tile, plan, dy, x, tables, dx)

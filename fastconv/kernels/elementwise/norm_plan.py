@@ -25,7 +25,7 @@ LONGEST = 4096  # elements of a row that is a multiple of NR; with more, one pix
 CHUNKS = 16  # of the rows of a sum
 FEWEST = 32  # rows of a chunk
 TERMS = 256  # of a running sum
-SMALL = 16384  # elements; with fewer, memory on a cache line costs more (3 us an array) than it gains
+LINE = 64  # bytes
 TABLES = 5  # mean, scale, shift; slope and offset of the gradient
 
 
@@ -59,11 +59,18 @@ def norm_plan(shape: tuple[int, int], dtype: np.dtype, relu: bool, of_batch: boo
     return NormPlan(pixels, channels, size, row, -(-row // tile.NR) * tile.NR, rows, cut, int(relu), bound, int(of_batch), float(eps)), tile
 
 
-def norm_scratch(plan: NormPlan, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Memory for the tables and, for each chunk of the work, two rows of running sums; and for the totals."""
-    rows = TABLES + 2 * chunks(plan.chunks)
-    empty = np.empty if plan.size < SMALL else memory.empty
-    return empty((rows * plan.step,), dtype), empty((plan.chunks * 2 * plan.channels,), np.float64)
+def norm_scratch(plan: NormPlan, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, int]:
+    """Memory for the tables and, for each chunk of the work, two rows of running sums; for the totals; and the number of these chunks."""
+    cut = chunks(plan.chunks)
+    size = (TABLES + 2 * cut) * plan.step + LINE // dtype.itemsize
+    empty = np.empty if size * dtype.itemsize < memory.SMALLEST else memory.empty  # its cache lines cost 3 us; `aligned` finds one, too
+    return empty((size,), dtype), np.empty(plan.chunks * 2 * plan.channels), cut
+
+
+@serial
+def aligned(memory):
+    """The memory from its first cache line on."""
+    return memory[(-np.int64(memory.ctypes.data) & (LINE - 1)) // memory.itemsize :]
 
 
 @serial
