@@ -17,12 +17,39 @@ QUANTILES = 1024
 STEP = np.uint64(0x9E3779B97F4A7C15)  # between the states of SplitMix64
 
 
+@cache
+def bound(dtype: np.dtype) -> Bound:
+    """The pass for images of a dtype."""
+    return change.bind()
+
+
+def take_changed(images, order, plans, noise, statistics, out) -> None:
+    """out[i] = (images[order[i]], changed as plans[i] says, plus noise, - mean) * scale; what moves in is 0.
+
+    images, out: (N, H, W, C); order: int64; noise: a table of QUANTILES numbers, or empty for none; statistics: mean and scale, one number for
+    each channel, or empty to leave values as they are.
+    """
+    bound(out.dtype)(out.size, chunks(order.size), images, order, plans, noise, statistics, out)
+
+
+@driver
+def change(pool, chunks, images, order, plans, noise, statistics, out):
+    """The pass. It needs no scratch memory: `order` takes its place."""
+    spread(pool, chunks, order.size, change_images, order, images, order, plans, noise, statistics, out)
+
+
 @serial
-def normal(table, bits):
-    """The sum of four entries, chosen by 64 random bits; kurtosis 2.993 where they are quantiles of a normal distribution (which has 3)"""
-    last = np.uint64(QUANTILES - 1)
-    first = table[bits & last] + table[(bits >> np.uint64(16)) & last]
-    return first + (table[(bits >> np.uint64(32)) & last] + table[(bits >> np.uint64(48)) & last])
+def change_images(work, images, order, plans, noise, statistics, out):
+    """Three passes over one image after another, each of which stays in the L1 or L2 cache."""
+    mean, scale = statistics
+    for i in range(work.first, work.stop):
+        plan = plans[i]
+        move_image(images[order[i]], plan, out[i])
+        values = out[i].reshape(-1)
+        if noise.size:
+            add_noise(values, plan.key, noise)
+        if mean.size:
+            normalize(values, mean, scale)
 
 
 @serial
@@ -48,43 +75,16 @@ def add_noise(values, key, table):
 
 
 @serial
+def normal(table, bits):
+    """The sum of four entries, chosen by 64 random bits; kurtosis 2.993 where they are quantiles of a normal distribution (which has 3)"""
+    last = np.uint64(QUANTILES - 1)
+    first = table[bits & last] + table[(bits >> np.uint64(16)) & last]
+    return first + (table[(bits >> np.uint64(32)) & last] + table[(bits >> np.uint64(48)) & last])
+
+
+@serial
 def normalize(values, mean, scale):
     C = mean.size
     for start in range(0, values.size, C):
         for c in range(C):
             values[start + c] = (values[start + c] - mean[c]) * scale[c]
-
-
-@serial
-def change_images(work, images, order, plans, noise, statistics, out):
-    """Three passes over one image after another, each of which stays in the L1 or L2 cache."""
-    mean, scale = statistics
-    for i in range(work.first, work.stop):
-        plan = plans[i]
-        move_image(images[order[i]], plan, out[i])
-        values = out[i].reshape(-1)
-        if noise.size:
-            add_noise(values, plan.key, noise)
-        if mean.size:
-            normalize(values, mean, scale)
-
-
-@driver
-def change(pool, chunks, images, order, plans, noise, statistics, out):
-    """The pass. It needs no scratch memory: `order` takes its place."""
-    spread(pool, chunks, order.size, change_images, order, images, order, plans, noise, statistics, out)
-
-
-@cache
-def bound(dtype: np.dtype) -> Bound:
-    """The pass for images of a dtype."""
-    return change.bind()
-
-
-def take_changed(images, order, plans, noise, statistics, out) -> None:
-    """out[i] = (images[order[i]], changed as plans[i] says, plus noise, - mean) * scale; what moves in is 0.
-
-    images, out: (N, H, W, C); order: int64; noise: a table of QUANTILES numbers, or empty for none; statistics: mean and scale, one number for
-    each channel, or empty to leave values as they are.
-    """
-    bound(out.dtype)(out.size, chunks(order.size), images, order, plans, noise, statistics, out)

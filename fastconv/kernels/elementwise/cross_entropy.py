@@ -79,25 +79,23 @@ def rows(work, scores, labels, d, options, losses):
             row[:] = 0
             continue
         p = work.scratch[: row.size]
-        log_p = softmax(scores[n], y, p)
+        highest, log_sum = softmax(scores[n], p)
         if smoothing == 0:
             weight = weights[y] if weights.size > 0 else 1.0
-            losses[n] = -weight * log_p
+            losses[n] = weight * (log_sum - (scores[n, y] - highest))
             factor = weight / total
             expected = p[y] - 1
             for k in range(row.size):
                 row[k] = p[k] * factor
             row[y] = expected * factor
         else:
-            losses[n] = smooth(scores[n], p, y, log_p, row, options)
+            losses[n] = smooth(scores[n], p, y, (highest, log_sum), row, options)
 
 
 @serial
-def softmax(scores, y, p):
-    """p = softmax(scores); returns log p[y]. Where scores are infinite or NaN, all are NaN."""
-    highest = np.float64(scores[0])
-    for k in range(1, scores.size):
-        highest = max(highest, np.float64(scores[k]))
+def softmax(scores, p):
+    """p = softmax(scores); return highest and log_sum: log p[k] = scores[k] - highest - log_sum. Where scores are Inf or NaN, all are NaN."""
+    highest = np.float64(maximum(scores))
     for k in range(p.size):
         power, rest = exponential_parts(scores[k] - highest)
         p[k] = power + power * rest
@@ -105,7 +103,25 @@ def softmax(scores, y, p):
     inverse = 1 / total
     for k in range(p.size):
         p[k] *= inverse
-    return scores[y] - highest - np.log(total)
+    return highest, np.log(total)
+
+
+@serial
+def maximum(values):
+    """In four running maxima, for the same reason as below. It may miss a NaN: that makes the sum NaN."""
+    a, b, c, d = values[0], values[0], values[0], values[0]
+    whole = values.size // 4 * 4
+    for k in range(0, whole, 4):
+        a, b = larger(values[k], a), larger(values[k + 1], b)
+        c, d = larger(values[k + 2], c), larger(values[k + 3], d)
+    for k in range(whole, values.size):
+        a = larger(values[k], a)
+    return larger(larger(a, b), larger(c, d))
+
+
+@serial
+def larger(value, highest):
+    return value if value > highest else highest
 
 
 @serial
@@ -121,18 +137,19 @@ def ordered_sum(values):
 
 
 @serial
-def smooth(scores, p, y, log_p, row, options):
+def smooth(scores, p, y, logs, row, options):
     """The gradient of one row, and its loss, with label smoothing."""
     weights, smoothing, _, total = options
+    highest, log_sum = logs
     K = scores.size
     share, all_weights, all_logs = smoothing / K, 0.0, 0.0
     weight = weights[y] if weights.size > 0 else 1.0
     for k in range(K):
         w = weights[k] if weights.size > 0 else 1.0
         all_weights += w
-        all_logs += w * (log_p + (np.float64(scores[k]) - scores[y]))
+        all_logs += w * (log_sum - (scores[k] - highest))
     for k in range(K):
         w = weights[k] if weights.size > 0 else 1.0
         expected = p[k] - 1 if k == y else p[k]
         row[k] = ((1 - smoothing) * weight * expected + share * (p[k] * all_weights - w)) / total
-    return -(1 - smoothing) * weight * log_p - share * all_logs
+    return (1 - smoothing) * weight * (log_sum - (scores[y] - highest)) + share * all_logs

@@ -9,7 +9,18 @@ mean and rate in float64, (2, C). Where the mean is rounded to a table's dtype, 
 import numpy as np
 
 from fastconv.kernels.compile import Record, driver, outlined, serial, spread
-from fastconv.kernels.elementwise.norm_plan import TABLES, TERMS, add_to_totals, aligned, norm_plan, norm_scratch, repeat_channels, rows_of, sum_of_chunks, table
+from fastconv.kernels.elementwise.norm_plan import (
+    TABLES,
+    TERMS,
+    add_to_totals,
+    aligned,
+    norm_plan,
+    norm_scratch,
+    repeat_channels,
+    rows_of,
+    sum_of_chunks,
+    table,
+)  # fmt: skip
 from fastconv.kernels.simd.arithmetic import add, clamp
 from fastconv.kernels.simd.lanewise import fma, load_row, store_row, subtract
 

@@ -11,7 +11,18 @@ import numpy as np
 
 from fastconv.kernels.compile import Record, driver, outlined, serial, spread
 from fastconv.kernels.elementwise.norm import forward_tables
-from fastconv.kernels.elementwise.norm_plan import TABLES, TERMS, add_to_totals, aligned, norm_plan, norm_scratch, repeat_channels, rows_of, sum_of_chunks, table
+from fastconv.kernels.elementwise.norm_plan import (
+    TABLES,
+    TERMS,
+    add_to_totals,
+    aligned,
+    norm_plan,
+    norm_scratch,
+    repeat_channels,
+    rows_of,
+    sum_of_chunks,
+    table,
+)  # fmt: skip
 from fastconv.kernels.simd.arithmetic import add
 from fastconv.kernels.simd.lanewise import fma, load_row, store_row, subtract, zero_where_clamped
 
