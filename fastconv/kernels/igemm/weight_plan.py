@@ -71,6 +71,8 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
         a_starts, k_index = _tiles([(0, sum(counts))] if way == GATHERED else segments, MR)
         b_starts, n_index = _tiles([(0, panels * NR)], NR)
         b_starts *= M
+    if direct:
+        a_starts = np.arange(len(a_starts)) * MR  # a last tile that begins earlier would add twice to what it shares with the one before
     a_offsets = (a_starts[:, None] + np.arange(MR)).ravel()
     if way == GATHERED:
         every = np.concatenate([np.arange(start, start + count) for start, count in segments])

@@ -79,6 +79,12 @@ def menu(dtype: np.dtype) -> tuple[tuple[Tile, float], ...]:
 LANE_VECTORS = {32: 2, 16: 1}
 
 
+@cache
+def row_tile(dtype: np.dtype) -> Tile:
+    """One row of two vectors, for passes over flat arrays: a longer one would only be ragged more often."""
+    return Tile(1, 2, registers().bytes // dtype.itemsize, dtype)
+
+
 class LaneTiles(NamedTuple):
     """For blocks of groups as lanes."""
 
