@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from fastconv.kernels.compile import get_num_threads, serial
+from fastconv.kernels.compile import serial
 from fastconv.kernels.simd.host import registers
 from fastconv.kernels.simd.tile import Tile
 
@@ -27,8 +27,3 @@ def tile_for(C: int, dtype: np.dtype, itemsize: int = 0) -> Tile:
 def channel_of(tile, i, C):
     """The first channel of a tile that should begin at i: the last one begins early, so that it is full."""
     return max(0, min(i, C - tile.NR))
-
-
-def chunks(items: int) -> int:
-    """Into how many chunks items are dealt out: some for each thread, so that a thread that is held up holds up little."""
-    return min(items, 4 * get_num_threads())

@@ -29,7 +29,6 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.geometry import Geometry, Shares
-from fastconv.kernels.compile import serial
 
 
 class Adaptive(NamedTuple):
@@ -58,45 +57,14 @@ class Windows(NamedTuple):
     relu: int  # whether the larger of maximum and 0 is wanted
 
     @property
+    def longest(self) -> int:
+        """The most taps of a pixel."""
+        return max(1, math.prod(int((rows[:, -1] - rows[:, -2]).max()) for rows in (self.depths, self.rows, self.columns)))
+
+    @property
     def work(self) -> int:
-        """Elements that are met, about."""
-        return self.items * self.W * self.C * math.prod(max(1, len(taps) // 2) for taps in (self.depth_taps, self.row_taps, self.column_taps))
-
-
-class Row(NamedTuple):
-    """A row of pixels in a kernel."""
-
-    pixel: int  # its first position
-    window: int  # the origin of its windows
-    d: int  # first entry and stop along depth and height
-    d_stop: int
-    h: int
-    h_stop: int
-
-
-class Group(NamedTuple):
-    """Some pixels of a row in a kernel, and windows of the same taps."""
-
-    pixels: int
-    pixel: int
-    pixel_step: int
-    window: int
-    window_step: int
-    w: int
-    w_stop: int
-
-
-@serial
-def row_of(i, plan):
-    h, d, n = i % plan.H, i // plan.H % plan.D, i // plan.H // plan.D
-    depth, row = plan.depths[d], plan.rows[h]
-    return Row(i * plan.W, n * plan.image + depth[0] + row[0], depth[1], depth[2], row[1], row[2])
-
-
-@serial
-def group_of(g, plan, row):
-    column = plan.columns[g]
-    return Group(column[0], row.pixel + column[1], column[2], row.window + column[3], column[4], column[5], column[6])
+        """Scalar operations, about."""
+        return self.items * self.W * self.C * self.longest
 
 
 def reads(source: Geometry | Adaptive, relu: bool = False) -> Windows:

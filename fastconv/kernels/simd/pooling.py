@@ -52,14 +52,13 @@ def _all_taps(builder, vector, tap):
 
 
 @intrinsic
-def lowest(typing, tile):
-    """np.full((MR, NR), -np.inf)"""
+def number_at(typing, table, i):
+    """table.ravel()[i], i not negative: Numba would ask, at each access"""
 
     def generate(context, builder, signature, arguments):
-        number = ir.Constant(tile.vector, [float("-inf")] * tile.LANES)
-        return _each(builder, tile, signature.return_type, lambda i: number)
+        return builder.load(address(context, builder, signature.args[0], *arguments))
 
-    return Accumulators(tile)(tile), generate
+    return table.dtype(table, types.intp), generate
 
 
 @intrinsic
