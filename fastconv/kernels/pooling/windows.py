@@ -9,16 +9,17 @@ A pixel, which owns what is written, meets a window of pixels on the other side.
 Along each axis a position has a row (origin, first, stop): it meets origin + step of each entry (step, tap) of the axis' taps[first:stop]. For a
 kernel of 3, stride 2, padding 1 on 6 inputs, 3 outputs:
 
-    reads       origin first stop     taps         collects   origin first stop     taps (phase, then tap)
-    output 0      -1     1    3       0  0         input 0      0     1    2         0  0    inputs 1, 3, 5 meet
-    output 1       1     0    3       1  1         input 1      1     1+1  4        ...      two outputs each
+    reads       origin first stop     entries         collects   origin first stop     entries, phase after phase
+    output 0      -1     1    3       0: 0  0         input 0      0     2    3         0:  0  0    inputs 1, 3, 5: windows
+    output 1       1     0    3       1: 1  1         input 1      1     0    2         1: -1  2    o and o - 1, taps 0 and 2
+    output 2       3     0    3       2: 2  2         input 2      1     2    3         2:  0  1    inputs 0, 2, 4: tap 1
 
 Columns that meet windows of the same taps at equal distances form a group, whose pixels go through the registers side by side.
 
 >>> from fastconv.geometry import pool_geometry
 >>> windows = reads(pool_geometry("max_pool2d", 1, 1, (1, 6), (1, 3), 2, (0, 1), 1, False))
 >>> windows.columns.tolist()                                # pixels; first position and step; its window's origin and step; first and last entry
-[[1, 0, 1, -1, 2, 1, 3], [2, 1, 1, 1, 2, 0, 3]]
+[[1, 0, 1, -1, 1, 1, 3], [2, 1, 1, 1, 2, 0, 3]]
 >>> windows.column_taps.tolist()
 [[0, 0], [1, 1], [2, 2]]
 """
