@@ -1,0 +1,198 @@
+"""The weight gradient where lanes are channels: R rows x K taps of sums in registers, while dy passes by; the bias gradient from the same read.
+
+    dw[row, k, lane] = sum over outputs of patch[row, ow * SW + k, lane] * dy[ow, lane]
+
+Running sums have at most 256 outputs, then they are added to float64 totals: of each chunk of the bands of outputs, then over the chunks, in
+order. Bands and chunks are cut by shape. With 3x3, R = 3, LANES = 8, two chunks and 16 channels, totals are (2 chunks, 2 channel blocks, 80):
+
+    totals of a chunk and block: 9 taps x 8 lanes, then 8 sums of dy
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv import memory
+from fastconv.geometry import Geometry
+from fastconv.kernels.compile import Record, driver, outlined, serial, spread
+from fastconv.kernels.depthwise.forward import chunks, lanes
+from fastconv.kernels.depthwise.packing import item_of, pack_patch
+from fastconv.kernels.depthwise.plan import Plan, forward_plan
+from fastconv.kernels.simd.arithmetic import zeros
+from fastconv.kernels.simd.host import CHUNKS, ITEMS, TERMS, registers
+from fastconv.kernels.simd.memory import add_to_wide, move_row
+from fastconv.kernels.simd.tile import one_row
+from fastconv.kernels.simd.windows import GradientWindow, fma_pixel, fma_pixels
+
+PIXELS = 4  # of dy at a time: R * K sums, 4 pixels and an input fit 16 registers up to R * K = 10
+MOST_ROWS = 6  # of R: each needs an address
+
+
+class GradientPlan(NamedTuple):
+    """As kernels see it."""
+
+    forward: Record  # the forward pass: its items without channel blocks are the bands
+    K: int
+    groups: int  # of R kernel rows
+    bands: int
+    chunks: int
+    size: int  # elements of the totals of a chunk and channel block
+    patch: int  # elements of scratch for the patches of an item, and in all
+    scratch: int
+    bias: bool
+    row_offsets: np.ndarray  # (groups * R,): where kernel rows start in the patch, the last again where a group is ragged
+
+
+def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, GradientPlan, GradientWindow]:
+    LANES = lanes(dtype)
+    plan, window = forward_plan(g, dtype, LANES)
+    most = 10 if registers().count == 16 else 25
+    groups = -(-plan.kernel_rows // max(1, min(MOST_ROWS, most // plan.K)))
+    R = -(-plan.kernel_rows // groups)
+    groups = -(-plan.kernel_rows // R)
+    offsets = np.append(plan.row_offsets, np.repeat(plan.row_offsets[-1:], groups * R - plan.kernel_rows))
+    bands = plan.items // plan.blocks
+    patch = memory.lines(plan.images * plan.ICG * plan.patch, dtype)
+    scratch = patch + memory.lines(plan.images * plan.depths * plan.rows * plan.columns * LANES, dtype)
+    parts = min(CHUNKS, bands, -(-ITEMS // plan.blocks))
+    size = groups * (R * plan.K + 1) * LANES
+    found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, patch, scratch, bias, offsets)
+    return plan, found, GradientWindow(PIXELS, R, plan.K, window.S, LANES, dtype)
+
+
+@driver
+def weight_grad(pool, window, plan, x, dy, gradients, totals, scratch):
+    """The pass. x, dy: (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold; scratch: for each chunk of the work."""
+    dw, db, accumulate = gradients
+    chunks, forward = len(scratch) // plan.scratch, plan.forward
+    spread(pool, chunks, plan.chunks * forward.blocks, product_items, scratch, window, plan, x, dy, totals)
+    rows = forward.blocks * forward.kernel_rows
+    spread(pool, min(chunks, rows), rows, store_items, scratch, window, plan, totals, dw, db, accumulate)
+
+
+@serial
+def product_items(work, window, plan, x, dy, totals):
+    """Loop 5: one chunk of the bands, in one channel block; each owns its totals."""
+    forward, one = plan.forward, one_row(window)
+    patch, packed = work.scratch[: plan.patch], work.scratch[plan.patch :]
+    for i in range(work.first, work.stop):
+        block, chunk = i % forward.blocks, i // forward.blocks
+        own, first = totals[i * plan.size : (i + 1) * plan.size], plan.bands * chunk // plan.chunks
+        for band in range(first, plan.bands * (chunk + 1) // plan.chunks):
+            item = item_of(band * forward.blocks + block, forward, window.LANES)
+            pack_patch(one, forward, item, x, patch)
+            if forward.OC - item.channel < window.LANES:
+                pack_dy(one, forward, item, dy, packed)
+                add_band(window, plan, item, patch, packed, window.LANES, own, band == first)
+            else:
+                add_band(window, plan, item, patch, dy, forward.OC, own, band == first)
+
+
+@serial
+def lines_of(item, plan):
+    """How many lines of outputs an item has: in all, and of a depth of an image; and how many depths."""
+    depths, rows = min(plan.depths, plan.OD - item.jd), min(plan.rows, plan.OH - item.jh)
+    return item.images * depths * rows, rows, depths
+
+
+@serial
+def output_offset(item, plan, line, rows, depths):
+    """Where a line of the item's outputs starts in dy."""
+    n, d, h = item.n + line // rows // depths, item.jd + line // rows % depths, item.jh + line % rows
+    return (((n * plan.OD + d) * plan.OH + h) * plan.OW + item.jw) * plan.OC + item.channel
+
+
+@outlined
+def pack_dy(one, plan, item, dy, packed):
+    """packed[line, ow, lane] = dy, 0 after the last channel: a ragged channel block"""
+    lines, rows, depths = lines_of(item, plan)
+    for line in range(lines):
+        start, to = output_offset(item, plan, line, rows, depths), line * plan.columns * one.LANES
+        for i in range(min(plan.columns, plan.OW - item.jw)):
+            move_row(one, dy, start + i * plan.OC, plan.OC - item.channel, packed, to + i * one.LANES)
+
+
+@serial
+def add_band(window, plan, item, patch, dy, step, totals, fresh):
+    """Loops 4 and 3: totals (+)= the products of a band, at most 256 outputs at a time; R kernel rows at a time. step: from pixel to pixel of dy."""
+    forward, columns = plan.forward, min(plan.forward.columns, plan.forward.OW - item.jw)
+    lines, rows, depths = lines_of(item, forward)
+    each = max(1, TERMS // columns)  # lines of a running sum
+    for line in range(0, lines, each):
+        for first in range(0, columns, TERMS):
+            stop = min(first + TERMS, columns)
+            for group in range(plan.groups):
+                acc = zeros(window)
+                for i in range(line, min(line + each, lines)):
+                    image, d, h = i // rows // depths, i // rows % depths, i % rows
+                    x = (image * forward.ICG * forward.patch_d + d * forward.SD) * forward.patch_h + h * forward.SH
+                    x = (x * forward.patch_w + first * window.S) * window.LANES
+                    start = output_offset(item, forward, i, rows, depths) if step == forward.OC else i * forward.columns * step
+                    acc = add_line(window, acc, stop - first, patch[x:], plan.row_offsets[group * window.R :], dy[start + first * step :], step)
+                add_to_wide(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and first == 0 else 0)
+
+
+@serial
+def add_line(window, acc, pixels, x, rows, dy, step):
+    """Loops 2 and 1: acc + the products of some neighboring outputs, U at a time, then one at a time"""
+    whole = pixels // window.U * window.U
+    for ow in range(0, whole, window.U):
+        acc = fma_pixels(window, acc, x, ow * window.S * window.LANES, rows, 0, dy, ow * step, step)
+    for ow in range(whole, pixels):
+        acc = fma_pixel(window, acc, x, ow * window.S * window.LANES, rows, 0, dy, ow * step, step)
+    return acc
+
+
+@serial
+def store_items(work, window, plan, totals, dw, db, accumulate):
+    """Kernel rows of a channel block: dw (+)= the sum of all chunks' totals; those of row 0 store db, too."""
+    forward, LANES = plan.forward, window.LANES
+    for i in range(work.first, work.stop):
+        block, row = i % forward.blocks, i // forward.blocks
+        channels = min(LANES, forward.OC - block * LANES)
+        start = block * plan.size + (row // window.R * window.MR + row % window.R * plan.K) * LANES
+        for k in range(plan.K):
+            to = forward.taps[row * plan.K + k] + block * LANES
+            store_totals(plan, totals, start + k * LANES, dw[to : to + channels], accumulate)
+        if row == 0 and plan.bias:
+            to = block * LANES
+            store_totals(plan, totals, block * plan.size + (window.MR - 1) * LANES, db[to : to + channels], accumulate)
+
+
+@serial
+def store_totals(plan, totals, start, to, accumulate):
+    """to (+)= the sum over chunks of totals, rounded once before it is added to anything"""
+    own, step = totals[start : start + len(to)], plan.forward.blocks * plan.size
+    for chunk in range(1, plan.chunks):
+        other = totals[start + chunk * step : start + chunk * step + len(to)]
+        for lane in range(len(to)):
+            own[lane] += other[lane]
+    if accumulate:
+        for lane in range(len(to)):
+            to[lane] += to.dtype.type(own[lane])
+    else:
+        for lane in range(len(to)):
+            to[lane] = own[lane]
+
+
+class WeightGrad:
+    """The pass bound to a geometry and dtype: `run(x, dy, dw, db, accumulate)` on flat arrays as kernels see them; db None if bias is False."""
+
+    def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
+        self.flops, self.dtype = g.flops, np.dtype(dtype)
+        self.forward, self.plan, self.window = gradient_plan(g, self.dtype, bias)
+        self.record, self.run = Record(self.plan), weight_grad.bind()
+        self.no_bias = np.empty(0, self.dtype)
+
+    def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
+        items = self.plan.chunks * self.forward.blocks
+        totals = memory.empty((items * self.plan.size,), np.float64)
+        scratch = memory.empty((chunks(items) * self.plan.scratch,), self.dtype)
+        gradients = dw, self.no_bias if db is None else db, int(accumulate)
+        self.run(self.flops, self.window, self.record, x, dy, gradients, totals, scratch)
+
+
+def weight_grad_error(g: Geometry, dtype: np.dtype) -> int:
+    """The longest running sum; after it, float64 totals cost float32 one rounding, and float64 one for each."""
+    outputs = g.N * g.OD * g.OH * g.OW
+    return min(TERMS, outputs) + (2 if np.dtype(dtype) == np.float32 else outputs + CHUNKS)
