@@ -31,39 +31,49 @@ def correlate_items(work, window, plan, x, w, bias, y):
     panels, patch = work.scratch[: plan.blocks * plan.panels], work.scratch[plan.blocks * plan.panels :]
     pack_panels(one_row(window), plan, w, panels)
     for i in range(work.first, work.stop):
-        item = item_of(i, plan, window.LANES)
+        item = item_of(i, plan)
         pack_patch(one_row(window), plan, item, x, patch)
-        correlate_item(window, plan, item, patch, panels[item.channel // window.LANES * plan.panels :], bias, y)
+        correlate_item(window, plan, item, patch, panels, bias, y)
 
 
 @serial
-def correlate_item(window, plan, item, patch, panel, bias, y):
-    """Loop 3: the rows of an item's outputs, in each phase of a stride."""
-    plane, row = plan.patch_h * plan.patch_w * window.LANES, plan.patch_w * window.LANES
+def correlate_item(window, plan, item, patch, panels, bias, y):
+    """Loops 3 and 2: rows of the item's outputs, in each phase of a stride; channel blocks of a row."""
+    block_row = plan.patch_w * window.LANES
     for image in range(item.images):
         for p in range(len(plan.phases)):
-            phase = plan.phases[p]
-            JD, JH = min(item.jd + plan.depths, phase[2]), min(item.jh + plan.rows, phase[5])
-            for jd in range(item.jd, JD):
-                for jh in range(item.jh, JH):
-                    start = image * plan.ICG * plan.patch + (jd - item.jd) * plan.SD * plane + (jh - item.jh) * plan.SH * row
-                    d, h, n = phase[3] + jd * phase[4], phase[6] + jh * phase[7], item.n + image
-                    to = ((n * plan.OD + d) * plan.OH + h) * plan.OW * plan.OC
-                    correlate_row(window, plan, item, phase, patch[start:], panel, bias, y[to:])
+            rows, (JD, first_d, step_d), (JH, first_h, step_h), (JW, first_w, step_w) = phase_of(plan, p)
+            pixels = min(plan.columns, JW - item.jw), step_w * plan.OC
+            for jd in range(item.jd, min(item.jd + plan.depths, JD)):
+                plane = (image * plan.ICG * plan.patch_d + (jd - item.jd) * plan.SD) * plan.patch_h
+                depth = ((item.n + image) * plan.OD + first_d + jd * step_d) * plan.OH
+                for jh in range(item.jh, min(item.jh + plan.rows, JH)):
+                    x = (plane + (jh - item.jh) * plan.SH) * plan.strip * block_row
+                    to = ((depth + first_h + jh * step_h) * plan.OW + first_w + item.jw * step_w) * plan.OC
+                    for block in range(item.block, item.block + item.blocks):
+                        correlate_row(window, plan, (block, *rows, *pixels), patch[x:], panels, bias, y[to:])
+                        x += block_row
 
 
 @serial
-def correlate_row(window, plan, item, phase, patch, panel, bias, y):
-    """Loops 2 and 1: a row of outputs in tiles of MR pixels; the sum, a kernel row of K taps at a time."""
-    first, stop, JW, first_w, step_w = phase[0], phase[1], phase[8], phase[9], phase[10]
-    pixels, channels = min(plan.columns, JW - item.jw), plan.OC - item.channel
+def correlate_row(window, plan, part, patch, panels, bias, y):
+    """Loop 1: a row of outputs in one channel block, in tiles of MR pixels; the sum takes K taps of a kernel row at a time"""
+    block, first, stop, pixels, step = part
+    channel, panel, x = block * window.LANES, block * plan.panels, 0
     for jw in range(0, pixels, window.MR):
-        x, acc = jw // window.MR * window.step * window.LANES, zeros(window)
-        for row in range(first, stop):
-            acc = fma_window(window, acc, patch, x + plan.row_offsets[row], panel, row * window.K * window.LANES)
-        acc = clamp(window, add_row(window, acc, bias, item.channel, channels), plan.lower_bound)
-        to = (first_w + (item.jw + jw) * step_w) * plan.OC + item.channel
-        store_pixels(window, acc, y, to, step_w * plan.OC, pixels - jw, channels)
+        acc = zeros(window)
+        for r in range(first, stop):
+            acc = fma_window(window, acc, patch, x + plan.row_offsets[r], panels, panel + r * window.K * window.LANES)
+        acc = clamp(window, add_row(window, acc, bias, channel, plan.OC - channel), plan.lower_bound)
+        store_pixels(window, acc, y, channel + jw * step, step, pixels - jw, plan.OC - channel)
+        x += window.step * window.LANES
+
+
+@serial
+def phase_of(plan, p):
+    """First and stop of a phase's kernel rows; then for each axis count, first and step of its outputs."""
+    a = plan.phases[p]
+    return (a[0], a[1]), (a[2], a[3], a[4]), (a[5], a[6], a[7]), (a[8], a[9], a[10])
 
 
 def lanes(dtype: np.dtype) -> int:

@@ -1,7 +1,7 @@
 """What a depthwise pass knows of a convolution: items, the patch of an item, and the rows of its kernel.
 
-Lanes are target channels: y's forward, dx's backward. An item is some rows of pixels in one channel block of LANES channels; its inputs are
-copied into a patch, channel block by channel block with their padding, so that the loops meet no edges. A kernel row is K taps of neighboring
+Lanes are target channels: y's forward, dx's backward. An item is some rows of pixels in a strip of channel blocks of LANES channels; its inputs are
+copied into a patch, row by row and channel block by channel block, with their padding, so that the loops meet no edges. A kernel row is K taps of neighboring
 columns. For 3x3, padding 1, an image of 4 x 6 and an item of 2 rows, LANES = 8:
 
     patch: 4 x 8 positions x 8 lanes         where kernel rows start        panels: 3 rows x 3 taps x 8 lanes
@@ -29,7 +29,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, sources
 from fastconv.geometry.lines import Line, backward_lines, forward_lines
-from fastconv.kernels.simd.host import BLOCK_PATCH, BLOCK_PIXELS, ITEM_FLOPS, ITEMS, TERMS
+from fastconv.kernels.simd.host import BLOCK_PATCH, BLOCK_PIXELS, ITEM_FLOPS, ITEMS, STRIP, TERMS
 from fastconv.kernels.simd.windows import Window
 
 HEIGHTS = (8, 6, 4)  # pixels of a tile
@@ -54,6 +54,8 @@ class Plan(NamedTuple):
     K: int  # taps of a kernel row
     kernel_rows: int
     blocks: int  # of LANES target channels
+    strip: int  # blocks of an item
+    strips: int
     images: int  # of an item, as are the next three, counted in outputs of a phase
     depths: int
     rows: int
@@ -67,6 +69,7 @@ class Plan(NamedTuple):
     SW: int
     T: int
     lanewise: bool  # lane c meets channel c of a pixel and of a tap
+    before: int  # positions before the first input of a row
     patch_d: int
     patch_h: int
     patch_w: int
@@ -164,7 +167,7 @@ class Cut(NamedTuple):
     patch: tuple[int, int, int]
 
 
-def _cut(g: Geometry, window: Window, counts: tuple, strides: tuple, spans: tuple, most: int) -> Cut:
+def _cut(g: Geometry, window: Window, counts: tuple, strides: tuple, spans: tuple, strip: int, most: int) -> Cut:
     """As many outputs as a patch of BLOCK_PATCH bytes and `most` pixels allow."""
 
     def patch(depths: int, rows: int, columns: int) -> tuple[int, int, int]:
@@ -173,7 +176,7 @@ def _cut(g: Geometry, window: Window, counts: tuple, strides: tuple, spans: tupl
         return (depths - 1) * strides[0] + spans[0] + 1, (rows - 1) * strides[1] + spans[1] + 1, width
 
     def small(images: int, *outputs: int) -> bool:
-        bytes = images * math.prod(patch(*outputs)) * window.LANES * window.dtype.itemsize
+        bytes = images * math.prod(patch(*outputs)) * strip * window.LANES * window.dtype.itemsize
         return images * math.prod(outputs) <= most and bytes <= BLOCK_PATCH
 
     JD, JH, JW = counts
@@ -194,10 +197,12 @@ def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, 
     lows, spans = (low_d, low_h, columns.low), (span_d, span_h, columns.reach)
     counts, strides = tuple(max(line.count for line in axis) for axis in axes), tuple(axis[0].stride for axis in axes)
     blocks, ICG = -(-written.C // window.LANES), read.C // g.G
-    outputs = g.N * math.prod(counts) * blocks
+    strips = -(-blocks // max(1, STRIP // ICG))
+    strip = -(-blocks // strips)  # evenly
+    outputs = g.N * math.prod(counts) * strips
     wanted = max(1, min(ITEMS, g.flops // ITEM_FLOPS))
-    (images, *each), (patch_d, patch_h, patch_w) = _cut(g, window, counts, strides, spans, min(BLOCK_PIXELS, outputs // wanted))
-    patch = patch_d * patch_h * patch_w * window.LANES
+    (images, *each), (patch_d, patch_h, patch_w) = _cut(g, window, counts, strides, spans, strip * ICG, min(BLOCK_PIXELS, outputs // wanted))
+    patch = patch_d * patch_h * strip * patch_w * window.LANES
     items = [-(-count // n) for count, n in zip(counts, each)]
     lengths = [((items[0] - 1) * each[0]) * strides[0] + patch_d, ((items[1] - 1) * each[1]) * strides[1] + patch_h]
     lengths.append((items[2] - 1) * each[2] * window.S // window.T + patch_w)
@@ -207,13 +212,13 @@ def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, 
         first = len(offsets)
         for (kd, d), (kh, h), (kw, w) in product(*(zip(line.taps, [shift - low for shift in line.shifts]) for line, low in zip(phase, lows))):
             for i in range(ICG):
-                offsets.append(((d * patch_h + h) * patch_w + w) * window.LANES + i * patch)
+                offsets.append(((d * patch_h + h) * strip * patch_w + w) * window.LANES + i * patch)
                 taps += [channels.weight((kd * g.KH + kh) * g.KW + k, i) for k in columns.taps or (kw,)]
         phases.append((first, len(offsets), *(number for line in phase for number in (line.count, line.first, line.step))))
     return Plan(
-        g.N, read.C, ICG, *read.extents, written.C, *written.extents, window.K, len(offsets), blocks, images, *each, *items,
-        -(-g.N // images) * math.prod(items) * blocks, strides[0], strides[1], window.S, window.T, read.C == written.C == g.G, patch_d, patch_h, patch_w, patch,
-        len(taps) * window.LANES, 0, *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases)), np.array(offsets, np.int64),
+        g.N, read.C, ICG, *read.extents, written.C, *written.extents, window.K, len(offsets), blocks, strip, strips, images, *each, *items,
+        -(-g.N // images) * math.prod(items) * strips, strides[0], strides[1], window.S, window.T,
+        read.C == written.C == g.G, -columns.low, patch_d, patch_h, patch_w, patch, len(taps) * window.LANES, 0, *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases)), np.array(offsets, np.int64),
         np.array(taps, np.int64), channels.lanes, channels.weight_lanes,
     )  # fmt: skip
 

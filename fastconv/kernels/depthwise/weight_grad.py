@@ -51,10 +51,10 @@ def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, Gradi
     R = -(-plan.kernel_rows // groups)
     groups = -(-plan.kernel_rows // R)
     offsets = np.append(plan.row_offsets, np.repeat(plan.row_offsets[-1:], groups * R - plan.kernel_rows))
-    bands = plan.items // plan.blocks
+    bands = plan.items // plan.strips
     patch = memory.lines(plan.images * plan.ICG * plan.patch, dtype)
     scratch = patch + memory.lines(plan.images * plan.depths * plan.rows * plan.columns * LANES, dtype)
-    parts = min(CHUNKS, bands, -(-ITEMS // plan.blocks))
+    parts = min(CHUNKS, bands, -(-ITEMS // plan.strips))
     size = groups * (R * plan.K + 1) * LANES
     found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, patch, scratch, bias, offsets)
     return plan, found, GradientWindow(PIXELS, R, plan.K, window.S, LANES, dtype)
@@ -65,27 +65,31 @@ def weight_grad(pool, window, plan, x, dy, gradients, totals, scratch):
     """The pass. x, dy: (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold; scratch: for each chunk of the work."""
     dw, db, accumulate = gradients
     chunks, forward = len(scratch) // plan.scratch, plan.forward
-    spread(pool, chunks, plan.chunks * forward.blocks, product_items, scratch, window, plan, x, dy, totals)
+    spread(pool, chunks, plan.chunks * forward.strips, product_items, scratch, window, plan, x, dy, totals)
     rows = forward.blocks * forward.kernel_rows
     spread(pool, min(chunks, rows), rows, store_items, scratch, window, plan, totals, dw, db, accumulate)
 
 
 @serial
 def product_items(work, window, plan, x, dy, totals):
-    """Loop 5: one chunk of the bands, in one channel block; each owns its totals."""
+    """Loop 6: one chunk of the bands, in one strip of channel blocks; each owns its totals."""
     forward, one = plan.forward, one_row(window)
     patch, packed = work.scratch[: plan.patch], work.scratch[plan.patch :]
     for i in range(work.first, work.stop):
-        block, chunk = i % forward.blocks, i // forward.blocks
-        own, first = totals[i * plan.size : (i + 1) * plan.size], plan.bands * chunk // plan.chunks
+        strip, chunk = i % forward.strips, i // forward.strips
+        first = plan.bands * chunk // plan.chunks
         for band in range(first, plan.bands * (chunk + 1) // plan.chunks):
-            item = item_of(band * forward.blocks + block, forward, window.LANES)
+            item = item_of(band * forward.strips + strip, forward)
             pack_patch(one, forward, item, x, patch)
-            if forward.OC - item.channel < window.LANES:
-                pack_dy(one, forward, item, dy, packed)
-                add_band(window, plan, item, patch, packed, window.LANES, own, band == first)
-            else:
-                add_band(window, plan, item, patch, dy, forward.OC, own, band == first)
+            for block in range(item.blocks):  # loop 5
+                channel = (item.block + block) * window.LANES
+                own = totals[(chunk * forward.blocks + item.block + block) * plan.size :]
+                inputs = patch[block * forward.patch_w * window.LANES :]
+                if forward.OC - channel < window.LANES:
+                    pack_dy(one, forward, item, dy[channel:], forward.OC - channel, packed)
+                    add_band(window, plan, item, inputs, packed, window.LANES, own, band == first)
+                else:
+                    add_band(window, plan, item, inputs, dy[channel:], forward.OC, own, band == first)
 
 
 @serial
@@ -99,17 +103,17 @@ def lines_of(item, plan):
 def output_offset(item, plan, line, rows, depths):
     """Where a line of the item's outputs starts in dy."""
     n, d, h = item.n + line // rows // depths, item.jd + line // rows % depths, item.jh + line % rows
-    return (((n * plan.OD + d) * plan.OH + h) * plan.OW + item.jw) * plan.OC + item.channel
+    return (((n * plan.OD + d) * plan.OH + h) * plan.OW + item.jw) * plan.OC
 
 
 @outlined
-def pack_dy(one, plan, item, dy, packed):
+def pack_dy(one, plan, item, dy, channels, packed):
     """packed[line, ow, lane] = dy, 0 after the last channel: a ragged channel block"""
     lines, rows, depths = lines_of(item, plan)
     for line in range(lines):
         start, to = output_offset(item, plan, line, rows, depths), line * plan.columns * one.LANES
         for i in range(min(plan.columns, plan.OW - item.jw)):
-            move_row(one, dy, start + i * plan.OC, plan.OC - item.channel, packed, to + i * one.LANES)
+            move_row(one, dy, start + i * plan.OC, channels, packed, to + i * one.LANES)
 
 
 @serial
@@ -126,7 +130,7 @@ def add_band(window, plan, item, patch, dy, step, totals, fresh):
                 for i in range(line, min(line + each, lines)):
                     image, d, h = i // rows // depths, i // rows % depths, i % rows
                     x = (image * forward.ICG * forward.patch_d + d * forward.SD) * forward.patch_h + h * forward.SH
-                    x = (x * forward.patch_w + first * window.S) * window.LANES
+                    x = (x * forward.strip * forward.patch_w + first * window.S) * window.LANES
                     start = output_offset(item, forward, i, rows, depths) if step == forward.OC else i * forward.columns * step
                     acc = add_line(window, acc, stop - first, patch[x:], plan.row_offsets[group * window.R :], dy[start + first * step :], step)
                 add_to_wide(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and first == 0 else 0)
