@@ -51,21 +51,21 @@ def correlate_item(window, plan, item, patch, panels, bias, y):
                     x = (plane + (jh - item.jh) * plan.SH) * plan.strip * block_row
                     to = ((depth + first_h + jh * step_h) * plan.OW + first_w + item.jw * step_w) * plan.OC
                     for block in range(item.block, item.block + item.blocks):
-                        correlate_row(window, plan, (block, *rows, *pixels), patch[x:], panels, bias, y[to:])
+                        correlate_row(window, plan, (block, *rows, x, to, *pixels), patch, panels, bias, y)
                         x += block_row
 
 
 @serial
 def correlate_row(window, plan, part, patch, panels, bias, y):
     """Loop 1: a row of outputs in one channel block, in tiles of MR pixels; the sum takes K taps of a kernel row at a time"""
-    block, first, stop, pixels, step = part
-    channel, panel, x = block * window.LANES, block * plan.panels, 0
+    block, first, stop, x, to, pixels, step = part
+    channel, panel = block * window.LANES, block * plan.panels
     for jw in range(0, pixels, window.MR):
         acc = zeros(window)
         for r in range(first, stop):
             acc = fma_window(window, acc, patch, x + plan.row_offsets[r], panels, panel + r * window.K * window.LANES)
         acc = clamp(window, add_row(window, acc, bias, channel, plan.OC - channel), plan.lower_bound)
-        store_pixels(window, acc, y, channel + jw * step, step, pixels - jw, plan.OC - channel)
+        store_pixels(window, acc, y, to + channel + jw * step, step, pixels - jw, plan.OC - channel)
         x += window.step * window.LANES
 
 

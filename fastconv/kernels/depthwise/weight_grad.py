@@ -118,32 +118,42 @@ def pack_dy(one, plan, item, dy, channels, packed):
 
 @serial
 def add_band(window, plan, item, patch, dy, step, totals, fresh):
-    """Loops 4 and 3: totals (+)= the products of a band, at most 256 outputs at a time; R kernel rows at a time. step: from pixel to pixel of dy."""
-    forward, columns = plan.forward, min(plan.forward.columns, plan.forward.OW - item.jw)
-    lines, rows, depths = lines_of(item, forward)
+    """Loops 4 and 3: totals (+)= the products of a band, at most 256 outputs at a time; R kernel rows at a time. step: from pixel to pixel of dy"""
+    columns = min(plan.forward.columns, plan.forward.OW - item.jw)
+    lines = lines_of(item, plan.forward)[0]
     each = max(1, TERMS // columns)  # lines of a running sum
     for line in range(0, lines, each):
         for first in range(0, columns, TERMS):
-            stop = min(first + TERMS, columns)
+            part = line, min(line + each, lines), first, min(first + TERMS, columns)
             for group in range(plan.groups):
-                acc = zeros(window)
-                for i in range(line, min(line + each, lines)):
-                    image, d, h = i // rows // depths, i // rows % depths, i % rows
-                    x = (image * forward.ICG * forward.patch_d + d * forward.SD) * forward.patch_h + h * forward.SH
-                    x = (x * forward.strip * forward.patch_w + first * window.S) * window.LANES
-                    start = output_offset(item, forward, i, rows, depths) if step == forward.OC else i * forward.columns * step
-                    acc = add_line(window, acc, stop - first, patch[x:], plan.row_offsets[group * window.R :], dy[start + first * step :], step)
+                acc = sum_lines(window, plan, item, part, group * window.R, patch, dy, step)
                 add_to_wide(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and first == 0 else 0)
 
 
 @serial
-def add_line(window, acc, pixels, x, rows, dy, step):
-    """Loops 2 and 1: acc + the products of some neighboring outputs, U at a time, then one at a time"""
-    whole = pixels // window.U * window.U
-    for ow in range(0, whole, window.U):
-        acc = fma_pixels(window, acc, x, ow * window.S * window.LANES, rows, 0, dy, ow * step, step)
-    for ow in range(whole, pixels):
-        acc = fma_pixel(window, acc, x, ow * window.S * window.LANES, rows, 0, dy, ow * step, step)
+def sum_lines(window, plan, item, part, row, patch, dy, step):
+    """Loops 2 and 1: lines of outputs, U pixels of each at a time, then one at a time; acc stays in registers"""
+    forward, (line, last, first, stop), acc = plan.forward, part, zeros(window)
+    _, rows, depths = lines_of(item, forward)
+    image, d, h, x_step = line // rows // depths, line // rows % depths, line % rows, window.S * window.LANES
+    for i in range(line, last):
+        x = (image * forward.ICG * forward.patch_d + d * forward.SD) * forward.patch_h + h * forward.SH
+        x = x * forward.strip * forward.patch_w * window.LANES + first * x_step
+        y = i * forward.columns * step
+        if step == forward.OC:  # not packed
+            y = ((((item.n + image) * forward.OD + item.jd + d) * forward.OH + item.jh + h) * forward.OW + item.jw) * step
+        y += first * step
+        for _ in range((stop - first) // window.U):
+            acc = fma_pixels(window, acc, patch, x, plan.row_offsets, row, dy, y, step)
+            x, y = x + window.U * x_step, y + window.U * step
+        for _ in range((stop - first) % window.U):
+            acc = fma_pixel(window, acc, patch, x, plan.row_offsets, row, dy, y, step)
+            x, y = x + x_step, y + step
+        h += 1
+        if h == rows:
+            h, d = 0, d + 1
+            if d == depths:
+                d, image = 0, image + 1
     return acc
 
 
