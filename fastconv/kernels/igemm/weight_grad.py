@@ -18,7 +18,6 @@ from fastconv.kernels.simd.host import TERMS
 from fastconv.kernels.simd.memory import add_to_wide, load_rows, move_row, offsets, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import one_row
 
-
 FLOAT64 = np.dtype(np.float64)
 
 
