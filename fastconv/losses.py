@@ -11,7 +11,6 @@ from fastconv.kernels.elementwise.cross_entropy import NO_WEIGHTS, NONE
 from fastconv.kernels.elementwise.cross_entropy import cross_entropy as softmax_cross_entropy
 from fastconv.ops.operands import dense, floats
 
-
 LARGEST_LABEL = 2**63 - 1
 
 
