@@ -7,7 +7,7 @@
 @parallel    the plain edition: a kernel with a `prange` of its own
 """
 
-from fastconv.kernels.compile.flags import reference, serial
+from fastconv.kernels.compile.flags import inlined, reference, serial
 from fastconv.kernels.compile.launch import Bound, Driver, Work, driver, parallel, spread
 from fastconv.kernels.compile.outline import outlined
 from fastconv.kernels.compile.records import Record
@@ -20,6 +20,7 @@ __all__ = [
     "Work",
     "driver",
     "get_num_threads",
+    "inlined",
     "outlined",
     "parallel",
     "reference",
