@@ -6,8 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from data_files import npy_head, spent, write_mnist, zipped
-from test_saving import safetensors_bytes
+from data_files import npy_head, safetensors_bytes, spent, write_mnist, zipped
 
 import fastconv as fc
 from fastconv import data, memory

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PROMISES = {
     "cnn_from_scratch.py": r"epoch 8: loss 0\.0\d+, accuracy on new pictures (?:9\d|100)\.\d %\n[^:]*:\n(?:.* -> .*\n){3}"

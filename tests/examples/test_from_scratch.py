@@ -11,7 +11,7 @@ import pytest
 import fastconv as fc
 from fastconv import layers, losses, ops
 
-PATH = Path(__file__).resolve().parents[1] / "examples" / "cnn_from_scratch.py"
+PATH = Path(__file__).resolve().parents[2] / "examples" / "cnn_from_scratch.py"
 SIZES = (3, 1, 3, 3), (3,), (4, 3, 2, 2), (4,), (4, 16), (4,)  # of the example's weights and biases
 CONVOLUTIONS = [  # x and w
     ((1, 8, 8), (3, 1, 3, 3)), ((3, 3, 3), (4, 3, 2, 2)), ((2, 6, 5), (3, 2, 3, 2)), ((2, 4, 5), (1, 2, 1, 3)), ((3, 4, 2), (2, 3, 4, 2)),

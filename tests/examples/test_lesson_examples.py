@@ -14,7 +14,7 @@ import fastconv as fc
 from fastconv import explain, ops
 from fastconv.lessons import LESSONS, dense, input_gradient, max_pool, shared_weights, two_gradients, whole_net
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TOPICS = [pytest.param(topic, id=topic) for topic in LESSONS]
 
 

@@ -18,7 +18,7 @@ import pytest
 from geometries import CONVOLUTIONS, DTYPES, Convolution, integers
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from test_random_geometries import convolutions
+from strategies import convolutions
 
 import fastconv as fc
 from fastconv import memory

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from geometries import DTYPES, ROUNDOFF
+from geometries import DTYPES
+from laws import ROUNDOFF
 
 import fastconv as fc
 from fastconv import layers, ops

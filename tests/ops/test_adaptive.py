@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from geometries import DTYPES, ROUNDOFF, integers, normals
+from geometries import DTYPES, integers, normals
+from laws import ROUNDOFF
 
 from fastconv import layers, ops
 

@@ -1,11 +1,10 @@
 """The three passes of a convolution and the bias gradient: every row of the table meets every geometry."""
 
-import math
-
 import numpy as np
 import pytest
 import scipy.signal
-from geometries import CONVOLUTIONS, DTYPES, NUMPYS, ROUNDOFF, Convolution, integers, normals
+from geometries import CONVOLUTIONS, DTYPES, NUMPYS, Convolution, integers, normals
+from laws import assert_adjoint, assert_rounded, halves
 
 import fastconv as fc
 from fastconv import ops
@@ -48,7 +47,7 @@ def output_geometry(g: Geometry) -> Geometry:
 
 
 def test_every_row_of_the_table_is_run_here():
-    """STYLE 10: every row of the table meets every geometry, by its name."""
+    """By its name, in every geometry that it fits."""
     for case in CONVOLUTIONS:
         for operation in OPERATIONS:
             for row in table.OPERATIONS[operation]:
@@ -58,19 +57,16 @@ def test_every_row_of_the_table_is_run_here():
 
 @every_algorithm_that_fits
 def test_adjoint_identity(case, algorithm):
-    """STYLE 10: <y, dy> = <x, dx> = <w, dw> for b = 0, because the three passes are derivatives of one trilinear form."""
     x, w, _, dy = case.draw(normals, np.float64)
     y, dx, dw, *_ = passes(case, algorithm, x, w, None, dy).values()
-    forms = [math.fsum((a * da).ravel()) for a, da in ((y, dy), (x, dx), (w, dw))]
-    S = math.fsum((case.forward(abs(x), abs(w)) * abs(dy)).ravel())
-    c = max(roundings(operation, algorithm, case.g, np.float64) for operation in OPERATIONS[:3]) + 2  # the product with dy, fsum's own rounding
-    assert max(forms) - min(forms) <= 2 * c * ROUNDOFF[np.float64] * S
+    c = max(roundings(operation, algorithm, case.g, np.float64) for operation in OPERATIONS[:3])
+    assert_adjoint((y, dy), (x, dx), (w, dw), c=c, S=(case.forward(abs(x), abs(w)) * abs(dy)).sum())
 
 
 @every_algorithm_that_fits
 @every_dtype
 def test_integers_are_exact(case, algorithm, dtype):
-    """SEMANTICS, accuracy: integer-valued data whose sums stay below 2**24 are exact."""
+    """Whole numbers whose sums stay below 2**24: no order of summation rounds."""
     drawn = case.draw(integers, dtype)
     exact = passes(case, "reference", *(a.astype(np.float64) for a in drawn))
     for operation, result in passes(case, algorithm, *drawn).items():
@@ -81,29 +77,26 @@ def test_integers_are_exact(case, algorithm, dtype):
 @every_algorithm_that_fits
 @every_dtype
 def test_error_bound(case, algorithm, dtype):
-    """SEMANTICS, accuracy: |y - ref64(x, w, b)| <= c u ref64(|x|, |w|, |b|), c from the table's row; on random data c = 20 will do."""
+    """|y - ref64(x, w, b)| <= c u ref64(|x|, |w|, |b|), c from the table's row; on random data c = 20 will do."""
     drawn = case.draw(normals, dtype)
     exact = passes(case, "reference", *(a.astype(np.float64) for a in drawn))
     S = passes(case, "reference", *(abs(a.astype(np.float64)) for a in drawn))
     for operation, result in passes(case, algorithm, *drawn).items():
-        error = abs(result - exact[operation])
-        oracle = roundings(operation, "reference", case.g, np.float64) * ROUNDOFF[np.float64]  # ref64 rounds as well
-        c = roundings(operation, algorithm, case.g, dtype)
-        assert (error <= (c * ROUNDOFF[dtype] + oracle) * S[operation]).all(), operation
-        assert (error <= 20 * ROUNDOFF[dtype] * S[operation]).all(), operation
+        oracle = roundings(operation, "reference", case.g, np.float64)
+        assert_rounded(result, exact[operation], S[operation], (roundings(operation, algorithm, case.g, dtype), oracle), operation)
+        assert_rounded(result, exact[operation], S[operation], (20, 0), operation)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @every_algorithm
 @every_dtype
 def test_error_bound_where_every_addition_rounds(operation, algorithm, dtype):
-    """SEMANTICS, accuracy: 1 and then 599 halves of its last digit; a running sum loses each, and the row's c must say so."""
-    u, terms = ROUNDOFF[dtype], 600
-    many = np.full((1, 1, terms), u, dtype)
-    many[..., 0] = 1
+    """A running sum loses 599 of 600 terms, and the row's c must say so."""
+    terms, S = halves(600, dtype)
+    many = terms[None, None]
     one, ones = np.ones((1, 1, 1), dtype), np.ones_like(many)
     long, short = Convolution("", many.shape, many.shape), Convolution("", many.shape, one.shape)
-    wide = Convolution("", (1, 1, 1), (terms, 1, 1))
+    wide = Convolution("", (1, 1, 1), (600, 1, 1))
     with fc.algorithm(algorithm):
         g, result = {
             "conv_forward": lambda: (long.g, long.forward(many, ones)),
@@ -111,8 +104,7 @@ def test_error_bound_where_every_addition_rounds(operation, algorithm, dtype):
             "conv_weight_grad": lambda: (short.g, short.weight_grad(many, ones)),
             "bias_grad": lambda: (short.g, ops.bias_grad(many)),
         }[operation]()
-    S = 1 + (terms - 1) * u  # rounded to float64 itself: the 1 below
-    assert abs(result.item() - S) <= (roundings(operation, algorithm, g, dtype) + 1) * u * S
+    assert_rounded(result, S, S, (roundings(operation, algorithm, g, dtype) + 1, 0))
 
 
 def correlated(x, w, g: Geometry):
@@ -133,7 +125,7 @@ def correlated(x, w, g: Geometry):
 
 @every_geometry
 def test_scipy_agrees(case):
-    """SEMANTICS, convolution: cross-correlation, no flip, as scipy.signal.correlate; exactly, on integers."""
+    """Cross-correlation: the kernel is not flipped. Exactly, on integers."""
     x, w, _, _ = case.draw(integers, np.float64)
     np.testing.assert_array_equal(case.forward(x, w), correlated(x, w, case.g))
 

@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from geometries import DTYPES, NUMPYS, ROUNDOFF, Convolution, integers, normals
+from geometries import DTYPES, NUMPYS, Convolution, integers, normals
+from laws import assert_adjoint, assert_rounded, halves
 
 import fastconv as fc
 from fastconv import layers, ops
@@ -58,7 +59,7 @@ def folded(case: Convolution, mode: str, d_padded: np.ndarray) -> np.ndarray:
 @every_mode
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 def test_it_is_the_convolution_of_what_numpy_pads(case, mode, dtype):
-    """SEMANTICS, convolution: modes zeros, reflect, replicate, circular; their gradients fold back exactly. Exact on integers, in every algorithm."""
+    """The gradients of the padding fold back onto the cells that were copied. Exactly, on integers, in every algorithm."""
     x, w, b, dy = case.draw(integers, dtype)
     wide, full, moded = unpadded(case, mode), pad(x, case, mode), with_mode(case, mode)
     with fc.algorithm("reference"):
@@ -74,12 +75,11 @@ def test_it_is_the_convolution_of_what_numpy_pads(case, mode, dtype):
 @every_copy
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_passes_are_adjoint(case, mode, algorithm):
-    """STYLE 10: <y, dy> = <x, dx> = <w, dw> for b = 0, exactly on integers: also where the gradient is folded."""
+    """Exactly, on integers: also where the gradient is folded."""
     x, w, _, dy = case.draw(integers, np.float64)
     moded = with_mode(case, mode)
     with fc.algorithm(algorithm):
-        forms = [(a * da).sum() for a, da in ((moded.forward(x, w), dy), (x, moded.input_grad(dy, w)), (w, moded.weight_grad(x, dy)))]
-    assert len(set(forms)) == 1, forms
+        assert_adjoint((moded.forward(x, w), dy), (x, moded.input_grad(dy, w)), (w, moded.weight_grad(x, dy)))
 
 
 @every_copy
@@ -90,7 +90,7 @@ def test_the_passes_are_adjoint(case, mode, algorithm):
     ((1, 2, 3, 3, 4), (2, 2, 2, 3, 4), {}, ((0, 1), (1, 1), (1, 2))),
 ])  # fmt: skip
 def test_same_in_every_mode(mode, x, w, words, pairs):
-    """SEMANTICS, convolution: "same" pads as much in every mode, the odd cell at the end; an int is both sides of every axis."""
+    """Padding "same" pads as much in every mode, the odd cell at the end; an int is both sides of every axis."""
     case = Convolution("same", x, w, words | {"padding": pairs, "padding_mode": mode})
     x, w, b, dy = case.draw(integers, np.float32)
     same = with_mode(case, mode, padding="same")
@@ -128,14 +128,11 @@ def test_the_sources_of_an_axis(mode):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 def test_error_bound_where_every_addition_rounds(algorithm, dtype):
-    """SEMANTICS, accuracy: 600 copies of one cell give back 1 and 599 halves of its last digit; the row's c counts the copies."""
-    case, u = Convolution("", (1, 1, 1), (1, 1, 1), {"padding": ((0, 599),), "padding_mode": "replicate"}), ROUNDOFF[dtype]
-    dy = np.full((1, 1, 600), u, dtype)
-    dy[..., 0] = 1
+    """600 copies of one cell give back a sum of which a running sum loses 599 terms; the row's c counts the copies."""
+    case, (dy, S) = Convolution("", (1, 1, 1), (1, 1, 1), {"padding": ((0, 599),), "padding_mode": "replicate"}), halves(600, dtype)
     with fc.algorithm(algorithm):
-        dx, c = case.input_grad(dy, np.ones((1, 1, 1), dtype)), table.pick("conv_input_grad", case.g).error(case.g, dtype)
-    S = 1 + 599 * u  # rounded to float64 itself: the 1 below
-    assert abs(dx.item() - S) <= (c + 1) * u * S
+        dx, c = case.input_grad(dy[None, None], np.ones((1, 1, 1), dtype)), table.pick("conv_input_grad", case.g).error(case.g, dtype)
+    assert_rounded(dx, S, S, (c + 1, 0))
 
 
 def test_padding_beyond_all_measure():
@@ -158,7 +155,7 @@ CALLS = {
 
 @pytest.mark.parametrize("op", CALLS)
 def test_a_mode_that_is_none_of_the_four(op):
-    """SEMANTICS, robustness: raised before anything is allocated; the message lists the four, whatever is given."""
+    """Before anything is allocated; the message lists the four, whatever is given."""
     for value in ("edge", "Zeros", "", "constant", None, 0, True, 1.5, ("zeros",), ["reflect"], {}, np.array(["zeros", "reflect"])):
         message = f"{op}: padding_mode must be one of 'zeros', 'reflect', 'replicate', 'circular', got {value!r}"
         for words in ({}, {"padding": 1}):
@@ -174,7 +171,7 @@ def test_a_mode_that_is_none_of_the_four(op):
     ("circular", 4, 3, "H", (4, 4)), ("circular", (3, (6, 1)), 5, "W", (6, 1)), ("circular", ((3, 4), 1), 3, "H", (3, 4)),
 ])  # fmt: skip
 def test_a_mode_has_only_one_input_to_read(op, mode, padding, limit, axis, pair):
-    """SEMANTICS, convolution: reflect needs pad < I, circular pad <= I, on each side and axis."""
+    """Reflect needs pad < I, circular pad <= I, on each side and axis."""
     extent = {"H": 3, "W": 5}[axis]
     message = f'{op}: padding_mode="{mode}" can pad at most {limit} cells at each end along {axis}, where I{axis}={extent}; got {pair}'
     with pytest.raises(ValueError, match=rf"^{re.escape(message)}$"):

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from geometries import DILATED, DTYPES, POOLINGS, ROUNDOFF, Pooling, integers, normals
+from geometries import DILATED, DTYPES, POOLINGS, Pooling, integers, normals
+from laws import assert_adjoint, assert_rounded, halves
 
 import fastconv as fc
 from fastconv import ops
@@ -111,7 +112,7 @@ def test_argmax_dtype(chosen, kernel, dtype):
 @every_algorithm
 @every_dtype
 def test_max_equals_the_textbook(case, algorithm, dtype):
-    """STYLE 10: every row of the table, every geometry; and <y, dy> = <x, dx> exactly, because y is linear where the argmax is fixed."""
+    """To the bit, NaN, too; and the passes are adjoint exactly, because y is linear where the argmax is fixed."""
     rng = np.random.default_rng(0)
     x, dy = integers(rng, case.x, dtype), integers(rng, case.g.output_shape, dtype)
     x[rng.random(x.shape) < 0.1] = NAN
@@ -124,7 +125,7 @@ def test_max_equals_the_textbook(case, algorithm, dtype):
     for result, textbook in zip(found, expected):
         np.testing.assert_array_equal(result, textbook, strict=True)
     y, argmax = case.max(np.nan_to_num(x))
-    assert (y * dy).sum() == (np.nan_to_num(x) * case.max_grad(dy, argmax)).sum()
+    assert_adjoint((y, dy), (np.nan_to_num(x), case.max_grad(dy, argmax)))
 
 
 @every_average
@@ -132,7 +133,7 @@ def test_max_equals_the_textbook(case, algorithm, dtype):
 @every_dtype
 @pytest.mark.parametrize("words", WORDS, ids=["padded", "real cells", "override"])
 def test_average_error_bound(case, algorithm, dtype, words):
-    """SEMANTICS, accuracy: |y - y64| <= c u S with c from the table's row, forward and backward."""
+    """|y - y64| <= c u S with c from the table's row, forward and backward."""
     rng = np.random.default_rng(0)
     drawn = normals(rng, case.x, dtype), normals(rng, case.g.output_shape, dtype)
 
@@ -144,33 +145,27 @@ def test_average_error_bound(case, algorithm, dtype, words):
     for operation, result in both(algorithm, *drawn).items():
         with fc.algorithm(algorithm):
             c = table.pick(operation, case.g).error(case.g, dtype)
-        oracle = 2 * (case.g.taps + 1) * ROUNDOFF[np.float64]
         assert result.dtype == dtype
-        assert (abs(result - exact[operation]) <= (c * ROUNDOFF[dtype] + oracle) * S[operation]).all(), operation
+        assert_rounded(result, exact[operation], S[operation], (c, 2 * (case.g.taps + 1)), operation)
 
 
 @every_algorithm
 @every_dtype
 def test_average_bound_where_every_addition_rounds(algorithm, dtype):
-    """SEMANTICS, accuracy: 1 and then 599 halves of its last digit; a running sum loses each, and the row's c must say so."""
-    u, taps = ROUNDOFF[dtype], 600
-    case, x = Pooling("", (1, 1, taps), taps), np.full((1, 1, taps), u, dtype)
-    x[..., 0] = 1
+    """A running sum loses 599 of 600 terms, and the row's c must say so."""
+    case, (x, total) = Pooling("", (1, 1, 600), 600), halves(600, dtype)
     with fc.algorithm(algorithm):
-        y, c = case.avg(x).item(), table.pick("avg_pool", case.g).error(case.g, dtype)
-    S = (1 + (taps - 1) * u) / taps
-    assert abs(y - S) <= (c + 1) * u * S
+        y, c = case.avg(x[None, None]), table.pick("avg_pool", case.g).error(case.g, dtype)
+    assert_rounded(y, total / 600, total / 600, (c + 1, 0))
 
 
 @every_average
 @pytest.mark.parametrize("words", WORDS, ids=["padded", "real cells", "override"])
 def test_average_adjoint_identity(case, words):
-    """STYLE 10: <y, dy> = <x, dx>."""
     rng = np.random.default_rng(1)
     x, dy = normals(rng, case.x, np.float64), normals(rng, case.g.output_shape, np.float64)
-    forms = [math.fsum((a * da).ravel()) for a, da in ((case.avg(x, **words), dy), (x, case.avg_grad(dy, **words)))]
     S = (case.avg(abs(x), **words) * abs(dy)).sum()
-    assert abs(forms[0] - forms[1]) <= 4 * (case.g.taps + 2) * ROUNDOFF[np.float64] * S
+    assert_adjoint((case.avg(x, **words), dy), (x, case.avg_grad(dy, **words)), c=2 * (case.g.taps + 1), S=S)
 
 
 def test_overlapping_windows_add_up(chosen):

@@ -11,16 +11,13 @@ import time
 
 import numpy as np
 import pytest
-from test_training import Stop, assert_same_state, from_call, stop
+import runs
+from runs import Run, Stop, assert_same_state, from_call, stop
 
-import fastconv as fc
-from fastconv import data, layers, losses, optim, streams, train
+from fastconv import data, layers, losses, optim, streams
 from fastconv.train import epochs
 
 pytestmark = pytest.mark.usefixtures("one_thread", "interruptible")
-
-WORDS = {"epochs": 4, "batch_size": 20, "accumulate": 2, "keep_best": True, "metrics": [train.metrics.confusion]}
-WORDS |= {"shift": 1, "flip": 0.5, "noise": 0.1}
 
 
 def ctrl_c(number):
@@ -40,34 +37,6 @@ def ctrl_c(number):
 def digits():
     (x, y), _ = data.digits()
     return x[:130], y[:130]
-
-
-class Run:
-    """Everything about a training that can be compared; made anew, with the seed of a new process, for each attempt."""
-
-    def __init__(self, schedule="plateau"):
-        fc.seed(5)
-        block = layers.Residual(layers.Sequential(layers.Conv2d(8, 8, 3, padding=1), layers.BatchNorm2d(8)))
-        body = layers.Conv2d(1, 8, 3), layers.BatchNorm2d(8), layers.ReLU(), block, layers.Dropout(0.3)
-        self.model = layers.Sequential(*body, layers.Flatten(), layers.Linear(8 * 36, 10))
-        self.optimizer = optim.Adam(self.model.parameters(), 1e-2, clip_norm=1.0)
-        plateau = optim.Plateau(self.optimizer, patience=0, threshold=0.5), "plateau"
-        self.schedule = plateau[0] if schedule == "plateau" else optim.Cosine(self.optimizer, 16, warmup=3, per="update")
-
-    def fit(self, digits, **words):
-        x, y = digits
-        words = WORDS | {"optimizer": self.optimizer, "schedule": self.schedule, "normalise": data.Normalise.of(x)} | words
-        self.history = train.fit(self.model, digits, validation=(x[:40], y[:40]), **words)
-        return self
-
-    def ends(self) -> dict:
-        """The bits at the end: parameters, buffers, optimizer, schedule, streams, history without timings."""
-        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
-        found = {f"{part}.{name}": np.asarray(value) for part, state in parts.items() for name, value in state.items()}
-        found |= {f"history.{i}.{name}": np.asarray(value) for i, record in enumerate(self.history) for name, value in record.items()}
-        found |= {f"stream.{name}": np.array(stream.state(), np.uint64) for name, stream in self.model.named_streams()}
-        found["stream.default"] = np.array(streams.default.state(), np.uint64)
-        return {name: value for name, value in found.items() if not name.endswith("images_per_second")}
 
 
 def assert_same(found, expected):
@@ -173,7 +142,7 @@ def test_a_damaged_checkpoint_is_named_and_changes_nothing(digits, tmp_path):
 KILLED = """
 import sys, numpy as np
 sys.path.insert(0, sys.argv[1])
-from test_checkpoints import Run, data
+from runs import Run, data
 (x, y), _ = data.digits()
 print("ready", flush=True)
 run = Run().fit((x[:130], y[:130]), checkpoint=sys.argv[2], resume=True)
@@ -184,8 +153,7 @@ np.savez(sys.argv[3], **run.ends())
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is POSIX's")
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(digits, whole, tmp_path):
     """SEMANTICS: a kill at any instant leaves the old or the new file, whole; resuming gives the same bits."""
-    here = os.path.dirname(__file__)
-    arguments = [sys.executable, "-c", KILLED, here, str(tmp_path / "c.npz"), str(tmp_path / "ends.npz")]
+    arguments = [sys.executable, "-c", KILLED, os.path.dirname(runs.__file__), str(tmp_path / "c.npz"), str(tmp_path / "ends.npz")]
     environment = os.environ | {"NUMBA_NUM_THREADS": "1"}
     moments, path = random.Random(7), tmp_path / "c.npz"
     for attempt in range(3):

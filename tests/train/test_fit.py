@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_training import Stop, assert_same_state, from_call, stop
+from runs import Stop, assert_same_state, from_call, net, stop
 
 import fastconv as fc
 from fastconv import data, layers, losses, optim, train
@@ -24,12 +24,6 @@ def digits():
 def held_out():
     (x, y), _ = data.digits()
     return x[160:240], y[160:240]
-
-
-def net():
-    """Small, without dropout."""
-    fc.seed(2)
-    return layers.Sequential(layers.Conv2d(1, 8, 3), layers.ReLU(), layers.Flatten(), layers.Linear(8 * 36, 10))
 
 
 def normed():

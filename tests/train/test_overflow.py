@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from test_fit import net
-from test_training import assert_same_state
+from runs import assert_same_state, net
 
 from fastconv import data, layers, losses, optim, train
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numba
 import numpy as np
 import pytest
+from runs import Stop, assert_same_state, from_call, stop
 
 import fastconv as fc
 from fastconv import data, layers, losses, models, optim, train
@@ -25,34 +26,9 @@ def model():
     return models.small_cnn()
 
 
-class Stop(Exception):
-    pass
-
-
-def from_call(number, action):
-    """Cross entropy that does `action` to its result from call `number` on; `.calls` counts."""
-
-    def loss(outputs, targets):
-        loss.calls += 1
-        value = losses.cross_entropy(outputs, targets)
-        return value if loss.calls < number else action(*value)
-
-    loss.calls = 0
-    return loss
-
-
-def stop(value, gradient):
-    raise Stop
-
-
 def interrupt(value, gradient):
     signal.raise_signal(signal.SIGINT)
     return value, gradient
-
-
-def assert_same_state(model, other):
-    for (name, value), expected in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
-        np.testing.assert_array_equal(value, expected, err_msg=name)
 
 
 def fitted(digits, **words):

@@ -11,7 +11,7 @@ from fastconv.kernels.tiled_term_plan import CHOICES, SWAPPED, Cut
 from geometries import CONVOLUTIONS, NUMPYS, Convolution
 from hypothesis import given
 from hypothesis import strategies as st
-from test_random_geometries import convolutions, lawful
+from strategies import convolutions, lawful
 
 from fastconv.geometry.lines import backward_lines, forward_lines
 from fastconv.kernels import depthwise_plan, tiled_plan, tiled_term_plan

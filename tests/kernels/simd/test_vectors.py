@@ -10,10 +10,6 @@ import re
 import numba
 import numpy as np
 import pytest
-from geometries import DTYPES, integers
-from numba import njit
-
-from fastconv.kernels import tiled_convolution, tiled_fold, tiled_weight_grad
 from fastconv.kernels.host import MENU, menu, registers
 from fastconv.kernels.vectors import (
     Tile,
@@ -37,7 +33,6 @@ from fastconv.kernels.vectors import (
 )
 from geometries import DTYPES, integers
 from numba import njit
-from numba.core.registry import cpu_target
 
 from fastconv.kernels import tiled_convolution, tiled_fold, tiled_weight_grad
 from fastconv.kernels.compile.flags import FLAGS
