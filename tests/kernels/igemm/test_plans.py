@@ -1,32 +1,31 @@
-"""The tables of the tiled passes, without their kernels: what they say is the index equation, no more and no less."""
+"""The tables of the indirect GEMM, without its kernels: what they say is the index equation, no more and no less."""
 
 from math import prod
 from unittest.mock import patch
 
 import numpy as np
 import pytest
-from fastconv.kernels.host import BOX, PIXELS, TERMS
-from fastconv.kernels.tiled_plan import Extents, Plan
-from fastconv.kernels.tiled_term_plan import CHOICES, SWAPPED, Cut
 from geometries import CONVOLUTIONS, NUMPYS, Convolution
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import convolutions, lawful
 
 from fastconv.geometry.lines import backward_lines, forward_lines
-from fastconv.kernels import depthwise_plan, tiled_plan, tiled_term_plan
+from fastconv.kernels.igemm import plan as plan_module
+from fastconv.kernels.igemm import weight_plan as weight_plan_module
+from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
+from fastconv.kernels.igemm.plan import Limits, Plan, backward_phases, forward_phases, plans
+from fastconv.kernels.igemm.weight_plan import CONTIGUOUS, LANES_ARE_K, WAYS, weight_plan
+from fastconv.kernels.simd.host import PATCHES, TERMS
 
-GEOMETRIES = CONVOLUTIONS + (  # and larger ones than an item or a box
+GEOMETRIES = CONVOLUTIONS + (  # and larger ones than an item or a patch
     Convolution("rows and columns of an image", (2, 40, 23, 31), (3, 40, 3, 3), {"padding": 1, "stride": (1, 2)}),
     Convolution("parts of a row", (1, 300, 3, 70), (2, 300, 3, 3), {"padding": (1, 0)}),
     Convolution("no padding", (1, 2, 30, 45), (2, 1, 3, 1), {"groups": 2, "stride": (2, 1)}),
-    Convolution("one output over a box", (1, 520, 9, 9), (1, 520, 3, 3), {"dilation": 4}),
+    Convolution("one output over a patch", (1, 520, 9, 9), (1, 520, 3, 3), {"dilation": 4}),
+    Convolution("strips of channels", (2, 40, 4, 5), (70, 40, 3, 3), {"padding": 1}),
 )
-CUTS = ((BOX, PIXELS), (600, 12), (1, 1))  # bytes of a box, pixels of an item
-
-
-def cut(box: int, pixels: int):
-    return patch.multiple(tiled_plan, BOX=box, PIXELS=pixels, forward_plans=tiled_plan.forward_plans.__wrapped__)
+LIMITS = (Limits(channels=16), Limits(pixels=12, patch=600, channels=4), Limits(pixels=1, patch=1, pack=True))
 
 
 def axes(g) -> list[tuple[int, ...]]:
@@ -50,38 +49,36 @@ def check_lines(g) -> None:
 
 
 def terms(plan: Plan) -> np.ndarray:
-    """(terms,): where a sum reads, seen from its pixel."""
-    return np.concatenate([np.arange(0), *(np.arange(first, first + count) for first, count, _ in plan.runs)])
+    """(K,): where a sum reads, seen from its pixel."""
+    return np.concatenate([np.arange(0), *(np.arange(start, start + count) for start, count in plan.segments)])
+
+
+def packed(plan: Plan, item) -> np.ndarray:
+    """The patch of an item, of the numbers of the inputs: -1 in the padding, -2 behind the last image, where nobody writes."""
+    extents = plan.N, plan.ID, plan.IH, plan.IW, plan.IC
+    inputs, patch = np.arange(prod(extents)).reshape(extents), np.full((*plan[plan._fields.index("patch_n") :][:4], plan.ICG), -2)
+    corner = (item.n, item.jd * plan.SD + plan.low_d, item.jh * plan.SH + plan.low_h, item.jw * plan.SW + plan.low_w, item.group * plan.ICG)
+    images, *cells, channels = (low + np.arange(length) for low, length in zip(corner, patch.shape))
+    cells = [
+        row[plan.margin + np.clip(cell, -plan.margin, extent - 1 + plan.margin)] for row, cell, extent in zip(plan.index_map, cells, extents[1:4])
+    ]
+    patch[: plan.N - item.n] = -1
+    places = np.where(images < plan.N, images, -1), *cells, channels
+    real = [np.flatnonzero(place >= 0) for place in places]
+    patch[np.ix_(*real)] = inputs[np.ix_(*(place[some] for place, some in zip(places, real)))]
+    return patch.ravel()
 
 
 def items(plan: Plan):
-    """Item by item: its group, where in the target its pixels are (pixels,), which numbers of the source they read (pixels, terms; -1: padding)."""
-    e = Extents(*plan.record[0].item())
-    extents = e.N, e.ID, e.IH, e.IW, e.IC
-    source = np.arange(prod(extents)).reshape(extents)
-    counts = -(-e.N // e.BN), e.G, e.JD, e.down, e.across
-    assert plan.items == prod(counts)
-    for n, group, jd, jh, jw in np.ndindex(counts):
-        n, jh, jw = n * e.BN, jh * e.rows, jw * e.columns
-        columns = min(e.columns, e.JW - jw)
-        i = int(columns < e.columns), slice(min(e.BN, e.N - n) * min(e.rows, e.JH - jh) * columns)
-        corner = n, jd * e.SD + e.low_d, jh * e.SH + e.low_h, jw * e.SW + e.low_w, group * e.C
-        if e.packed:
-            box = np.full((e.BN, e.BD, e.BH, e.BW, e.C), -2)  # behind the last image nobody writes
-            assert box.size == plan.box
-            box[: e.N - n] = -1
-            images, *cells, channels = (low + np.arange(length) for low, length in zip(corner, box.shape))
-            cells = [
-                table[e.margin + np.clip(cell, -e.margin, extent - 1 + e.margin)] for table, cell, extent in zip(plan.cells, cells, extents[1:4])
-            ]
-            cells = np.where(images < e.N, images, -1), *cells, channels
-            real = [np.flatnonzero(cell >= 0) for cell in cells]
-            box[np.ix_(*real)] = source[np.ix_(*(cell[some] for cell, some in zip(cells, real)))]
-            reads = box.ravel()[plan.from_pixels[i][:, None] + terms(plan)]
-        else:
-            reads = source.ravel()[np.ravel_multi_index(corner, extents) + plan.from_pixels[i][:, None] + terms(plan)]
-        corner = n, jd * e.step_d + e.first_d, jh * e.step_h + e.first_h, jw * e.step_w + e.first_w, group * e.T
-        yield group, np.ravel_multi_index(corner, (e.N, e.OD, e.OH, e.OW, e.OC)) + plan.to_pixels[i], reads
+    """Item by item: itself, the numbers of its outputs (pixels,), in the first channel of its group, and of the inputs that they read
+    (pixels, K; -1: padding)."""
+    inputs = np.arange(plan.N * plan.ID * plan.IH * plan.IW * plan.IC)
+    outputs = np.arange(plan.N * plan.OD * plan.OH * plan.OW * plan.OC)
+    for i in range(plan.items):
+        item = item_of.py_func(i, plan)
+        reads = packed(plan, item) if plan.packed else inputs_of.py_func(item, plan, inputs, None)
+        starts, to = (offsets[item.narrow][: item.pixels] for offsets in (plan.input_offsets, plan.output_offsets))
+        yield item, outputs_of.py_func(item, plan, outputs)[to], reads[starts[:, None] + terms(plan)]
 
 
 def index_equation(g, backward: bool, n, position: list, group: int) -> np.ndarray:
@@ -101,74 +98,91 @@ def index_equation(g, backward: bool, n, position: list, group: int) -> np.ndarr
     return np.where(cells < 0, -1, cells * IC + group * C + np.arange(C)[:, None, None]).transpose(1, 2, 0)
 
 
-def check_terms(g, dtype: np.dtype, choice: int) -> Plan:
-    """The sum of term k and channel t is where a tile has them both; tiles read over the item's inputs only behind the end of a box."""
-    with patch.object(tiled_term_plan, "CHOICES", (choice,)):
-        found = tiled_term_plan.term_plan.__wrapped__(g, dtype)
-    plan, tile, cut = found.plan, found.tile, Cut(*found.record[0].item())
-    T, pixels = g.OC // g.G, plan.from_pixels.shape[1]
-    numbers = (found.of_term[:, None] + found.of_channel).ravel()
-    assert len(np.unique(numbers)) == len(numbers)
-    pair, m, r = np.unravel_index(numbers, (cut.A * cut.B, tile.MR, tile.NR))
-    broadcast, lane = found.places_a[pair % cut.A * tile.MR + m], found.firsts_b[pair // cut.A] + r
-    reads, channels = np.repeat(terms(plan), T), np.tile(np.arange(T), len(terms(plan)))
-    if choice == SWAPPED:
-        assert (broadcast == channels).all()
-        assert (lane == reads).all()
-        inputs = (found.firsts_b[:, None] + np.arange(tile.NR)).ravel()
-        assert found.places_a.max() < cut.width + tile.MR
-    else:
-        assert (broadcast == reads).all()
-        assert (lane // (pixels * tile.NR) * tile.NR + lane % (pixels * tile.NR) == channels).all()
-        inputs = found.places_a
-    assert plan.from_pixels.max() + inputs.max() < plan.box + tile.MR + tile.NR if plan.box else set(inputs) == set(terms(plan))
-    return plan
+def check_plan(g, plan: Plan, backward: bool, limits: Limits, owners: np.ndarray) -> None:
+    """Every term of every output of a phase; blocks and patches no longer than they may be. owners: counts who writes an output."""
+    bytes_of_patch = plan.patch_size * limits.itemsize
+    assert bytes_of_patch <= (limits.patch if plan.patch_n == 1 else max(limits.patch, PATCHES)) or (plan.rows, plan.columns) == (1, 1)
+    K = len(plan.taps) * plan.ICG
+    firsts = np.append(0, plan.segments[:, 1].cumsum())
+    assert plan.blocks[:, 1].tolist() == [0, *range(TERMS, K, TERMS), K]
+    assert firsts[plan.blocks[:, 0]].tolist() == plan.blocks[:, 1].tolist()
+    for item, outputs, reads in items(plan):
+        n, *position, channels = np.unravel_index(outputs, owners.shape)
+        assert set(channels) == {item.group * plan.OCG}
+        np.add.at(owners.reshape(-1), outputs[:, None] + item.channel + np.arange(item.channels), 1)
+        expected = index_equation(g, backward, n, position, item.group)
+        np.testing.assert_array_equal(reads, expected[:, plan.taps].reshape(len(n), -1))
+        assert (np.delete(expected, plan.taps, axis=1) == -1).all()
 
 
-def check_tables(g, dtype: np.dtype) -> None:
+def check_tables(g, limits: Limits) -> None:
     check_lines(g)
-    if depthwise_plan.fits(g):
-        g = depthwise_plan.blocks(g, dtype)  # so it is asked for there: a block of groups at once
-    itemsize = dtype.itemsize
-    forward, input_grad = tiled_plan.forward_plans(g, itemsize), tiled_plan.backward_plans.__wrapped__(g.padded, itemsize)
-    passes = (g, False, forward), (g.padded, True, input_grad), *((g, False, [check_terms(g, dtype, choice)]) for choice in CHOICES)
-    for g, backward, plans in passes:
-        target = (g.N, *g[2:5], g.IC) if backward else (g.N, *g[6:9], g.OC)
-        owners = np.zeros(prod(target), int)
-        for plan in plans:
-            e = Extents(*plan.record[0].item())
-            assert plan.box * itemsize <= tiled_plan.BOX or (e.BN, e.rows, e.columns) == (1, 1, 1)
-            count = len(plan.taps) * e.C
-            rows = np.append(0, plan.runs[:, 1].cumsum())
-            assert rows[:-1].tolist() == plan.runs[:, 2].tolist()
-            assert rows[plan.blocks].tolist() == [0, *range(TERMS, count, TERMS), count]
-            for group, outputs, reads in items(plan):
-                n, *position, channels = np.unravel_index(outputs, target)
-                assert set(channels) == {group * e.T}
-                np.add.at(owners, outputs[:, None] + np.arange(e.T), 1)
-                expected = index_equation(g, backward, n, position, group)
-                np.testing.assert_array_equal(reads, expected[:, plan.taps].reshape(len(n), -1))
-                assert (np.delete(expected, plan.taps, axis=1) == -1).all()
-        assert (owners == 1).all()
+    flops = plan_module.ITEM_FLOPS if limits == LIMITS[0] else 1  # small items are worth having, too
+    with patch.object(plan_module, "ITEM_FLOPS", flops):
+        for case, phases, backward in ((g, forward_phases(g), False), (g.padded, backward_phases(g.padded), True)):
+            owners = np.zeros((g.N, *case[2:5], g.IC) if backward else (g.N, *g[6:9], g.OC), int)
+            for plan in plans(case, phases, limits):
+                check_plan(case, plan, backward, limits, owners)
+            assert (owners == 1).all()
 
 
-@pytest.mark.parametrize(("box", "pixels"), CUTS)
+@pytest.mark.parametrize("limits", LIMITS, ids=["usual", "small", "single pixels"])
 @pytest.mark.parametrize("case", GEOMETRIES, ids=lambda case: case.name)
-def test_tables_are_the_index_equation(case, box, pixels):
-    """Every term of every output, every output by one item, no block or box too long: also where items are small."""
-    with cut(box, pixels):
-        check_tables(case.g, np.dtype(np.float32))
+def test_tables_are_the_index_equation(case, limits):
+    """Every term of every output, every output by one item: also where items are small, and cut into strips of channels."""
+    check_tables(case.g, limits)
 
 
 @lawful
-@given(convolutions(), st.sampled_from(CUTS))
+@given(convolutions(), st.sampled_from(LIMITS))
 def test_random_tables_are_the_index_equation(case, limits):
-    with cut(*limits):
-        check_tables(case.g, np.dtype(np.float64))
+    check_tables(case.g, limits)
+
+
+def check_weight_plan(g, dtype: np.dtype, way: int) -> None:
+    """The sum of term k and channel n is where a tile has them both; tiles read over the item's inputs only behind the end of a patch."""
+    with patch.object(weight_plan_module, "WAYS", (way,)), patch.object(weight_plan_module, "Record", lambda plan: plan):
+        plan, tile = weight_plan(g, dtype, False)
+    pixels, MR, NR, M = plan.pixels, tile.MR, tile.NR, plan.pixels.input_offsets.shape[1]
+    assert (plan.way, pixels.strips, plan.bands * g.G) == (way, 1, pixels.items)
+    numbers = plan.k_index[:, None] + plan.n_index
+    assert numbers.shape == (pixels.K, pixels.OCG)
+    assert len(np.unique(numbers)) == numbers.size
+    assert numbers.max() < plan.size == plan.a_tiles * plan.b_tiles * MR * NR
+    t, m, r = np.unravel_index(numbers, (plan.a_tiles * plan.b_tiles, MR, NR))
+    a_offsets = plan.a_offsets.reshape(plan.a_tiles, MR)
+    if way in (CONTIGUOUS, LANES_ARE_K):
+        a_offsets = a_offsets[:, :1] + np.arange(MR)  # a kernel reads the first one only
+    b_offsets = plan.b_starts[:, None] + np.arange(NR)
+    a, b = a_offsets[t % plan.a_tiles, m], b_offsets[t // plan.a_tiles, r]
+    of_inputs, of_dy = (b, a) if way == LANES_ARE_K else (a, b)
+    panel = M * plan.width
+    assert (of_inputs == terms(pixels)[:, None]).all()
+    assert (of_dy // panel * plan.width + of_dy % panel == np.arange(pixels.OCG)).all()
+    reads, of_rows = (b_offsets, a_offsets) if way == LANES_ARE_K else (a_offsets, b_offsets)
+    assert (
+        pixels.input_offsets.max() + reads.max() < pixels.patch_size + MR + NR <= plan.patch
+        if pixels.packed
+        else set(reads.ravel()) <= set(terms(pixels))
+    )
+    assert plan.dy_rows.max() + of_rows.max() < plan.scratch - plan.patch or not plan.copied
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["contiguous", "gathered", "lanes are k"])
+@pytest.mark.parametrize("case", GEOMETRIES, ids=lambda case: case.name)
+def test_each_sum_of_a_weight_gradient_is_in_one_tile(case, way):
+    for dtype in (np.float32, np.float64):
+        check_weight_plan(case.g, np.dtype(dtype), way)
+
+
+@lawful
+@given(convolutions(), st.sampled_from(WAYS))
+def test_random_weight_plans(case, way):
+    check_weight_plan(case.g, np.dtype(np.float64), way)
 
 
 def test_tables_are_of_an_item_not_of_an_image():
     for S in (1, 2, 3):
         g = Convolution("", (1, 3, 2048, 2048), (64, 3, 7, 7), {"padding": 3, "stride": S}).g
-        for plans in (tiled_plan.forward_plans(g, 4), tiled_plan.backward_plans(g, 4)):
-            assert sum(table.nbytes for plan in plans for table in plan if isinstance(table, np.ndarray)) < 1e6
+        for phases in (forward_phases(g), backward_phases(g)):
+            assert sum(table.nbytes for plan in plans(g, phases, Limits()) for table in plan if isinstance(table, np.ndarray)) < 1e6
