@@ -126,8 +126,15 @@ def check_tables(g, limits: Limits) -> None:
             assert (owners == 1).all()
 
 
-@pytest.mark.parametrize("limits", LIMITS, ids=["usual", "small", "single pixels"])
-@pytest.mark.parametrize("case", GEOMETRIES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("case", "limits"),
+    [
+        pytest.param(case, limits, id=f"{case.name}-{name}")
+        for case in GEOMETRIES
+        for name, limits in zip(("usual", "small", "single pixels"), LIMITS)
+        if limits.pixels > 1 or prod(case.g.output_shape) // case.g.OC * case.g.G < 1000  # items, each some Python
+    ],
+)
 def test_tables_are_the_index_equation(case, limits):
     """Every term of every output, every output by one item: also where items are small, and cut into strips of channels."""
     check_tables(case.g, limits)
@@ -160,11 +167,10 @@ def check_weight_plan(g, dtype: np.dtype, way: int) -> None:
     assert (of_inputs == terms(pixels)[:, None]).all()
     assert (of_dy // panel * plan.width + of_dy % panel == np.arange(pixels.OCG)).all()
     reads, of_rows = (b_offsets, a_offsets) if way == LANES_ARE_K else (a_offsets, b_offsets)
-    assert (
-        pixels.input_offsets.max() + reads.max() < pixels.patch_size + MR + NR <= plan.patch
-        if pixels.packed
-        else set(reads.ravel()) <= set(terms(pixels))
-    )
+    if pixels.packed:
+        assert pixels.input_offsets.max() + reads.max() < pixels.patch_size + MR + NR <= plan.patch
+    else:
+        assert set(reads.ravel()) <= set(terms(pixels))
     assert plan.dy_rows.max() + of_rows.max() < plan.scratch - plan.patch or not plan.copied
 
 

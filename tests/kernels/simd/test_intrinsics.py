@@ -50,11 +50,10 @@ def transposed(tile, x, reads, at, channels, y, writes, first, last):
 
 
 @njit(**FLAGS)
-def clamped(tile, x, numbers, w, bound, y):
-    """y's rows = x's numbers times w, not below bound."""
-    where = offsets(tile, numbers, 0, len(numbers) - 1)
-    sums = clamp(tile, fma_gathered(tile, zeros(tile), x, where, 0, w, 0), bound)
-    store_rows(tile, sums, y, offsets(tile, numbers * len(w), 0, len(numbers) - 1), 0, len(w))
+def clamped(tile, w, bound, y):
+    """y's rows = w, not below bound."""
+    rows = clamp(tile, load_rows(tile, w, offsets_apart(tile, 0, tile.MR), 0, tile.NR), bound)
+    store_rows(tile, rows, y, offsets_apart(tile, tile.NR, tile.MR), 0, tile.NR)
 
 
 @njit(**FLAGS)
@@ -159,8 +158,8 @@ def test_a_row_of_some_channels(tile, word, before):
 def test_clamp(tile, bound):
     """NaN stays, as in a ReLU, and -0 becomes 0."""
     w = np.resize(np.array([1, -1, np.nan, np.inf, -np.inf, -0.0 if bound == 0 else 4, 3, -5], tile.dtype), tile.NR)
-    x, y = np.ones(tile.MR, tile.dtype), np.empty((tile.MR, tile.NR), tile.dtype)
-    clamped(tile, x, np.arange(tile.MR), w, float(bound), y.ravel())
+    y = np.empty((tile.MR, tile.NR), tile.dtype)
+    clamped(tile, w, float(bound), y.ravel())
     np.testing.assert_array_equal(y, np.tile(np.where(w <= bound, tile.dtype.type(bound), w), (tile.MR, 1)))
     assert not np.signbit(y[y == 0]).any()
 
