@@ -112,6 +112,7 @@ class Limits(NamedTuple):
     pixels: int = PIXELS  # of an item at most
     patch: int = PATCH  # bytes of a patch of one image at most
     channels: int = 1  # of the narrowest strip: one panel
+    items: int = ITEMS  # at least, where they are worth it
     pack: bool = False  # also where no padding asks for it
     itemsize: int = 4
 
@@ -213,7 +214,7 @@ def _cut(g: Geometry, phase: Phase, limits: Limits) -> Cut:
             images += 1
         images = -(-g.N // -(-g.N // images))  # evenly
     flops = 2 * g.N * phase.OC * math.prod(line.count * len(line.taps) for line in phase.lines) * ICG
-    wanted = max(1, min(ITEMS, flops // ITEM_FLOPS))
+    wanted = max(1, min(limits.items, flops // ITEM_FLOPS))
     others = g.G * d.count * -(-w.count // columns)
     bands = -(-g.N // images) * others * -(-h.count // rows)
     panels = -(-OCG // limits.channels)

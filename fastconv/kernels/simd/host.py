@@ -18,6 +18,9 @@ ITEM_FLOPS = 1 << 20  # of an item that is worth having: 10 us of one core
 IN_PLACE = 160  # terms of a sum whose weights are read where they lie, OC elements apart: more share a few sets of L1 (1.2 to 1.7 times slower)
 CHUNKS = 16  # of the pixels of a weight gradient
 PARTIALS = 2 << 20  # bytes that the chunks' totals may take together: adding them up costs their memory's speed
+BLOCK_PATCH = 96 << 10  # bytes of a patch of channel blocks: packed once into L2, then read row after row from L1
+BLOCK_PIXELS = 1024  # of an item of channel blocks
+STRIP = 4  # channel blocks of an item: 256 bytes of a pixel, neighbors in memory (24x24, 32 channels: 189 -> 130 us)
 GATHERED_SPEED = 0.95  # of a tile with MR addresses instead of one (75 to 97 % on five layers)
 SPARSEST = 4  # positions of a patch for each one that an output reads: dilation 2 is worth packing
 LARGEST_PATCH = 1 << 20  # bytes of what a single output may read
@@ -75,28 +78,13 @@ def menu(dtype: np.dtype) -> tuple[tuple[Tile, float], ...]:
     return tuple((Tile(MR, NV, kind.bytes // dtype.itemsize, dtype), worth) for MR, NV, worth in MENU[kind.feature])
 
 
-# Where lanes are groups: vectors of a tile; two where their 9 weights, 3 sums and a start fit the registers.
-LANE_VECTORS = {32: 2, 16: 1}
-
-
-class LaneTiles(NamedTuple):
-    """For blocks of groups as lanes."""
-
-    pixels: Tile  # sums of 8 pixels
-    taps: Tile  # of 9 taps, those of a 3x3 kernel
-    columns: Tile  # of 3 pixels that a window of 3 columns passes
+@cache
+def row_tile(dtype: np.dtype) -> Tile:
+    """One row of two vectors, for passes over flat arrays: a longer one would only be ragged more often."""
+    return Tile(1, 2, registers().bytes // dtype.itemsize, dtype)
 
 
 @cache
 def tile_for(channels: int, dtype: np.dtype) -> Tile:
     """The tile that spends least on `channels` output channels: the fewest vectors, padding counted, each by its worth."""
     return min(menu(dtype), key=lambda entry: (-(-channels // entry[0].NR) * entry[0].NR / entry[1], -entry[0].NR))[0]
-
-
-@cache
-def lane_tiles_for(groups: int, dtype: np.dtype) -> LaneTiles:
-    """Of two vectors, where the groups fill them: a last vector that is not full takes lanes from the one before."""
-    kind = registers()
-    lanes = kind.bytes // dtype.itemsize
-    NV = LANE_VECTORS[kind.count] if groups >= 2 * lanes and -(-groups // lanes) != 3 else 1
-    return LaneTiles(*(Tile(MR, NV, lanes, dtype) for MR in (8, 9, 3)))
