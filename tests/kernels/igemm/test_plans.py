@@ -15,7 +15,7 @@ from fastconv.kernels.igemm import plan as plan_module
 from fastconv.kernels.igemm import weight_plan as weight_plan_module
 from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.plan import Limits, Plan, backward_phases, forward_phases, plans
-from fastconv.kernels.igemm.weight_plan import CONTIGUOUS, LANES_ARE_K, WAYS, weight_plan
+from fastconv.kernels.igemm.weight_plan import GATHERED, LANES_ARE_K, WAYS, weight_plan
 from fastconv.kernels.simd.host import PATCHES, TERMS
 
 GEOMETRIES = CONVOLUTIONS + (  # and larger ones than an item or a patch
@@ -23,6 +23,7 @@ GEOMETRIES = CONVOLUTIONS + (  # and larger ones than an item or a patch
     Convolution("parts of a row", (1, 300, 3, 70), (2, 300, 3, 3), {"padding": (1, 0)}),
     Convolution("no padding", (1, 2, 30, 45), (2, 1, 3, 1), {"groups": 2, "stride": (2, 1)}),
     Convolution("one output over a patch", (1, 520, 9, 9), (1, 520, 3, 3), {"dilation": 4}),
+    Convolution("pixels over a running sum", (1, 2, 20, 20), (3, 2, 3, 3), {"padding": 1}),
     Convolution("strips of channels", (2, 40, 4, 5), (70, 40, 3, 3), {"padding": 1}),
 )
 LIMITS = (Limits(channels=16), Limits(pixels=12, patch=600, channels=4), Limits(pixels=1, patch=1, pack=True))
@@ -146,27 +147,32 @@ def test_random_tables_are_the_index_equation(case, limits):
     check_tables(case.g, limits)
 
 
-def check_weight_plan(g, dtype: np.dtype, way: int) -> None:
+def check_weight_plan(g, dtype: np.dtype, way: int, **limits) -> None:
     """The sum of term k and channel n is where a tile has them both; tiles read over the item's inputs only behind the end of a patch."""
-    with patch.object(weight_plan_module, "WAYS", (way,)), patch.object(weight_plan_module, "Record", lambda plan: plan):
+    with patch.multiple(weight_plan_module, WAYS=(way,), Record=lambda plan: plan, **limits):
         plan, tile = weight_plan(g, dtype, False)
     pixels, MR, NR, M = plan.pixels, tile.MR, tile.NR, plan.pixels.input_offsets.shape[1]
-    assert (plan.way, pixels.strips, plan.bands * g.G) == (way, 1, pixels.items)
-    numbers = plan.k_index[:, None] + plan.n_index
-    assert numbers.shape == (pixels.K, pixels.OCG)
-    assert len(np.unique(numbers)) == numbers.size
-    assert numbers.max() < plan.size == plan.a_tiles * plan.b_tiles * MR * NR
-    t, m, r = np.unravel_index(numbers, (plan.a_tiles * plan.b_tiles, MR, NR))
+    assert (plan.way, pixels.strips, plan.bands * g.G) == (GATHERED if plan.direct else way, 1, pixels.items)
+    k, n = np.arange(pixels.K)[:, None], np.arange(pixels.OCG)
+    if plan.direct:  # tiles are rows of dw, all of its pixels are one running sum
+        assert (plan.bands, plan.size, M <= TERMS) == (1, 0, True)
+        t, m, r = k // MR + n // NR * plan.a_tiles, k % MR, n % NR
+    else:
+        numbers = plan.k_index[:, None] + plan.n_index
+        assert numbers.shape == (pixels.K, pixels.OCG)
+        assert len(np.unique(numbers)) == numbers.size
+        assert numbers.max() < plan.size == plan.a_tiles * plan.b_tiles * MR * NR
+        t, m, r = np.unravel_index(numbers, (plan.a_tiles * plan.b_tiles, MR, NR))
     a_offsets = plan.a_offsets.reshape(plan.a_tiles, MR)
-    if way in (CONTIGUOUS, LANES_ARE_K):
+    if plan.way != GATHERED:
         a_offsets = a_offsets[:, :1] + np.arange(MR)  # a kernel reads the first one only
     b_offsets = plan.b_starts[:, None] + np.arange(NR)
     a, b = a_offsets[t % plan.a_tiles, m], b_offsets[t // plan.a_tiles, r]
-    of_inputs, of_dy = (b, a) if way == LANES_ARE_K else (a, b)
+    of_inputs, of_dy = (b, a) if plan.way == LANES_ARE_K else (a, b)
     panel = M * plan.width
     assert (of_inputs == terms(pixels)[:, None]).all()
-    assert (of_dy // panel * plan.width + of_dy % panel == np.arange(pixels.OCG)).all()
-    reads, of_rows = (b_offsets, a_offsets) if way == LANES_ARE_K else (a_offsets, b_offsets)
+    assert (of_dy // panel * plan.width + of_dy % panel == n).all()
+    reads, of_rows = (b_offsets, a_offsets) if plan.way == LANES_ARE_K else (a_offsets, b_offsets)
     if pixels.packed:
         assert pixels.input_offsets.max() + reads.max() < pixels.patch_size + MR + NR <= plan.patch
     else:
@@ -174,17 +180,21 @@ def check_weight_plan(g, dtype: np.dtype, way: int) -> None:
     assert plan.dy_rows.max() + of_rows.max() < plan.scratch - plan.patch or not plan.copied
 
 
+BANDS = {"TERMS": 0, "PIXELS": 3}  # several, also of small images: then totals are kept
+
+
 @pytest.mark.parametrize("way", WAYS, ids=["contiguous", "gathered", "lanes are k"])
 @pytest.mark.parametrize("case", GEOMETRIES, ids=lambda case: case.name)
 def test_each_sum_of_a_weight_gradient_is_in_one_tile(case, way):
-    for dtype in (np.float32, np.float64):
-        check_weight_plan(case.g, np.dtype(dtype), way)
+    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+        check_weight_plan(case.g, dtype, way)
+        check_weight_plan(case.g, dtype, way, **BANDS)
 
 
 @lawful
-@given(convolutions(), st.sampled_from(WAYS))
-def test_random_weight_plans(case, way):
-    check_weight_plan(case.g, np.dtype(np.float64), way)
+@given(convolutions(), st.sampled_from(WAYS), st.sampled_from(({}, BANDS)))
+def test_random_weight_plans(case, way, limits):
+    check_weight_plan(case.g, np.dtype(np.float64), way, **limits)
 
 
 def test_tables_are_of_an_item_not_of_an_image():
