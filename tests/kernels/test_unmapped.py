@@ -10,22 +10,28 @@ import mmap
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
+import geometries
 import numpy as np
 import pytest
-from geometries import CONVOLUTIONS, DTYPES, Convolution, integers
+from geometries import CONVOLUTIONS, DTYPES, POOLINGS, Convolution, Pooling, integers
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from strategies import convolutions
+from numba import types
+from strategies import convolutions, poolings
 
 import fastconv as fc
-from fastconv import memory
-from fastconv.kernels import depthwise, depthwise_plan, depthwise_weight_grad, policy, table, tiled_convolution, tiled_plan, tiled_weight_grad
+from fastconv import data, layers, losses, memory, optim
+from fastconv.kernels import table
+from fastconv.kernels.compile import Record, team
+from fastconv.kernels.igemm.plan import Limits
+from fastconv.ops import passes
 
 RANDOM = int(os.environ.get("FASTCONV_GEOMETRIES", "60"))  # how many; thousands where kernels or tables are new
-CUTS = ((tiled_plan.BOX, tiled_plan.PIXELS), (600, 12))  # bytes of a box, pixels of an item: a small image is one item, or many
+SMALL = {"PIXELS": 12, "PATCH": 600, "BLOCK_PIXELS": 12, "BLOCK_PATCH": 600, "ITEM_FLOPS": 1}  # of an item: a small image is many
 posix = pytest.mark.skipif(os.name != "posix", reason="mprotect is POSIX's")
 edges = pytest.mark.parametrize("edge", ["end", "start"])
 
@@ -51,60 +57,117 @@ class Fence:
             array.fill(np.nan)
         return array
 
+    def flat(self, count: int, dtype, use: str = "") -> np.ndarray:
+        """In the place of `memory.flat` and `memory.scratch`."""
+        return self.empty((count,), dtype)
+
     def copy(self, a: np.ndarray) -> np.ndarray:
         copy = self.empty(a.shape, a.dtype)
         copy[...] = a
         return copy
 
-    def run(self, kernel, args) -> None:
-        """The kernel on copies of its arrays: inputs, outputs, tables and scratch."""
-        copies = [self.copy(a) if isinstance(a, np.ndarray) else a for a in args]
-        kernel(*copies)
-        for original, copy in zip(args, copies):
-            if isinstance(original, np.ndarray):
+    def record(self, record: Record) -> Record:
+        """The same numbers and tables, each table and the row of words in a copy of its own."""
+        copy, kept = Record.__new__(Record), iter(record.kept)
+        words, copy.kept, copy._numba_type_ = self.copy(record.words), [], record._numba_type_
+        for word, kind in record._numba_type_.fields.values():
+            if isinstance(kind, types.Array):
+                copy.kept.append(self.copy(next(kept)))
+                words[word] = copy.kept[-1].__array_interface__["data"][0]
+            elif isinstance(kind, type(record._numba_type_)):
+                copy.kept.append(self.record(next(kept)))
+                words[word] = copy.kept[-1].address
+        copy.words, copy.address = words, words.__array_interface__["data"][0]
+        return copy
+
+    def launch(self, threaded: Callable, alone: Callable, work: float, operands: tuple) -> None:
+        """In the place of `team.launch`: the pass on copies of all its arrays, also those in tuples and records."""
+        arrays: dict[tuple, tuple[np.ndarray, np.ndarray]] = {}
+
+        def fenced(operand):
+            if isinstance(operand, np.ndarray):
+                place = operand.__array_interface__["data"][0], operand.shape  # an array that is given twice stays one array
+                return arrays.setdefault(place, (operand, self.copy(operand)))[1]
+            if isinstance(operand, tuple):
+                return tuple(map(fenced, operand))
+            return self.record(operand) if isinstance(operand, Record) else operand
+
+        alone(*map(fenced, operands))
+        for original, copy in arrays.values():
+            if original.flags.writeable:
                 original[...] = copy
 
     def surround(self) -> None:
-        """All that kernels get, from now on. One share of the work: of scratch for several, only one's end and one's start would be an edge."""
-        memory.empty = self.empty
-        for kernels in (tiled_convolution, tiled_weight_grad, depthwise, depthwise_weight_grad):
-            kernels.shares = lambda items: 1
-        launch, pack_panels = policy.team.launch, tiled_convolution.pack_panels
-        policy.team.launch = lambda threaded, twin, work, args: self.run(lambda *copies: launch(threaded, twin, work, copies), args)
-        tiled_convolution.pack_panels = lambda *args: self.run(pack_panels, args)
+        """All that kernels get, from now on. One chunk of the work: of scratch for several, only one's end and one's start would be an edge."""
+        fc.set_num_threads(1)
+        memory.empty, memory.flat, memory.scratch, team.launch = self.empty, self.flat, self.flat, self.launch
 
-    def check(self, case: Convolution, dtype, seed: int, cut: tuple[int, int]) -> None:
+    def check(self, case: Convolution | Pooling, runs: dict[str, Callable]) -> None:
         """Every algorithm writes all of its result, and equals the textbook."""
-        tiled_plan.BOX, tiled_plan.PIXELS = cut
-        depthwise_plan.OUTPUTS = 64 * cut[1]
-        for tables in (*vars(tiled_plan).values(), *vars(depthwise_plan).values()):
-            if hasattr(tables, "cache_clear"):
-                tables.cache_clear()
-        x, w, b, dy = (self.copy(a) for a in case.draw(integers, dtype, seed))
-        x, dy = (np.moveaxis(self.copy(np.moveaxis(a, 1, -1)), -1, 1) for a in (x, dy))  # as kernels want them: no copy
-        passes = {
-            "conv_forward": lambda: case.forward(x, w, b),
-            "conv_input_grad": lambda: case.input_grad(dy, w),
-            "conv_weight_grad": lambda: case.weight_grad(x, dy),
-            "bias_grad": lambda: case.weight_grad(x, dy, return_bias_grad=True)[1],
-        }
-        for operation, run in passes.items():
+        for operation, run in runs.items():
             with fc.algorithm("reference"):
                 expected = run()
             assert not np.isnan(expected).any()
             for row in table.OPERATIONS[operation]:
-                print(operation, row.name, np.dtype(dtype), cut, case, flush=True)
+                print(operation, row.name, expected.dtype, Limits().pixels, case, flush=True)
                 with fc.algorithm(row.name):
                     np.testing.assert_array_equal(run(), expected, strict=True)
 
+    def convolution(self, case: Convolution, dtype, seed: int = 0) -> None:
+        x, w, b, dy = (self.copy(a) for a in case.draw(integers, dtype, seed))
+        self.check(
+            case,
+            {
+                "conv_forward": lambda: case.forward(x, w, b),
+                "conv_input_grad": lambda: case.input_grad(dy, w),
+                "conv_weight_grad": lambda: case.weight_grad(x, dy, out=w.copy(), accumulate=True),
+                "bias_grad": lambda: case.weight_grad(x, dy, return_bias_grad=True)[1],
+            },
+        )
+
+    def pooling(self, case: Pooling, dtype, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        x, dy = integers(rng, case.x, dtype), integers(rng, case.g.output_shape, dtype)
+        argmax = case.max(x)[1]
+        runs = {"max_pool": lambda: case.max(x)[0], "max_pool_grad": lambda: case.max_grad(dy, argmax)}
+        self.check(case, runs)
+        if "dilation" not in case.words:
+            whole = {"divisor_override": 1}  # exact
+            self.check(case, {"avg_pool": lambda: case.avg(x, **whole), "avg_pool_grad": lambda: case.avg_grad(dy, **whole)})
+
+    def training(self, dtype) -> None:
+        """What has no row in the table: a few steps of a net with all kinds of layers, of sizes that fill no vector."""
+        print("training", np.dtype(dtype), flush=True)
+        (x, y), _ = data.digits()
+        x, y = x[:33].astype(dtype), y[:33]
+        for make in (optim.Adam, optim.RMSprop, optim.SGD):
+            body = layers.Conv2d(1, 5, 3, dtype=dtype), layers.BatchNorm2d(5, dtype=dtype), layers.ReLU(), layers.Dropout(0.3)
+            tail = layers.MaxPool2d(2), layers.Sigmoid(), layers.Flatten(), layers.Linear(45, 10, dtype=dtype), layers.Tanh()
+            model = layers.Sequential(*body, *tail)
+            optimizer = make(model.parameters(), 0.01, clip_norm=1.0)
+            history = fc.train.fit(model, (x, y), epochs=1, batch_size=11, optimizer=optimizer, shift=1, flip=0.5, noise=0.1)
+            assert np.isfinite(history[0]["loss"])
+            assert np.isfinite(losses.cross_entropy(model(x), y)[0])
+
+
+def shrink() -> None:
+    """Items and patches are small from now on."""
+    Limits.__new__.__defaults__ = (SMALL["PIXELS"], SMALL["PATCH"], *Limits.__new__.__defaults__[2:])
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fastconv.kernels."):
+            vars(module).update({key: value for key, value in SMALL.items() if key in vars(module)})
+    passes.convolution.cache_clear()
+
 
 def script(*words: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": str(Path(fc.__file__).parents[1]), "NUMBA_NUM_THREADS": "1"}
+    places = str(Path(fc.__file__).parents[1]), str(Path(geometries.__file__).parent)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "NUMBA_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, "-X", "faulthandler", __file__, *words], env=environment, capture_output=True, text=True)
 
 
 @posix
 @edges
+@pytest.mark.slow
 def test_kernels_stay_in_their_memory(edge):
     """Also: no result keeps a cell that nobody wrote, and none depends on memory that nobody wrote."""
     done = script(edge)
@@ -127,12 +190,20 @@ if __name__ == "__main__":
         print("inside", flush=True)
         ctypes.string_at(array.ctypes.data + (array.nbytes if fence.edge == "end" else -1), 1)
     fence.surround()
-    for dtype, case, cut in product(DTYPES, CONVOLUTIONS, CUTS):
-        fence.check(case, dtype, 0, cut)
 
     @settings(max_examples=RANDOM, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-    @given(convolutions(), st.sampled_from((1, 5)), st.integers(0, 2**32 - 1), st.sampled_from(CUTS))
-    def random(case, wider, seed, cut):
-        fence.check(case._replace(w=(wider * case.w[0], *case.w[1:])), np.float32, seed, cut)
+    @given(convolutions(), st.sampled_from((1, 5)), poolings(), st.integers(0, 2**32 - 1))
+    def random(case, wider, pooling, seed):
+        fence.convolution(case._replace(w=(wider * case.w[0], *case.w[1:])), np.float32, seed)
+        fence.pooling(pooling, np.float32, seed)
 
-    random()
+    for limits in (None, shrink):
+        if limits:
+            limits()
+        for dtype, case in product(DTYPES, CONVOLUTIONS):
+            fence.convolution(case, dtype)
+        for dtype, case in product(DTYPES, POOLINGS):
+            fence.pooling(case, dtype)
+        random()
+    for dtype in DTYPES:
+        fence.training(dtype)

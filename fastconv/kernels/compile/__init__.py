@@ -8,7 +8,7 @@
 """
 
 from fastconv.kernels.compile.flags import reference, serial
-from fastconv.kernels.compile.launch import Bound, Driver, Work, driver, parallel, spread
+from fastconv.kernels.compile.launch import Bound, Driver, Work, chunks, driver, parallel, spread
 from fastconv.kernels.compile.outline import outlined
 from fastconv.kernels.compile.records import Record
 from fastconv.kernels.compile.threads import get_num_threads, set_num_threads, team
@@ -18,6 +18,7 @@ __all__ = [
     "Driver",
     "Record",
     "Work",
+    "chunks",
     "driver",
     "get_num_threads",
     "outlined",

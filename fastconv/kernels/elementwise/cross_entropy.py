@@ -1,20 +1,19 @@
 """Softmax cross-entropy, value and gradient from one read of the scores. Rows are images, an item is one; all sums run in float64.
 
-    p = softmax(scores), y = label, e = smoothing, w = class weights, W = sum over counted rows of w[y]
-    value = sum over rows of ((1 - e) w[y] (-log p[y]) + e / K * sum over k of w[k] (-log p[k])) / W
-    d[n, k] = ((1 - e) w[y] (p[k] - [k = y]) + e / K * (p[k] sum(w) - w[k])) / W
+p = softmax(scores), y = label, e = smoothing, w = class weights, W = sum over counted rows of w[y]
+value = sum over rows of ((1 - e) w[y] (-log p[y]) + e / K * sum over k of w[k] (-log p[k])) / W
+d[n, k] = ((1 - e) w[y] (p[k] - [k = y]) + e / K * (p[k] sum(w) - w[k])) / W
 
-    2 rows, 3 classes, labels 0 2:   scores  1 2 3    p  .09 .24 .67    -log p[y]  2.41    value  1.41    d  -.45  .12  .33
-                                             1 2 3       .09 .24 .67               0.41                       .05  .12 -.17
+2 rows, 3 classes, labels 0 2:   scores  1 2 3    p  .09 .24 .67    -log p[y]  2.41    value  1.41    d  -.45  .12  .33
+                                         1 2 3       .09 .24 .67               0.41                       .05  .12 -.17
 """
 
 from functools import cache
 
 import numpy as np
 
-from fastconv.kernels.compile import Bound, driver, serial, spread
+from fastconv.kernels.compile import Bound, chunks, driver, serial, spread
 from fastconv.kernels.elementwise.exponential import exponential_parts
-from fastconv.kernels.igemm.items import chunks
 
 NONE = -(2**63)  # the label to ignore, where there is none
 NO_WEIGHTS = np.empty(0)

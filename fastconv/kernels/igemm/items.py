@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fastconv.kernels.compile import get_num_threads, serial
+from fastconv.kernels.compile import serial
 from fastconv.kernels.igemm.packing import pack_patch
 
 
@@ -16,11 +16,6 @@ class Item(NamedTuple):
     narrow: int  # 1: an item with the last columns, which may be fewer, and offsets of its own
     channel: int  # first channel of its strip, in the group
     channels: int
-
-
-def chunks(items: int) -> int:
-    """Into how many chunks items are dealt out: some for each thread, so that a thread that is held up holds up little."""
-    return min(items, 4 * get_num_threads())
 
 
 @serial
