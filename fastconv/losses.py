@@ -4,7 +4,6 @@ Computed in float64 and given back in the dtype of the outputs; the value is a P
 function of two arguments is wanted, `functools.partial(losses.cross_entropy, label_smoothing=0.1)` is one.
 """
 
-
 import numpy as np
 
 from fastconv.geometry import number, whole

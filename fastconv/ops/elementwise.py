@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import shown, whole
-from fastconv.kernels.elementwise.activations import Relu, ReluGrad
+from fastconv.kernels.elementwise.activations import Add, Relu, ReluGrad
 from fastconv.kernels.elementwise.dropout import Dropout
 from fastconv.kernels.elementwise.spans import Flat
 from fastconv.ops.operands import dense, floats
@@ -38,6 +38,11 @@ def dropout(x, p: float, key: int) -> np.ndarray:
     if not 0 <= key < 2**64:
         raise ValueError(f"dropout: key must be between 0 and 2**64 - 1, got {key}")
     return _each(Dropout, x, options=((np.uint64(key), np.uint64(int(p * 2**64)), 1 / (1 - p)),))
+
+
+def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a + b, of the same shape and dtype."""
+    return _each(Add, a, b, options=(-np.inf,))
 
 
 def probability(op: str, p) -> float:

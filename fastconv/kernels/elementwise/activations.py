@@ -1,10 +1,10 @@
 """Activations and sums of two arrays, element by element: no order, no sums, so plain loops over the elements that a chunk owns.
 
-    relu         y = 0 where x <= 0, else x (NaN passes)       its gradient: dx = 0 where y <= 0, else dy
-    leaky ReLU   y = slope * x where x <= 0, else x            dx = slope * dy where y <= 0, else dy
-    add          y = a + b, not below the lower bound          with 0 a ReLU, whose gradient (of a and of b) is relu's
-    sigmoid      y = 1 / (1 + exp(-x))                         dx = dy * y * (1 - y)
-    tanh         y = (e - 1) / (e + 1), e = exp(2 x)           dx = dy * (1 - y * y)
+relu         y = 0 where x <= 0, else x (NaN passes)       its gradient: dx = 0 where y <= 0, else dy
+leaky ReLU   y = slope * x where x <= 0, else x            dx = slope * dy where y <= 0, else dy
+add          y = a + b, not below the lower bound          with 0 a ReLU, whose gradient (of a and of b) is relu's
+sigmoid      y = 1 / (1 + exp(-x))                         dx = dy * y * (1 - y)
+tanh         y = (e - 1) / (e + 1), e = exp(2 x)           dx = dy * (1 - y * y)
 """
 
 import numpy as np

@@ -16,7 +16,7 @@ from fastconv.geometry import share_sizes
 from fastconv.kernels.compile import Record, chunks, driver, serial, spread
 from fastconv.kernels.pooling.groups import for_each_group, tap_lists
 from fastconv.kernels.pooling.tiles import channel_of, tile_for
-from fastconv.kernels.pooling.windows import Adaptive, Geometry, collects, covers, reads, side_by_side
+from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side
 from fastconv.kernels.simd.arithmetic import zeros
 from fastconv.kernels.simd.memory import load_rows, offsets_apart, store_rows
 from fastconv.kernels.simd.pooling import add_sums, divide_rows, no_sums, number_at, rounded, widen
@@ -110,7 +110,7 @@ def cover(tile, plan, group, taps, dy, divisors, dx):
 class AvgPool:
     """The pass bound to windows and a dtype: `run(x, y)`, flat. divisors: (OD, OH, OW) float64; None for adaptive windows: their sizes."""
 
-    def __init__(self, source: Geometry | Adaptive, dtype: np.dtype, divisors: np.ndarray | None = None):
+    def __init__(self, source: Geometry | Shares, dtype: np.dtype, divisors: np.ndarray | None = None):
         plan = reads(source)
         self.items, self.longest, self.work, self.divisors = plan.items, plan.longest, plan.work, divisors_of(source, divisors)
         self.plan, self.tile, self.run = Record(plan), tile_for(plan.C, np.dtype(dtype), 8), avg_pool.bind()
@@ -123,7 +123,7 @@ class AvgPool:
 class AvgPoolGrad:
     """The gradient bound to windows and a dtype: `run(dy, dx)`, flat. divisors as in `AvgPool`."""
 
-    def __init__(self, source: Geometry | Adaptive, dtype: np.dtype, divisors: np.ndarray | None = None):
+    def __init__(self, source: Geometry | Shares, dtype: np.dtype, divisors: np.ndarray | None = None):
         apart = side_by_side(source)
         plan = covers(source) if apart else collects(source)
         self.items, self.longest, self.work, self.divisors = plan.items, plan.longest, plan.work, divisors_of(source, divisors)
@@ -135,7 +135,7 @@ class AvgPoolGrad:
         self.run(self.work, self.tile, self.plan, count, tap_lists(count, self.longest), dy, self.divisors, dx)
 
 
-def divisors_of(source: Geometry | Adaptive, divisors: np.ndarray | None) -> np.ndarray:
+def divisors_of(source: Geometry | Shares, divisors: np.ndarray | None) -> np.ndarray:
     """Flat, as kernels read them."""
-    sizes = share_sizes(source.shares) if divisors is None else divisors
+    sizes = share_sizes(source) if divisors is None else divisors
     return np.ascontiguousarray(sizes, np.float64).reshape(-1)

@@ -14,7 +14,7 @@ import numpy as np
 from fastconv.kernels.compile import Record, chunks, driver, serial, spread
 from fastconv.kernels.pooling.groups import for_each_group, tap_lists
 from fastconv.kernels.pooling.tiles import channel_of, tile_for
-from fastconv.kernels.pooling.windows import Adaptive, Geometry, collects, covers, reads, side_by_side, taps
+from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side, taps
 from fastconv.kernels.simd.arithmetic import add, zeros
 from fastconv.kernels.simd.memory import load_rows, offsets_apart, store_rows
 from fastconv.kernels.simd.pooling import all_taps, larger, load_taps, number_at, rectify, store_taps, where_tap
@@ -112,7 +112,7 @@ def cover(tile, plan, group, taps, dy, argmax, dx):
 class MaxPool:
     """The pass bound to windows and a dtype: `run(x, y, argmax)`, flat. relu: y = max(y, 0), and where that is 0 the argmax is 255."""
 
-    def __init__(self, source: Geometry | Adaptive, dtype: np.dtype, relu: bool = False):
+    def __init__(self, source: Geometry | Shares, dtype: np.dtype, relu: bool = False):
         if relu and taps(source) > CLAMPED:
             raise ValueError(f"max pooling with a ReLU inside has at most {CLAMPED} taps, got {taps(source)}")
         plan = reads(source, relu)
@@ -127,7 +127,7 @@ class MaxPool:
 class MaxPoolGrad:
     """The gradient bound to windows and a dtype: `run(dy, argmax, dx)`, flat. relu changes nothing: an argmax of 255 is no tap's."""
 
-    def __init__(self, source: Geometry | Adaptive, dtype: np.dtype, relu: bool = False):
+    def __init__(self, source: Geometry | Shares, dtype: np.dtype, relu: bool = False):
         apart = side_by_side(source)
         plan = covers(source) if apart else collects(source)
         self.items, self.longest, self.work = plan.items, plan.longest, plan.work

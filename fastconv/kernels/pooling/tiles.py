@@ -15,10 +15,10 @@ ROWS = 4  # vectors of a tile: enough to hide that each comparison waits for the
 def tile_for(C: int, dtype: np.dtype, itemsize: int = 0) -> Tile:
     """Of one pixel where channels fill its vectors, else of several pixels. itemsize: of the widest element in registers, if not the dtype's."""
     lanes = registers().bytes // max(itemsize, dtype.itemsize)
-    if C >= 2 * ROWS * lanes or C == ROWS * lanes:
+    if 2 * ROWS * lanes <= C or ROWS * lanes == C:
         return Tile(1, ROWS, lanes, dtype)
     whole = 1 << (C.bit_length() - 1)  # the largest power of two in C
-    if C < lanes:
+    if lanes > C:
         lanes = whole if whole == C or registers().feature != "avx512f" else 2 * whole  # masks cost nothing there, and branches elsewhere
     return Tile(ROWS, 1, lanes, dtype)
 

@@ -32,14 +32,6 @@ import numpy as np
 from fastconv.geometry import Geometry, Shares
 
 
-class Adaptive(NamedTuple):
-    """Windows that share an input out among the outputs."""
-
-    shares: Shares
-    N: int
-    C: int
-
-
 class Windows(NamedTuple):
     """What a pass walks over, as kernels see it. Positions count pixels; C elements lie in each."""
 
@@ -68,11 +60,11 @@ class Windows(NamedTuple):
         return self.items * self.W * self.C * self.longest
 
 
-def reads(source: Geometry | Adaptive, relu: bool = False) -> Windows:
+def reads(source: Geometry | Shares, relu: bool = False) -> Windows:
     """Outputs meet the inputs that they read."""
-    if isinstance(source, Adaptive):
+    if isinstance(source, Shares):
         axes = []
-        for start, end in source.shares.spans():
+        for start, end in source.spans():
             taps = np.arange((end - start).max())
             axes.append((_rows(start, 0 * start, end - start), _entries(taps, taps)))
         return _windows(source, axes, True, relu)
@@ -83,10 +75,10 @@ def reads(source: Geometry | Adaptive, relu: bool = False) -> Windows:
     return _windows(source, axes, True, relu)
 
 
-def collects(source: Geometry | Adaptive) -> Windows:
+def collects(source: Geometry | Shares) -> Windows:
     """Inputs meet the outputs that read them: of sliding windows in the order of taps, of adaptive ones in the order of outputs."""
-    if isinstance(source, Adaptive):
-        axes = [_holders(I, *span) for I, span in zip(source.shares.inputs, source.shares.spans())]
+    if isinstance(source, Shares):
+        axes = [_holders(I, *span) for I, span in zip(source.inputs, source.spans())]
     else:
         axes = [_phases(*axis) for axis in _axes(source)]
     return _windows(source, axes, False, False)
@@ -103,12 +95,12 @@ def covers(g: Geometry) -> Windows:
     return _windows(g, axes, True, False)
 
 
-def side_by_side(source: Geometry | Adaptive) -> bool:
+def side_by_side(source: Geometry | Shares) -> bool:
     """Whether no input lies in two windows, nor in a gap inside one."""
     return isinstance(source, Geometry) and all(S >= K and D == 1 for _, _, K, S, _, D in _axes(source))
 
 
-def taps(source: Geometry | Adaptive) -> int:
+def taps(source: Geometry | Shares) -> int:
     """Of the kernel; of adaptive windows, of the widest."""
     return math.prod(_kernel(source))
 
@@ -118,7 +110,7 @@ def _axes(g: Geometry) -> list[tuple[int, ...]]:
 
 
 def _kernel(source) -> tuple[int, ...]:
-    return source.shares.kernel if isinstance(source, Adaptive) else source[9:12]
+    return source.kernel if isinstance(source, Shares) else source[9:12]
 
 
 def _rows(origin, first, stop) -> np.ndarray:
@@ -172,8 +164,8 @@ def _groups(rows: np.ndarray) -> np.ndarray:
 
 def _windows(source, axes, from_outputs: bool, relu: bool) -> Windows:
     _, KH, KW = _kernel(source)
-    if isinstance(source, Adaptive):
-        N, C, inputs, outputs = source.N, source.C, source.shares.inputs, source.shares.outputs
+    if isinstance(source, Shares):
+        N, C, inputs, outputs = source.N, source.C, source.inputs, source.outputs
     else:
         N, C, inputs, outputs = source.N, source.IC, source[2:5], source[6:9]
     (D, H, W), other = (outputs, inputs) if from_outputs else (inputs, outputs)

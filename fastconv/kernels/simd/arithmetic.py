@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.tile import I32, Accumulators, address, after, load, load_real, multiply_add, registers, splat, store
+from fastconv.kernels.simd.tile import I32, Accumulators, address, after, load, load_real, multiply_add, registers, splat
 
 
 @intrinsic

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, unbox
 
-from fastconv.kernels.simd.tile import ELEMENTS, I64, address, after, load, load_real, multiply_add, store, store_real
+from fastconv.kernels.simd.tile import ELEMENTS, I64, address, after, load, multiply_add, store, store_real
 
 
 class Window:
@@ -140,7 +140,9 @@ def _products(pixels_of):
             _, acc, x, at, rows, row, dy, dy_at, step = arguments
             pixels, fused = pixels_of(window), multiply_add(builder, window)
             x, table = address(context, builder, signature.args[2], x, at), address(context, builder, signature.args[4], rows, row)
-            gradients = [load(builder, window, pointer) for pointer in _steps(builder, address(context, builder, signature.args[6], dy, dy_at), step, pixels)]
+            gradients = [
+                load(builder, window, pointer) for pointer in _steps(builder, address(context, builder, signature.args[6], dy, dy_at), step, pixels)
+            ]
             for r in range(window.R):
                 inputs = builder.gep(x, [builder.load(after(builder, table, r))])
                 for column in range((pixels - 1) * window.S + window.K):
