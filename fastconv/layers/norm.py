@@ -82,7 +82,7 @@ class _BatchNorm(Layer):
         return normalization(x.shape, x.dtype, of_batch, self.eps)
 
     def _running(self, track: bool) -> tuple:
-        """Copies of the running statistics and the momentum; whoever holds the old ones, as a way back does, has the statistics of the step before."""
+        """Copies of the running statistics, and the momentum; whoever holds the old ones has the statistics of the step before."""
         if self.running_mean is None:
             return ()
         momentum = self.momentum

@@ -54,12 +54,12 @@ class WeightPlan(NamedTuple):
 def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, Tile]:
     OCG, size = g.OC // g.G, dtype.itemsize
     limits = Limits(pixels=min(PIXELS, max(TERMS // 4, PATCH // (OCG * size))), channels=OCG, itemsize=size)  # dy's panels stay in L2, too
-    one_sum = g.N * g.OD * g.OH * g.OW <= TERMS
-    if one_sum:
+    few = g.N * g.OD * g.OH * g.OW <= TERMS
+    if few:
         limits = limits._replace(pixels=TERMS, items=1)
     (plan,) = plans(g, forward_phases(g), limits)
     counts = plan.segments[:, 1].tolist()
-    direct = one_sum and plan.items == g.G  # one band: sums are stored once, without totals
+    direct = few and plan.items == g.G  # one band and one running sum: it is stored once, without totals
     tile, way = _cheapest(counts, OCG, dtype, (GATHERED,) if direct else WAYS)
     MR, NR = tile.MR, tile.NR
     if not plan.packed and min(counts) < {CONTIGUOUS: MR, GATHERED: 0, LANES_ARE_K: NR}[way]:
