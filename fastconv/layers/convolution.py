@@ -8,7 +8,7 @@ from fastconv.geometry import Geometry, bind, conv_geometry, flag, integer, padd
 from fastconv.kernels.table import chosen
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import weight_and_bias
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops.convolution import bind_forward, conv_words
 from fastconv.ops.operands import of_layer, shape_tuple
@@ -57,7 +57,7 @@ class _Conv(Layer):
             add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
             return passes.input_grad(dy, w) if input_grad else None
 
-        return y, once(backward, y, self.weight, self.bias)
+        return y, once_of(backward, y, self.weight, self.bias)
 
     def bound(self, x: np.ndarray) -> tuple[np.ndarray, Convolution]:
         """x as an array, and the passes for its shape."""

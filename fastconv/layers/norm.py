@@ -5,7 +5,7 @@ import numpy as np
 from fastconv.geometry import bind, flag, integer, number
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import float_dtype
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import Buffer, Parameter, add_gradients, learn
 from fastconv.ops.norm import Normalization, normalization
 from fastconv.ops.operands import floats, of_layer, shape_tuple
@@ -69,7 +69,7 @@ class _BatchNorm(Layer):
             add_gradients(self.weight, self.bias, both, bias_alone)
             return dx
 
-        return y, once(backward, y, self.weight, self.bias)
+        return y, once_of(backward, y, self.weight, self.bias)
 
     def _checked(self, x) -> np.ndarray:
         op = type(self).__name__

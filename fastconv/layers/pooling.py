@@ -7,7 +7,7 @@ import numpy as np
 from fastconv.geometry import Geometry, average_divisors, bind, flag, integer, pool_geometry, pool_words
 from fastconv.kernels.table import chosen
 from fastconv.layers.bound import BoundPasses
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.ops import pooling
 from fastconv.ops.operands import FLOATS, floats, shape_tuple
 from fastconv.ops.passes import Pooling
@@ -38,7 +38,7 @@ class Maximum(Windows):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         x, passes, _ = self.bound(x)
         y, argmax = passes.max(x)
-        return y, once(lambda dy, input_grad=True: passes.max_grad(dy, argmax) if input_grad else None, y)
+        return y, once_of(lambda dy, input_grad=True: passes.max_grad(dy, argmax) if input_grad else None, y)
 
 
 class Average(Windows):
@@ -47,7 +47,7 @@ class Average(Windows):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         x, passes, divisors = self.bound(x)
         y = passes.mean(x, *divisors)
-        return y, once(lambda dy, input_grad=True: passes.mean_grad(dy, *divisors) if input_grad else None, y)
+        return y, once_of(lambda dy, input_grad=True: passes.mean_grad(dy, *divisors) if input_grad else None, y)
 
 
 class _Pool(Windows):

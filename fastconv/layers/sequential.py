@@ -6,9 +6,15 @@ import numpy as np
 
 from fastconv.geometry import flag
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
-from fastconv.layers.layer import Backward, Layer, once, only_layers
+from fastconv.layers.layer import Backward, Layer, once_through, only_layers
 from fastconv.layers.parameter import flatten, learn
 from fastconv.layers.simple import ReLU
+
+
+def _learns(layer: Layer, step: Backward) -> bool:
+    """Whether any parameter that the way back reaches takes a gradient; asked of it where it tells (0.2 us), else of the layer (5 us)."""
+    kept = getattr(step, "kept", None)
+    return learn(*layer.parameters()) if kept is None else learn(*(p for p, _ in kept))
 
 
 class Sequential(Layer):
@@ -49,14 +55,14 @@ class Sequential(Layer):
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             gradient: np.ndarray | None = dy
-            first = next((i for i, (layer, _) in enumerate(steps) if learn(*layer.parameters())), len(steps))
+            first = next((i for i, (layer, step) in enumerate(steps) if _learns(layer, step)), len(steps))
             while len(steps) > (0 if input_grad else first):
                 asked = input_grad or len(steps) - 1 > first
                 gradient = steps[-1][1](gradient, asked)
                 steps.pop()  # with it go the arrays that the layer had saved
             return gradient if input_grad else None
 
-        return x, once(backward, x, *self.parameters())
+        return x, once_through(steps, backward, x)
 
     def inner(self, input_shape: tuple[int, ...]) -> Iterator[tuple[str, Layer, tuple[int, ...]]]:
         for name, layer in self.children():

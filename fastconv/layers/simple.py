@@ -10,7 +10,7 @@ from fastconv.geometry import Geometry, bind, flag, integer
 from fastconv.kernels.table import chosen
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import generator, weight_and_bias
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops.elementwise import probability
 from fastconv.ops.linear import linear_geometry, linear_passes
@@ -41,7 +41,7 @@ class Linear(Layer):
             add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
             return passes.input_grad(dy, w) if input_grad else None
 
-        return y, once(backward, y, self.weight, self.bias)
+        return y, once_of(backward, y, self.weight, self.bias)
 
     def _bind(self, x: np.ndarray) -> Convolution:
         bind("linear", x=(x.shape, "N I"), w=(self.weight.shape, "O I"))
@@ -71,7 +71,7 @@ class ReLU(Layer):
             (x,) = floats("ReLU", x=x)
         passes = self._passes.of((x.shape, x.dtype), lambda: relu_passes(x.shape, x.dtype))
         y = passes.forward(x)
-        return y, once(lambda dy, input_grad=True: passes.input_grad(dy, y) if input_grad else None, y)
+        return y, once_of(lambda dy, input_grad=True: passes.input_grad(dy, y) if input_grad else None, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape_tuple("ReLU", "input_shape", input_shape)
@@ -90,7 +90,7 @@ class Flatten(Layer):
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return dy.reshape(shape) if input_grad else None
 
-        return y, once(backward, y)
+        return y, once_of(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         N, *extents = shape_tuple("Flatten", "input_shape", input_shape)
@@ -112,14 +112,14 @@ class Dropout(Layer):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         if not training or self.p == 0:
             (x,) = floats("Dropout", x=x)
-            return x, once(lambda dy, input_grad=True: dy if input_grad else None, x)
+            return x, once_of(lambda dy, input_grad=True: dy if input_grad else None, x)
         key = self.stream.key()
         y = ops.dropout(x, self.p, key)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return ops.dropout(dy, self.p, key) if input_grad else None
 
-        return y, once(backward, y)
+        return y, once_of(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape_tuple("Dropout", "input_shape", input_shape)

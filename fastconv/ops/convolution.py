@@ -111,13 +111,16 @@ def bias_grad(dy) -> np.ndarray:
     return db
 
 
-def sum_dy(dy: np.ndarray, db: np.ndarray, accumulate: bool = False) -> None:
-    """db[oc] = the sum of dy over all but its channels, added to what it holds if accumulate; dy: (N, OC, spatial...)"""
+def sum_dy(dy: np.ndarray, db: np.ndarray, accumulate: bool = False, algorithm: str | None = None) -> None:
+    """db[oc] = the sum of dy over all but its channels, added to what it holds if accumulate; dy: (N, OC, spatial...)
+
+    algorithm: None is what is chosen now.
+    """
     N, OC, *positions = dy.shape
     if N:
         outputs = (1,) * (3 - len(positions)) + tuple(positions)
         g = Geometry(N, OC, *outputs, OC, *outputs, *(1,) * 6, *(0,) * 6, *(1,) * 3, 1, len(positions))
-        convolution(g, dy.dtype, table.chosen.get()).bias_grad(dy, db, accumulate)
+        convolution(g, dy.dtype, algorithm or table.chosen.get()).bias_grad(dy, db, accumulate)
     elif not accumulate:
         db[...] = 0
 

@@ -155,7 +155,7 @@ driver = Driver
 
 
 def chunks(items: int) -> int:
-    """Into how many chunks items are dealt out: some for each thread, so that a thread that is held up holds up little; for one thread, one."""
+    """Into how many chunks items are dealt out: some for each thread, so that one that is held up holds up little. No result depends on it."""
     return min(items, 1 if team.size == 1 else 4 * team.size)
 
 
