@@ -109,7 +109,7 @@ def test_noise_of_no_two_images_or_passes_is_alike():
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 def test_the_same_bits_for_1_and_2_threads(images, threads):
-    """SEMANTICS: bitwise equal results for any thread count."""
+    """Bitwise equal results for any thread count."""
     results = []
     for n in (1, 2):
         threads(n)
@@ -124,7 +124,7 @@ def test_the_same_bits_for_any_batch_size(images):
 
 
 def test_a_restored_stream_repeats_everything(images):
-    """SEMANTICS: resuming gives the same bits as never having stopped."""
+    """Resuming gives the same bits as never having stopped."""
     batches = data.Batches(images, np.arange(23), 6, stream=streams.Stream(3), **EVERYTHING)
     list(batches)
     state = batches.stream.state()

@@ -126,7 +126,7 @@ def test_same_seed_same_batches(images):
 
 
 def test_a_restored_stream_repeats_the_passes(images):
-    """SEMANTICS: resuming gives the same bits as never having stopped (data order)."""
+    """Resuming gives the same bits as never having stopped (data order)."""
     batches = data.Batches(images, np.arange(23), 6, shift=1, stream=streams.Stream(3))
     list(batches)
     state = batches.stream.state()
@@ -138,7 +138,7 @@ def test_a_restored_stream_repeats_the_passes(images):
 
 
 def test_batches_keep_dtype_and_do_not_write_the_data(images):
-    """SEMANTICS: inputs in any memory layout, read-only: same values, never written."""
+    """Inputs in any memory layout, read-only: same values, never written."""
     for x in (images.astype(np.float64), np.asfortranarray(images), images[::-1], np.broadcast_to(images[:1], images.shape)):
         before = x.copy()
         x = x.view()

@@ -58,7 +58,7 @@ def test_a_folder_reads_what_was_written(tmp_path, rank):
     ],
 )
 def test_a_bad_image_in_a_folder_is_refused_by_name(tmp_path, content, message):
-    """SEMANTICS, files: as in an npz; images of different shapes."""
+    """As in an npz; images of different shapes."""
     write_folder(tmp_path, X)
     (tmp_path / "bee" / "bad.npy").write_bytes(content)
     with pytest.raises(FileFormatError, match=f"bad.npy: .*{message}"):
@@ -118,7 +118,6 @@ class Trap:
 
 
 def test_nothing_is_unpickled(tmp_path):
-    """DESIGN 12."""
     trap = Trap(tmp_path / "sprung")
     objects = np.array([trap] * 12, object)
     (tmp_path / "pickle.npz").write_bytes(pickle.dumps(trap))

@@ -64,7 +64,7 @@ BAD_IDX = {
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("case", BAD_IDX)
 def test_a_bad_idx_file_is_refused_by_name(tmp_path, case, packed):
-    """SEMANTICS, files: bad magic, impossible sizes, short, long."""
+    """Bad magic, impossible sizes, short, long."""
     content, message = BAD_IDX[case]
     (tmp_path / "bad").write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(FileFormatError, match=f"bad: .*{message}"):
@@ -86,7 +86,7 @@ def test_a_cut_or_damaged_gzip_file_is_refused(tmp_path, cut):
 
 
 def test_a_gzip_bomb_is_refused_before_it_goes_off(tmp_path):
-    """SEMANTICS, files: 100 MB of zeros, honestly announced; announced as a few bytes; and a promise of 8 EB without them."""
+    """100 MB of zeros, honestly announced; announced as a few bytes; and a promise of 8 EB without them."""
     honest = bytes([0, 0, 8, 1]) + struct.pack(">i", 100 << 20) + bytes(100 << 20)
     small = bytes([0, 0, 8, 1]) + struct.pack(">i", 10) + bytes(100 << 20)
     liar = bytes([0, 0, 8, 3]) + struct.pack(">3i", 2**31 - 1, 2**31 - 1, 2) + bytes(10)
@@ -115,7 +115,7 @@ def test_a_promise_alone_allocates_nothing(tmp_path):
     ],
 )
 def test_mnist_files_must_fit_each_other(tmp_path, changed, message):
-    """SEMANTICS, files: wrong counts, label out of range."""
+    """Wrong counts, label out of range."""
     write_mnist(tmp_path, **changed)
     with pytest.raises(FileFormatError, match=message):
         data.mnist(tmp_path)

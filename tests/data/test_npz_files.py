@@ -84,7 +84,7 @@ BAD_NPZ = {
 
 @pytest.mark.parametrize("case", BAD_NPZ)
 def test_bad_arrays_in_an_npz_are_refused_by_name(tmp_path, case):
-    """SEMANTICS, files: wrong counts, label out of range, pickled inputs, NaN."""
+    """Wrong counts, label out of range, pickled inputs, NaN."""
     arrays, message = BAD_NPZ[case]
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(FileFormatError, match=f"bad.npz.*{message}"):
@@ -94,7 +94,7 @@ def test_bad_arrays_in_an_npz_are_refused_by_name(tmp_path, case):
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("case", BAD_NPY)
 def test_a_bad_member_of_an_npz_is_refused_by_name(tmp_path, case, method):
-    """SEMANTICS, files: bad magic, impossible sizes, short, long, pickled."""
+    """Bad magic, impossible sizes, short, long, pickled."""
     content, message = BAD_NPY[case]
     zipped(tmp_path / "bad.npz", method, x=content, y=npy_bytes(Y))
     with pytest.raises(FileFormatError, match=f"bad.npz/x.npy: .*{message}"):
@@ -112,7 +112,7 @@ def test_what_is_no_zip_archive_is_refused(tmp_path):
 
 
 def test_a_zip_bomb_is_refused_before_it_goes_off(tmp_path):
-    """SEMANTICS, files: 100 MB of zeros, honestly announced; the size in the archive's directory made small, or large for nothing."""
+    """100 MB of zeros, honestly announced; the size in the archive's directory made small, or large for nothing."""
     bomb = npy_head("|u1", (1, 100 << 10, 1 << 10)) + bytes(100 << 20)
     zipped(tmp_path / "bomb.npz", zipfile.ZIP_DEFLATED, x=bomb, y=npy_bytes(Y))
     content = (tmp_path / "bomb.npz").read_bytes()

@@ -21,17 +21,19 @@ def test_vectors_work_here(unchecked, recwarn):
     assert not recwarn.list
 
 
-def wrong(compiled, x, numbers, w, y, rows):
-    y[:] = 1
+class Wrong:
+    def bind(self):
+        return lambda work, tile, x, starts, w, y, rows: y.fill(1)
 
 
-def raising(*arguments):
-    raise AttributeError("numba has no such thing\nand more")
+class Raising:
+    def bind(self):
+        raise AttributeError("numba has no such thing\nand more")
 
 
-@pytest.mark.parametrize(("kernel", "reason"), [(wrong, "a product is wrong"), (raising, "AttributeError: numba has no such thing")])
+@pytest.mark.parametrize(("kernel", "reason"), [(Wrong(), "a product is wrong"), (Raising(), "AttributeError: numba has no such thing")])
 def test_without_them_the_plain_edition_runs(unchecked, monkeypatch, kernel, reason):
-    monkeypatch.setattr(selfcheck, "run", kernel)
+    monkeypatch.setattr(selfcheck, "twice_the_products", kernel)
     case = CONVOLUTIONS[1]
     x, w, b, dy = case.draw(integers, np.float32)
     with pytest.warns(UserWarning, match=rf"^fastconv: .*\({reason}\); slower ones are used$"):

@@ -57,7 +57,7 @@ def assert_equal(arrays, others):
 
 @each_layer
 def test_a_backward_used_twice_is_an_error(make, shape):
-    """SEMANTICS: a backward used twice: RuntimeError."""
+    """A backward used twice: RuntimeError."""
     y, backward = make().forward(np.ones(shape, np.float32))
     backward(y)
     with pytest.raises(RuntimeError, match="used a second time"):
@@ -65,7 +65,7 @@ def test_a_backward_used_twice_is_an_error(make, shape):
 
 
 def test_a_nets_backward_used_twice_is_an_error_and_adds_nothing():
-    """SEMANTICS: a backward used twice: RuntimeError."""
+    """A backward used twice: RuntimeError."""
     model = net()
     y, backward = model.forward(images(2))
     backward(y, input_grad=False)
@@ -77,7 +77,7 @@ def test_a_nets_backward_used_twice_is_an_error_and_adds_nothing():
 
 @pytest.mark.parametrize("change", ["assign", "add", "optimizer", "load"])
 def test_a_backward_after_the_parameters_changed_is_an_error(change):
-    """SEMANTICS: a backward after the parameters changed: RuntimeError."""
+    """A backward after the parameters changed: RuntimeError."""
     model = net()
     y, stale = model.forward(images(2))
     if change == "assign":
@@ -98,7 +98,7 @@ def test_a_backward_after_the_parameters_changed_is_an_error(change):
 
 @each_layer
 def test_without_input_grad_the_result_is_none_and_parameter_gradients_are_the_same(make, shape):
-    """DESIGN 6: None when not asked for."""
+    """dx is None when it is not asked for."""
     layer, x = make(), np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     if isinstance(layer, layers.Dropout):
         layer.forward(x)[1](x, input_grad=False)
@@ -110,7 +110,7 @@ def test_without_input_grad_the_result_is_none_and_parameter_gradients_are_the_s
 
 
 def test_leading_layers_are_skipped_when_the_input_grad_is_not_asked_for():
-    """DESIGN 6: leading layers then skip it: nothing before the first layer with parameters runs, and that one gives no dx."""
+    """Leading layers then skip it: nothing before the first layer with parameters runs, and that one gives no dx."""
 
     class Spy(layers.Layer):
         def __init__(self, body):
@@ -140,7 +140,7 @@ def test_leading_layers_are_skipped_when_the_input_grad_is_not_asked_for():
 
 
 def test_two_forwards_before_a_backward():
-    """SEMANTICS: two forwards before a backward: right gradients, in either order."""
+    """Two forwards before a backward: right gradients, in either order."""
     model, x, other = net(), images(3), images(2, seed=1)
     (dx, alone), (d_other, other_alone) = gradients_of(model, x), gradients_of(model, other)
     y, backward = model.forward(x)
@@ -152,7 +152,7 @@ def test_two_forwards_before_a_backward():
 
 
 def test_an_inference_between_forward_and_backward():
-    """SEMANTICS: an inference between them: right gradients."""
+    """An inference between them: right gradients."""
     model, x = net(), images(3)
     dx, alone = gradients_of(model, x)
     y, backward = model.forward(x)
@@ -162,7 +162,7 @@ def test_an_inference_between_forward_and_backward():
 
 
 def test_a_smaller_last_batch():
-    """SEMANTICS: a smaller last batch: right gradients, those of its images alone."""
+    """A smaller last batch: right gradients, those of its images alone."""
     model, x = net(), images(7)
     dx, _ = gradients_of(model, x[4:])
     for start in (0, 4):
@@ -172,7 +172,7 @@ def test_a_smaller_last_batch():
 
 
 def test_gradients_add_until_zero_grad_and_the_first_overwrites():
-    """DESIGN 11: `zero_grad` only marks; the first gradient overwrites."""
+    """`zero_grad` only marks; the first gradient overwrites."""
     model, x = net(), images(3)
     _, once = gradients_of(model, x)
     optimizer = optim.SGD(model.parameters(), lr=0.1)
@@ -192,7 +192,7 @@ def test_gradients_add_until_zero_grad_and_the_first_overwrites():
 @each_layer
 @pytest.mark.parametrize("training", [True, False])
 def test_gradient_calls_are_checked_like_forward_calls(make, shape, training):
-    """SEMANTICS: a dy of a wrong shape is an error that adds nothing; the right one still works afterwards."""
+    """A dy of a wrong shape is an error that adds nothing; the right one still works afterwards."""
     layer = make()
     y, backward = layer.forward(np.ones(shape, np.float32), training=training)
     with pytest.raises(ValueError, match="dy"):
@@ -204,7 +204,7 @@ def test_gradient_calls_are_checked_like_forward_calls(make, shape, training):
 @pytest.mark.parametrize("input_grad", [True, False])
 @pytest.mark.parametrize(("make", "shape"), [case for case in ALL if case[0]().parameters()])
 def test_a_dy_of_one_channel_is_not_broadcast(make, shape, input_grad):
-    """SEMANTICS: gradient calls are checked like forward calls; nothing is added when they fail."""
+    """Gradient calls are checked like forward calls; nothing is added when they fail."""
     layer = make()
     y, backward = layer.forward(np.ones(shape, np.float32))
     with pytest.raises(ValueError, match="dy"):
@@ -214,14 +214,14 @@ def test_a_dy_of_one_channel_is_not_broadcast(make, shape, input_grad):
 
 @each_layer
 def test_a_dy_of_another_dtype_is_an_error(make, shape):
-    """SEMANTICS: float32 and float64, all operands alike, never silently upcast or downcast."""
+    """Float32 and float64, all operands alike, never silently upcast or downcast."""
     y, backward = make().forward(np.ones(shape, np.float32))
     with pytest.raises(TypeError, match=r"dy is float64.*float32|dy.*float64"):
         backward(np.ones(y.shape))
 
 
 def test_a_failed_backward_leaves_the_parameters_untouched():
-    """SEMANTICS: an exception anywhere leaves the library usable and the parameters untouched."""
+    """An exception anywhere leaves the library usable and the parameters untouched."""
     model, x = net(), images(3)
     _, alone = gradients_of(model, x)
     state = model.state_dict()
@@ -234,7 +234,7 @@ def test_a_failed_backward_leaves_the_parameters_untouched():
 
 
 def test_forward_in_inference_mode_has_a_backward():
-    """DESIGN 6: `forward(x, training=False)` gives a backward in inference mode: no dropout on the way back either."""
+    """`forward(x, training=False)` gives a backward in inference mode: no dropout on the way back either."""
     plain = layers.Sequential(layers.Conv2d(1, 2, 3), layers.Flatten(), layers.Linear(32, 3))
     dropping = layers.Sequential(plain[0], layers.Dropout(0.9), plain[1], layers.Dropout(0.9), plain[2])
     x = images(2)
@@ -245,7 +245,7 @@ def test_forward_in_inference_mode_has_a_backward():
 
 
 def test_backward_does_not_write_its_dy_or_the_input():
-    """SEMANTICS: inputs may be read-only; they are never written."""
+    """Inputs may be read-only; they are never written."""
     model, x = net(), images(2)
     dy = np.ones((2, 3), np.float32)
     x.flags.writeable = dy.flags.writeable = False

@@ -14,7 +14,7 @@ def x():
 
 
 def test_only_training_drops(x):
-    """DESIGN 6: `y = model(x)` infers: no dropout."""
+    """`y = model(x)` infers: no dropout."""
     layer = layers.Dropout(0.5)
     state = layer.stream.state()
     np.testing.assert_array_equal(layer(x), x)
@@ -61,7 +61,7 @@ def test_two_layers_have_masks_of_their_own(x):
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 def test_the_same_bits_for_1_and_2_threads(x, threads):
-    """SEMANTICS: bitwise equal results for any thread count."""
+    """Bitwise equal results for any thread count."""
     results = []
     for n in (1, 2):
         threads(n)
@@ -71,7 +71,7 @@ def test_the_same_bits_for_1_and_2_threads(x, threads):
 
 
 def test_the_same_bits_for_any_memory_layout(x):
-    """SEMANTICS: bitwise equal results for any memory layout of the inputs."""
+    """Bitwise equal results for any memory layout of the inputs."""
     layer = layers.Dropout(0.5)
     state = layer.stream.state()
     expected, _ = layer.forward(x)
@@ -81,7 +81,7 @@ def test_the_same_bits_for_any_memory_layout(x):
 
 
 def test_resumes_through_its_streams_state(x):
-    """SEMANTICS: resuming gives the same bits as never having stopped (random streams)."""
+    """Resuming gives the same bits as never having stopped (random streams)."""
     layer = layers.Dropout(0.5)
     layer.forward(x)
     state = layer.stream.state()

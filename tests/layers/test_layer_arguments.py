@@ -58,7 +58,7 @@ def test_flatten_needs_a_batch_axis():
     ],
 )
 def test_a_layer_that_no_machine_can_address_is_a_value_error(make, sizes):
-    """SEMANTICS: element counts that overflow raise before anything is allocated."""
+    """Element counts that overflow raise before anything is allocated."""
     with pytest.raises(ValueError, match=rf"^\w+: {sizes} make a weight \([\d, ]+\) with more elements than this machine can address$"):
         make()
 

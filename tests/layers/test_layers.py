@@ -56,7 +56,7 @@ def rng():
 @each_layer
 @pytest.mark.parametrize("N", [0, 1, 3])
 def test_output_shape_is_forwards_shape(layer, shape, N, rng):
-    """SEMANTICS: N = 0 gives an empty result."""
+    """N = 0 gives an empty result."""
     x = rng.standard_normal((N, *shape[1:])).astype(np.float32)
     y, backward = layer.forward(x)
     assert layer.output_shape(x.shape) == y.shape == layer(x).shape
@@ -83,7 +83,7 @@ def test_repr_of_sequential_is_indented_and_numbered():
 
 @each_layer
 def test_tuple_given_to_a_layer_is_a_type_error_that_says_to_unpack(layer, shape):
-    """SEMANTICS: a tuple given to a layer (`model.forward`'s pair): TypeError that says to unpack it."""
+    """A tuple given to a layer (`model.forward`'s pair): TypeError that says to unpack it."""
     pair = layers.ReLU().forward(np.ones(shape, np.float32))
     with pytest.raises(TypeError, match="unpack"):
         layer(pair)
@@ -91,14 +91,14 @@ def test_tuple_given_to_a_layer_is_a_type_error_that_says_to_unpack(layer, shape
 
 @each_layer
 def test_integer_input_is_a_type_error_that_writes_the_conversion(layer, shape):
-    """SEMANTICS: integers are a TypeError naming the argument and the conversion to write."""
+    """Integers are a TypeError naming the argument and the conversion to write."""
     with pytest.raises(TypeError, match=r"x has dtype int64.*np\.asarray\(x\)\.astype\(np\.float32\)"):
         layer(np.ones(shape, np.int64))
 
 
 @pytest.mark.parametrize(("layer", "shape"), [case for case in CASES if not isinstance(case[0], OF_ANY_RANK)], ids=repr)
 def test_unbatched_input_is_an_error_that_shows_how_to_add_the_batch_axis(layer, shape):
-    """SEMANTICS: unbatched input: ValueError whose text shows `x[None]`; output_shape raises where forward does."""
+    """Unbatched input: ValueError whose text shows `x[None]`; output_shape raises where forward does."""
     with pytest.raises(ValueError, match=r"x\[None\]"):
         layer(np.ones(shape[1:], np.float32))
     with pytest.raises(ValueError, match=r"x\[None\]"):
@@ -171,7 +171,7 @@ BAD = [
 @pytest.mark.parametrize(("make", "name"), BAD)
 @pytest.mark.parametrize("value", [0, -1, 2**31, 2**63, 2**64, True, 1.0, "2"])
 def test_bad_hyper_parameters_raise_when_the_layer_is_made(make, name, value):
-    """SEMANTICS: k, s, d <= 0, bool, float, str, 2**31 ... 2**64 raise before anything is allocated."""
+    """k, s, d <= 0, bool, float, str, 2**31 ... 2**64 raise before anything is allocated."""
     with pytest.raises(ValueError if type(value) is int else TypeError, match=rf"{name} must be"):
         make(value)
 
@@ -219,7 +219,7 @@ def test_linear_is_the_matrix_product(rng):
 
 
 def test_relu_keeps_nan_and_its_gradient_passes_where_not_y_le_0():
-    """SEMANTICS: ReLU's gradient passes where `not (y <= 0)`, so NaN passes."""
+    """ReLU's gradient passes where `not (y <= 0)`, so NaN passes."""
     x = np.array([[-np.inf, -1, -0.0, 0, 1, np.inf, np.nan]], np.float32)
     y, backward = layers.ReLU().forward(x)
     np.testing.assert_array_equal(y, [[0, 0, 0, 0, 1, np.inf, np.nan]])
@@ -246,7 +246,7 @@ def test_global_average_is_the_mean_of_each_channel(rng):
 @pytest.mark.parametrize("algorithm", ["auto", "plain", "reference"])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_convolution_and_its_relu_run_as_one_to_the_same_bits(rng, algorithm, training):
-    """DESIGN 10: fusing changes no bit and no name; NaN passes through both."""
+    """Fusing changes no bit and no name; NaN passes through both."""
     body = layers.Conv2d(3, 20, 3, padding=1, rng=rng), layers.ReLU(), layers.Conv2d(20, 4, 3, rng=rng), layers.ReLU(), layers.ReLU()
     apart, fused = layers.Sequential(*body, fuse=False), layers.Sequential(*body)
     assert list(apart.state_dict()) == list(fused.state_dict())

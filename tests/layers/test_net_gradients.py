@@ -66,13 +66,13 @@ def averages():
 
 
 def used_twice():
-    """SEMANTICS: a layer used twice in a net: right gradients."""
+    """A layer used twice in a net: right gradients."""
     again = layers.Conv2d(2, 2, 3, padding=1, **WORDS)
     return layers.Sequential(layers.Conv2d(1, 2, 1, **WORDS), again, layers.ReLU(), again, layers.Flatten(), layers.Linear(32, 2, **WORDS))
 
 
 def shared_weight():
-    """DESIGN 4: the gradient of a shared weight is the sum over every place it is used."""
+    """The gradient of a shared weight is the sum over every place it is used."""
     first, second = layers.Linear(4, 4, **WORDS), layers.Linear(4, 4, **WORDS)
     second.weight = first.weight
     return layers.Sequential(layers.Flatten(), first, layers.ReLU(), second)

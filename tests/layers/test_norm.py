@@ -48,7 +48,7 @@ def test_batch_norm_is_its_definition(kind, shape, dtype, rng):
 
 @every_dtype
 def test_a_mean_of_a_thousand_deviations_does_not_hurt(dtype, rng):
-    """SEMANTICS, accuracy: sums are of x minus a pivot."""
+    """Sums are of x minus a pivot."""
     x = (1000 + rng.standard_normal((16, 3, 12, 12))).astype(dtype)
     mean, variance = ops.batch_statistics(x)
     exact = x.astype(np.float64)

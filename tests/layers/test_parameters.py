@@ -51,7 +51,7 @@ def test_load_state_dict_makes_two_models_equal():
 
 
 def test_load_state_dict_is_all_or_nothing_and_lists_every_problem():
-    """SEMANTICS: missing, unexpected, wrong shape, wrong dtype are all listed in one error, and the model is untouched."""
+    """Missing, unexpected, wrong shape, wrong dtype are all listed in one error, and the model is untouched."""
     net = small_net()
     before, versions = net.state_dict(), [p.version for p in net.parameters()]
     state = {name: value + 1 for name, value in before.items()}
@@ -103,7 +103,7 @@ def test_each_entry_of_a_state_is_read_once():
 
 
 def test_all_values_of_a_sequential_share_one_buffer_and_all_gradients_another():
-    """DESIGN 11: each parameter is a view, neighbours without a gap."""
+    """Each parameter is a view, neighbours without a gap."""
     net = small_net()
     parameters = net.parameters()
     for arrays in ([np.asarray(p) for p in parameters], [p.grad for p in parameters]):
@@ -150,7 +150,7 @@ def test_assigning_a_wrong_shape_or_dtype_is_an_error_and_changes_nothing():
 
 
 def test_a_shared_parameter_is_listed_once():
-    """DESIGN 11: shared parameters once; the state has it under each of its names, as in PyTorch."""
+    """Shared parameters once; the state has it under each of its names, as in PyTorch."""
     layer = layers.Linear(4, 4)
     net = layers.Sequential(layer, layers.ReLU(), layer)
     assert net.parameters() == [layer.weight, layer.bias]

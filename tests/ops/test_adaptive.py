@@ -53,7 +53,7 @@ def test_max_equals_plain_numpy(extent, size, dtype):
 @every_case
 @every_dtype
 def test_average_error_bound(extent, size, dtype):
-    """SEMANTICS, accuracy: |y - y64| <= c u S with c from the table's row, forward and backward."""
+    """|y - y64| <= c u S with c from the table's row, forward and backward."""
     rng = np.random.default_rng(0)
     x, dy = normals(rng, (2, 3, *extent), dtype), normals(rng, (2, 3, *size), dtype)
     y, dx = op("avg", extent)(x, size), op("avg", extent, "_grad")(dy, x.shape)
@@ -90,7 +90,7 @@ def test_the_same_as_pytorch(extent, size):
 
 @pytest.mark.parametrize("fill", [-np.inf, np.nan])
 def test_who_wins_among_equals(fill):
-    """SEMANTICS, pooling: an all -inf window answers with its first tap; NaN wins, the first stays."""
+    """An all -inf window answers with its first tap; NaN wins, the first stays."""
     y, argmax = ops.adaptive_max_pool1d(np.full((1, 2, 5), fill), 3)
     np.testing.assert_array_equal(y, np.full((1, 2, 3), fill))
     assert (argmax == 0).all()

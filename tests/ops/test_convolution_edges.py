@@ -68,7 +68,7 @@ LAYOUTS = (np.asfortranarray, strided, negative, read_only, misaligned, channels
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 def test_any_memory_layout(layout):
-    """SEMANTICS, robustness: the same bits as from a C copy, and inputs are never written."""
+    """The same bits as from a C copy, and inputs are never written."""
     drawn = THREADED.draw(normals, np.float32)
     given = [layout(a) for a in drawn]
     before = [a.tobytes() for a in given]
@@ -78,7 +78,7 @@ def test_any_memory_layout(layout):
 
 
 def test_broadcast_stride_0():
-    """SEMANTICS, robustness: broadcast inputs give the bits of their C copies."""
+    """Broadcast inputs give the bits of their C copies."""
     rng = np.random.default_rng(0)
     given = [np.broadcast_to(normals(rng, (1,) * a.ndim, np.float32), a.shape) for a in THREADED.draw(normals, np.float32)]
     pool = pooling_of(THREADED)
@@ -86,7 +86,7 @@ def test_broadcast_stride_0():
 
 
 def test_memory_mapped(tmp_path):
-    """SEMANTICS, robustness: read-only memory maps give the bits of arrays, and the files stay as they were."""
+    """Read-only memory maps give the bits of arrays, and the files stay as they were."""
     drawn, mapped = THREADED.draw(normals, np.float64), []
     for i, a in enumerate(drawn):
         np.save(tmp_path / f"{i}.npy", a)
@@ -100,7 +100,7 @@ def test_memory_mapped(tmp_path):
 
 @pytest.mark.parametrize("case", [PAST_ONE_PATCH, CONV["600 input channels, 2 groups"]._replace(x=(3, 600, 2, 3)), CONV["1-D"], MIRRORED])
 def test_an_image_does_not_depend_on_its_batch(case):
-    """SEMANTICS, accuracy: conv(x)[i] == conv(x[i:i+1])[0], to the bit; the input gradient alike."""
+    """conv(x)[i] == conv(x[i:i+1])[0], to the bit; the input gradient alike."""
     x, w, b, dy = case.draw(normals, np.float32)
     y, dx = case.forward(x, w, b), case.input_grad(dy, w)
     for i in range(len(x)):
@@ -112,7 +112,7 @@ def test_an_image_does_not_depend_on_its_batch(case):
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs a pool of two threads")
 @pytest.mark.parametrize("case", [THREADED, CONV["many pixels"], CONV["33 and 45 channels"], MIRRORED], ids=("strided", "many", "wide", "mirrored"))
 def test_any_number_of_threads(case):
-    """SEMANTICS, accuracy: the same bits for any thread count and in repeated runs."""
+    """The same bits for any thread count and in repeated runs."""
     drawn, pool = case.draw(normals, np.float32), pooling_of(case)
     fc.set_num_threads(1)
     alone = results(case, pool, *drawn)
@@ -123,7 +123,7 @@ def test_any_number_of_threads(case):
 
 @pytest.mark.parametrize("case", [CONV["3x3"], CONV["1-D"], CONV["3-D groups"], CONV["reflect"]], ids=lambda case: case.name)
 def test_an_empty_batch(case):
-    """SEMANTICS, convolution: N = 0 gives an empty result and zero gradients."""
+    """N = 0 gives an empty result and zero gradients."""
     case = case._replace(x=(0, *case.x[1:]))
     x, w, b, dy = case.draw(normals, np.float32)
     assert case.forward(x, w, b).shape == case.g.output_shape
@@ -139,7 +139,7 @@ def test_an_empty_batch(case):
 
 
 def test_same_puts_the_odd_cell_at_the_end():
-    """SEMANTICS, convolution: "same" with an even kernel: x = [0,1,2,3], w = [1,10] -> [10,21,32,3]."""
+    """Padding "same" with an even kernel: x = [0,1,2,3], w = [1,10] -> [10,21,32,3]."""
     y = ops.conv1d(np.arange(4.0)[None, None], np.array([[[1.0, 10.0]]]), padding="same")
     np.testing.assert_array_equal(y, [[[10, 21, 32, 3]]])
 
@@ -148,7 +148,7 @@ def test_same_puts_the_odd_cell_at_the_end():
 @pytest.mark.parametrize("kernel", [1, 2, 3, 6])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_same_is_the_smallest_padding(stride, kernel, dilation):
-    """SEMANTICS, convolution: "same" has ceil(IW / SW) outputs, by the smallest padding that gives them, the odd cell at the end."""
+    """Padding "same" has ceil(IW / SW) outputs, by the smallest padding that gives them, the odd cell at the end."""
     words = {"stride": stride, "dilation": dilation}
     for IW in range(1, 9):
         x, w = np.arange(1.0, IW + 1)[None, None], 10.0 ** np.arange(kernel)[None, None]
@@ -160,7 +160,7 @@ def test_same_is_the_smallest_padding(stride, kernel, dilation):
 
 
 def test_results_are_channels_last_in_memory():
-    """DESIGN: the channels of a pixel are neighbours in every activation."""
+    """The channels of a pixel are neighbours in every activation."""
     drawn = THREADED.draw(normals, np.float32)
     for name, array in results(THREADED, pooling_of(THREADED), *drawn).items():
         assert name in ("weight_grad", "bias_grad") or array.transpose(0, 2, 3, 1).flags.c_contiguous, name
@@ -168,7 +168,7 @@ def test_results_are_channels_last_in_memory():
 
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=lambda case: case.name)
 def test_recycled_memory_is_overwritten(case, monkeypatch):
-    """STYLE 6: nothing of what recycled memory held before is left in a convolution's results."""
+    """Nothing of what recycled memory held before is left in a convolution's results."""
     drawn = case.draw(integers, np.float32)
     conv = {
         "y": lambda x, w, b, dy: case.forward(x, w, b),
@@ -182,7 +182,7 @@ def test_recycled_memory_is_overwritten(case, monkeypatch):
 
 @pytest.mark.parametrize("case", POOLINGS, ids=lambda case: case.name)
 def test_recycled_memory_is_overwritten_in_pooling(case, monkeypatch):
-    """STYLE 6: nothing of what recycled memory held before is left in a pooling's results."""
+    """Nothing of what recycled memory held before is left in a pooling's results."""
     x = integers(np.random.default_rng(0), case.x, np.float32)
 
     def run():

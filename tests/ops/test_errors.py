@@ -38,7 +38,7 @@ every_word = pytest.mark.parametrize(("op", "word"), WORDS)
 @pytest.mark.parametrize("value", [-1, -(2**31), 2**31, 2**32, 2**63, 2**64, 10**30])
 @every_word
 def test_integers_out_of_range(op, word, value):
-    """SEMANTICS, robustness: k, s, d <= 0, p < 0, 2**31 to 2**64 raise before anything is allocated."""
+    """k, s, d <= 0, p < 0, 2**31 to 2**64 raise before anything is allocated."""
     forms = (value,) if word in ("groups", "divisor_override") else (value, (1, value), [value])
     for form in forms:
         with pytest.raises(ValueError, match=rf"^{op}: {word}(\[\d\])? must be between [01] and 2147483647, got {value}$"):
@@ -47,7 +47,7 @@ def test_integers_out_of_range(op, word, value):
 
 @every_word
 def test_zero(op, word):
-    """SEMANTICS, robustness: 0 is a padding and nothing else."""
+    """0 is a padding and nothing else."""
     if word == "padding" and op in POOLINGS:
         CALLS[op](**{word: 0})
     elif word != "padding":
@@ -58,7 +58,7 @@ def test_zero(op, word):
 @pytest.mark.parametrize("value", NOT_INTEGERS, ids=lambda value: type(value).__name__)
 @every_word
 def test_what_is_no_integer(op, word, value):
-    """SEMANTICS, robustness: bool, float, bytes, arrays; also right after a valid call whose value has the same hash."""
+    """Bool, float, bytes, arrays; also right after a valid call whose value has the same hash."""
     CALLS[op](**({} if word == "padding" and op in CONVOLUTIONS else {word: 3} if word == "kernel_size" else {}))
     for form in (value,) if word in ("groups", "divisor_override") else (value, (value, value), [value]):
         with pytest.raises(TypeError, match=rf"^{op}: {word}(\[\d\])? must be an integer, got "):
@@ -67,7 +67,7 @@ def test_what_is_no_integer(op, word, value):
 
 @every_word
 def test_none_and_strings(op, word):
-    """SEMANTICS, robustness: None (but for a pooling's stride and divisor_override, where it is the default) and strings."""
+    """None (but for a pooling's stride and divisor_override, where it is the default) and strings."""
     if word != "divisor_override" and not (word == "stride" and op in POOLINGS):
         with pytest.raises(TypeError, match=rf"^{op}: {word} must be an integer, got None"):
             CALLS[op](**{word: None})
@@ -79,7 +79,7 @@ def test_none_and_strings(op, word):
 @pytest.mark.parametrize("equal", [True, 1.0, np.float64(1)], ids=repr)
 @pytest.mark.parametrize("word", ["stride", "padding", "dilation", "groups"])
 def test_equal_hash_after_a_valid_call(word, equal):
-    """SEMANTICS, robustness: 1 has been remembered; True and 1.0 hash alike and are still refused, alone and in tuples."""
+    """1 has been remembered; True and 1.0 hash alike and are still refused, alone and in tuples."""
     ops.conv2d(x, w, **{word: 1})
     for form in (equal,) if word == "groups" else (equal, (1, equal)):
         with pytest.raises(TypeError, match=rf"^conv2d: {word}(\[1\])? must be an integer, got {re.escape(repr(equal))}"):
@@ -92,7 +92,7 @@ def test_equal_hash_after_a_valid_call(word, equal):
 
 @every_word
 def test_wrong_lengths(op, word):
-    """SEMANTICS, robustness: wrong tuple lengths; the message counts the dimensions."""
+    """Wrong tuple lengths; the message counts the dimensions."""
     if word not in ("groups", "divisor_override"):
         for value in ((), (1, 1, 1), [1, 1, 1]):
             with pytest.raises(ValueError, match=rf"^{op}: {word}=.* has {len(value)} entries for 2 spatial dimensions \(H, W\)$"):
@@ -108,7 +108,7 @@ def test_flags(flag):
 
 
 def test_pairs_show_the_right_form():
-    """SEMANTICS, convolution: conv1d takes ((1, 2),); (1, 2) there is an error that shows the right form."""
+    """Conv1d takes ((1, 2),); (1, 2) there is an error that shows the right form."""
     line, taps = np.zeros((1, 1, 5)), np.zeros((1, 1, 3))
     assert ops.conv1d(line, taps, padding=((1, 2),)).shape == (1, 1, 6)
     with pytest.raises(ValueError, match=re.escape("write padding=((1, 2),)")):
@@ -179,14 +179,14 @@ def test_pairs_show_the_right_form():
     ],
 )
 def test_shapes_are_shown_by_axis_name(run, message):
-    """STYLE 7: one sentence: where, what is wrong, with which numbers, all shapes by the names of their axes."""
+    """One sentence: where, what is wrong, with which numbers, all shapes by the names of their axes."""
     with pytest.raises(ValueError, match=rf"^{re.escape(message)}"):
         run()
 
 
 @pytest.mark.parametrize("axis", range(1, 4))
 def test_zero_extents(axis):
-    """SEMANTICS, convolution: any zero extent but N's is a ValueError."""
+    """Any zero extent but N's is a ValueError."""
     nothing = np.zeros([0 if i == axis else n for i, n in enumerate(x.shape)], np.float32)
     for run in (
         lambda: ops.conv2d(nothing, w),
@@ -209,7 +209,7 @@ WRONG_DTYPES = ("float16", "longdouble", "int32", "uint8", "bool", "complex64", 
     "op", ["conv2d", "conv2d_input_grad", "conv2d_weight_grad", "bias_grad", "max_pool2d", "avg_pool2d_grad", "linear", "relu", "dropout"]
 )
 def test_dtypes(op, dtype):
-    """SEMANTICS, convolution: never cast silently: TypeError that names the argument and the conversion to write."""
+    """Never cast silently: TypeError that names the argument and the conversion to write."""
     wrong = np.ones((1, 1, 1, 1)).astype(dtype)
     first, arguments = {
         "conv2d": ("x", (wrong, w)), "conv2d_input_grad": ("dy", (wrong, w, x.shape)), "conv2d_weight_grad": ("x", (wrong, dy, 3)),
@@ -223,7 +223,7 @@ def test_dtypes(op, dtype):
 
 
 def test_operands_are_alike():
-    """SEMANTICS, convolution: float32 and float64 do not mix, neither is cast."""
+    """Float32 and float64 do not mix, neither is cast."""
     with pytest.raises(TypeError, match=r"^conv2d: w is float64, but x is float32; all operands must be alike: write w.astype\(np.float32\)"):
         ops.conv2d(x, w.astype(np.float64))
     with pytest.raises(TypeError, match=r"^conv2d: b is float32, but x is float64"):
@@ -233,7 +233,7 @@ def test_operands_are_alike():
 
 
 def test_what_is_no_array():
-    """SEMANTICS, robustness: masked arrays and `forward`'s pair say what to write; lists of floats are welcome."""
+    """Masked arrays and `forward`'s pair say what to write; lists of floats are welcome."""
     with pytest.raises(TypeError, match=r"^conv2d: x is a masked array, .* write x.filled\(value\)"):
         ops.conv2d(np.ma.masked_array(x), w)
     with pytest.raises(TypeError, match=r"^conv2d: x is a tuple of 2; forward returns \(y, backward\): unpack it"):
@@ -257,14 +257,14 @@ NONE = {
 
 @pytest.mark.parametrize("op", NONE)
 def test_only_a_bias_may_be_none(op):
-    """SEMANTICS: PyTorch's error is a ValueError or TypeError here."""
+    """PyTorch's error is a ValueError or TypeError here."""
     with pytest.raises(TypeError, match=rf"^{op.split()[0]}: (x|w|dy) "):
         NONE[op]()
 
 
 @pytest.mark.parametrize("shape", [None, 6, "6666", (2, 4, 6.0, 6), (2, True, 6, 6), (2, np.True_, 6, 6), (2, 4, None, 6)], ids=repr)
 def test_input_shape(shape):
-    """SEMANTICS, robustness: gradient calls are checked like forward calls."""
+    """Gradient calls are checked like forward calls."""
     with pytest.raises(TypeError, match=r"^conv2d_input_grad: input_shape must "):
         ops.conv2d_input_grad(dy, w, shape)
     with pytest.raises(TypeError, match=r"^max_pool2d_grad: input_shape must "):

@@ -41,7 +41,7 @@ def test_bias_grad_comes_along(case):
 
 
 def test_out_must_not_overlap():
-    """SEMANTICS, robustness: `out` overlapping an input is a ValueError, and nothing has been written."""
+    """`out` overlapping an input is a ValueError, and nothing has been written."""
     memory = np.arange(64, dtype=np.float32)
     x, dy = memory[:32].reshape(1, 2, 4, 4), memory[32:41].reshape(1, 1, 3, 3)
     before = memory.copy()
@@ -68,7 +68,7 @@ def out_errors():
 
 @pytest.mark.parametrize(("error", "message", "out"), out_errors())
 def test_what_out_may_not_be(error, message, out):
-    """SEMANTICS, robustness: gradient calls are checked like forward calls."""
+    """Gradient calls are checked like forward calls."""
     x, dy = np.zeros((1, 2, 4, 4), np.float32), np.zeros((1, 1, 3, 3), np.float32)
     with pytest.raises(error, match=f"^conv2d_weight_grad: {message}"):
         ops.conv2d_weight_grad(x, dy, 2, out=out)
@@ -76,6 +76,6 @@ def test_what_out_may_not_be(error, message, out):
 
 @pytest.mark.parametrize("out", [np.zeros(3), np.zeros((2, 3, 1)), np.zeros((3, 2)), [[0.0] * 3] * 2], ids=["1 axis", "3 axes", "turned", "list"])
 def test_what_out_of_linear_may_not_be(out):
-    """SEMANTICS, robustness: gradient calls are checked like forward calls. (dw is (2, 3) here.)"""
+    """Gradient calls are checked like forward calls. (dw is (2, 3) here.)"""
     with pytest.raises((ValueError, TypeError), match="linear_weight_grad: out must"):
         ops.linear_weight_grad(np.zeros((4, 3)), np.zeros((4, 2)), out=out)

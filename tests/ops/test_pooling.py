@@ -33,7 +33,7 @@ def window(*rows) -> np.ndarray:
 
 
 def test_worked_example(chosen):
-    """SEMANTICS, pooling: [[2, 5], [8, 3]] -> 8; its gradient goes to the 8 alone; raising 3 to 7 changes nothing."""
+    """[[2, 5], [8, 3]] -> 8; its gradient goes to the 8 alone; raising 3 to 7 changes nothing."""
     y, argmax = ops.max_pool2d(window([2, 5], [8, 3]), 2)
     assert (y.item(), argmax.item()) == (8, 2)
     np.testing.assert_array_equal(ops.max_pool2d_grad(np.ones_like(y), argmax, (1, 1, 2, 2), 2), window([0, 0], [1, 0]))
@@ -52,7 +52,7 @@ NAN, INF = np.nan, np.inf
     ],
 )  # fmt: skip
 def test_who_wins(chosen, x, tap):
-    """SEMANTICS, pooling: the first tap wins a tie, NaN wins and the first NaN stays, -inf can win."""
+    """The first tap wins a tie, NaN wins and the first NaN stays, -inf can win."""
     y, argmax = ops.max_pool2d(window(*x), 2)
     assert argmax.item() == tap
     np.testing.assert_array_equal(y.item(), np.float32(x[tap // 2][tap % 2]))
@@ -60,14 +60,14 @@ def test_who_wins(chosen, x, tap):
 
 @pytest.mark.parametrize("fill", [-3.0, -INF, NAN])
 def test_padding_never_wins(chosen, fill):
-    """SEMANTICS, pooling: padding never wins, whatever the cells hold; the argmax is the first valid tap."""
+    """Padding never wins, whatever the cells hold; the argmax is the first valid tap."""
     y, argmax = ops.max_pool2d(np.full((1, 2, 2, 2), fill), 2, stride=2, padding=1)
     np.testing.assert_array_equal(y, np.full((1, 2, 2, 2), fill))
     np.testing.assert_array_equal(argmax, np.broadcast_to([[3, 2], [1, 0]], (1, 2, 2, 2)))  # the one cell in each corner's window
 
 
 def test_ceil_mode_starts_inside(chosen):
-    """SEMANTICS, pooling: the last window starts inside the input or the left padding: if (OW - 1) * SW >= IW + PW: OW -= 1."""
+    """The last window starts inside the input or the left padding: if (OW - 1) * SW >= IW + PW: OW -= 1."""
     for IW in range(2, 9):
         for kernel, stride, padding in ((2, 2, 0), (2, 3, 0), (2, 3, 1), (3, 2, 1), (2, 2, 1)):
             if IW + 2 * padding < kernel:
@@ -78,7 +78,7 @@ def test_ceil_mode_starts_inside(chosen):
 
 
 def test_average_of_sixteen(chosen):
-    """SEMANTICS, pooling: the pinned average of arange(1..16); the divisor counts padding, not the overhang of ceil mode."""
+    """The pinned average of arange(1..16); the divisor counts padding, not the overhang of ceil mode."""
     x = np.arange(1, 17, dtype=np.float64).reshape(1, 1, 4, 4)
     y = ops.avg_pool2d(x, 3, stride=2, padding=1, ceil_mode=True, count_include_pad=True)
     np.testing.assert_allclose(y.ravel(), [14 / 9, 30 / 9, 2, 57 / 9, 11, 6, 4.5, 7.5, 4], rtol=1e-15)
@@ -88,7 +88,7 @@ def test_average_of_sixteen(chosen):
 
 @pytest.mark.parametrize("divisor", [1, 5, 2**31 - 1])
 def test_divisor_override(chosen, divisor):
-    """SEMANTICS, pooling: divisor_override >= 1 replaces every count, in the gradient as well."""
+    """Divisor_override >= 1 replaces every count, in the gradient as well."""
     case = Pooling("", (1, 2, 4, 4), 3, {"stride": 2, "padding": 1})
     x = np.full(case.x, float(divisor))
     cells = ops.avg_pool2d(np.ones(case.x), 3, stride=2, padding=1) * 9
@@ -193,7 +193,7 @@ def argmax_errors():
 
 @pytest.mark.parametrize(("error", "message", "argmax"), argmax_errors())
 def test_a_wrong_argmax(error, message, argmax):
-    """SEMANTICS, pooling: an argmax given to a public gradient is checked: shape, dtype, inside the window, not in the padding."""
+    """An argmax given to a public gradient is checked: shape, dtype, inside the window, not in the padding."""
     argmax = np.where(argmax == 3, 4, argmax).astype(argmax.dtype) if isinstance(argmax, np.ndarray) else argmax  # 4: the middle, always valid
     with pytest.raises(error, match=f"^max_pool2d_grad: {message}"):
         ops.max_pool2d_grad(np.ones((1, 1, 2, 2)), argmax, (1, 1, 4, 4), 3, stride=2, padding=1)
@@ -215,7 +215,7 @@ def test_a_wrong_argmax(error, message, argmax):
     ],
 )
 def test_windows_without_a_cell_are_refused(IW, kernel, words, message):
-    """SEMANTICS, pooling: geometries whose windows can hold no valid tap are a ValueError, in the gradient as well."""
+    """Geometries whose windows can hold no valid tap are a ValueError, in the gradient as well."""
     with pytest.raises(ValueError, match=f"^max_pool1d: {message}"):
         ops.max_pool1d(np.zeros((1, 1, IW)), kernel, **words)
     with pytest.raises(ValueError, match=f"^max_pool1d_grad: {message}"):

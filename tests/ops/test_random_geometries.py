@@ -13,7 +13,7 @@ from fastconv.kernels import table
 @lawful
 @given(convolutions(), st.integers(0, 2**32 - 1))
 def test_convolution_equals_the_textbook(case, seed):
-    """STYLE 10: integer-valued inputs must agree exactly."""
+    """Integer-valued inputs must agree exactly."""
     x, w, b, dy = case.draw(integers, np.float32, seed)
     for run in (lambda: case.forward(x, w, b), lambda: case.input_grad(dy, w), lambda: case.weight_grad(x, dy)):
         with fc.algorithm("reference"):
@@ -26,7 +26,7 @@ def test_convolution_equals_the_textbook(case, seed):
 @lawful
 @given(poolings(), st.integers(0, 2**32 - 1), st.booleans())
 def test_pooling_equals_the_textbook(case, seed, count_include_pad):
-    """STYLE 10: integer-valued inputs must agree exactly; quotients of equal sums by equal counts are equal too."""
+    """Integer-valued inputs must agree exactly; quotients of equal sums by equal counts are equal too."""
     rng = np.random.default_rng(seed)
     x, dy = integers(rng, case.x, np.float32), integers(rng, case.g.output_shape, np.float32)
     with fc.algorithm("reference"):

@@ -84,7 +84,7 @@ def scatter(case: Transposed, x, w, b, dy) -> list[np.ndarray]:
 
 @every_case
 def test_integers_equal_the_textbook(case):
-    """SEMANTICS, accuracy: integer-valued data are exact, in every algorithm and dtype, for every pass."""
+    """Integer-valued data are exact, in every algorithm and dtype, for every pass."""
     expected = scatter(case, *case.draw(integers, np.float64))
     for dtype in DTYPES:
         for algorithm in ALGORITHMS:
@@ -144,7 +144,7 @@ CALLS = {
 
 @pytest.mark.parametrize("op", CALLS)
 def test_bad_words(op):
-    """SEMANTICS, robustness: raised before anything is allocated; by the gradients alike, and by a layer when it is made."""
+    """Raised before anything is allocated; by the gradients alike, and by a layer when it is made."""
     for word in ("stride", "padding", "output_padding", "dilation", "groups", *("output_size",) * (op != "ConvTranspose2d")):
         for value, error, message in (
             (-1, ValueError, r"be between [01] and 2147483647, got -1"), (2**64, ValueError, r"be between [01] and 2147483647, got 1844674407"),
@@ -182,7 +182,7 @@ def test_bad_words(op):
     (lambda: ops.conv_transpose2d_weight_grad(X, DY.astype(float), 3), "conv_transpose2d_weight_grad: dy is float64, but x is float32"),
 ])  # fmt: skip
 def test_shapes_are_shown_by_axis_name(run, message):
-    """STYLE 7: one sentence: where, what is wrong, with which numbers, all shapes by the names of their axes."""
+    """One sentence: where, what is wrong, with which numbers, all shapes by the names of their axes."""
     with pytest.raises((ValueError, TypeError), match=rf"^{re.escape(message)}"):
         run()
 

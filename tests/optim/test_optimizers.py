@@ -103,7 +103,7 @@ def test_a_parameter_without_gradient_does_not_move_and_starts_afresh_later(pape
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_optimizer_goes_on_after_its_parameters_moved(kind):
-    """DESIGN 11: a second optimizer, or a larger Sequential, moves the parameters into new buffers; the first one still trains them."""
+    """A second optimizer, or a larger Sequential, moves the parameters into new buffers; the first one still trains them."""
     for move in (lambda model: optim.SGD(model.parameters(), lr=1), lambda model: layers.Sequential(model, layers.Linear(2, 2))):
         model = layers.Sequential(layers.Linear(3, 2))
         first = kind(model.parameters(), lr=0.1)

@@ -152,7 +152,7 @@ np.savez(sys.argv[3], **run.ends())
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is POSIX's")
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(digits, whole, tmp_path):
-    """SEMANTICS: a kill at any instant leaves the old or the new file, whole; resuming gives the same bits."""
+    """A kill at any instant leaves the old or the new file, whole; resuming gives the same bits."""
     arguments = [sys.executable, "-c", KILLED, os.path.dirname(runs.__file__), str(tmp_path / "c.npz"), str(tmp_path / "ends.npz")]
     environment = os.environ | {"NUMBA_NUM_THREADS": "1"}
     moments, path = random.Random(7), tmp_path / "c.npz"

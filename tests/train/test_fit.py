@@ -216,7 +216,7 @@ def test_a_callback_that_returns_true_stops_the_run(digits):
 )
 @pytest.mark.parametrize("k", [1, 2])
 def test_a_step_that_fails_leaves_statistics_and_streams_of_the_last_good_one(digits, action, error, k):
-    """SEMANTICS: parameters and buffers are those of the last good step. With k = 2 the first batch of the step was fine."""
+    """Parameters and buffers are those of the last good step. With k = 2 the first batch of the step was fine."""
     states = []
     for steps in (None, 4 // k):
         model = normed()

@@ -46,7 +46,7 @@ def fitted(digits, **words):
 
 
 def test_same_seed_same_bits_on_any_number_of_threads(digits, threads):
-    """SEMANTICS: bitwise equal results for any thread count and repeated runs."""
+    """Bitwise equal results for any thread count and repeated runs."""
     runs = []
     for n in (1, 1, min(2, numba.config.NUMBA_NUM_THREADS)):
         threads(n)
@@ -119,7 +119,7 @@ BAD_STEPS = [
 @pytest.mark.parametrize(("action", "words"), BAD_STEPS)
 @pytest.mark.filterwarnings("ignore:invalid value encountered in multiply:RuntimeWarning")
 def test_a_loss_or_gradient_that_is_not_finite_stops_at_the_last_good_step(digits, action, words):
-    """SEMANTICS: FloatingPointError naming epoch and step; parameters are those of the last good step."""
+    """FloatingPointError naming epoch and step; parameters are those of the last good step."""
     model, optimizer = fitted(digits, epochs=3, batch_size=40, loss_function=from_call(6, action), error=(FloatingPointError, words))
     expected, _ = fitted(digits, epochs=3, batch_size=40, loss_function=from_call(6, stop), error=(Stop, "^$"))
     assert_same_state(model, expected)
@@ -129,7 +129,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_at_the_last_good_step(digit
 @pytest.mark.parametrize("name", ["2", "5", "9"])
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_the_first_layer_that_is_not_finite_is_named(model, digits, name, value):
-    """SEMANTICS: FloatingPointError naming the first layer that produced it."""
+    """FloatingPointError naming the first layer that produced it."""
     layer = model[int(name)]
     layer.bias.value = np.full(layer.bias.shape, value, np.float32)
     with pytest.raises(FloatingPointError, match=rf"epoch 1, step 1; first not finite: layer {name} \({type(layer).__name__}"):
@@ -145,7 +145,7 @@ def test_an_input_that_is_not_finite_is_named(model, digits):
 
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_stops_between_two_steps(digits):
-    """SEMANTICS: Ctrl-C stops within a step, with parameters, optimizer and random streams from one consistent step."""
+    """Ctrl-C stops within a step, with parameters, optimizer and random streams from one consistent step."""
     loss = from_call(6, interrupt)
     model, optimizer = fitted(digits, epochs=3, batch_size=40, loss_function=loss, error=(KeyboardInterrupt, "^$"))
     assert loss.calls == 6
@@ -160,7 +160,7 @@ def test_ctrl_c_stops_between_two_steps(digits):
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_ctrl_c_in_a_callback_is_not_lost(digits, epochs):
-    """SEMANTICS: Ctrl-C stops training, also when it comes after the last step."""
+    """Ctrl-C stops training, also when it comes after the last step."""
     _, optimizer = fitted(digits, epochs=epochs, callbacks=[lambda record: signal.raise_signal(signal.SIGINT)], error=(KeyboardInterrupt, "^$"))
     assert set(optimizer.counts.values()) == {5}
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -238,7 +238,7 @@ def test_progress_on_a_terminal_rewrites_one_line(model, digits, capsys, monkeyp
 
 
 def test_predict_in_batches_is_the_whole(model, digits):
-    """SEMANTICS: conv(x)[i] == conv(x[i:i+1])[0]: a batch of any size gives the same bits."""
+    """conv(x)[i] == conv(x[i:i+1])[0]: a batch of any size gives the same bits."""
     x = digits[0]
     whole = model(x)
     for batch_size in (1, 7, 160, 1000):
@@ -258,7 +258,7 @@ def test_evaluate_is_the_mean_loss_and_the_share_of_right_classes(model, digits)
 
 
 def test_a_wrong_label_is_an_error_before_anything_was_trained(digits):
-    """SEMANTICS: labels out of range: ValueError before any kernel, so the parameters are untouched."""
+    """Labels out of range: ValueError before any kernel, so the parameters are untouched."""
     x, y = digits
     y = y.copy()
     y[-1] = 10

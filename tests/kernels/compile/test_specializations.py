@@ -5,13 +5,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from geometries import CONVOLUTIONS, DTYPES, normals
+from geometries import CONVOLUTIONS, DTYPES, Convolution, normals
 
 import fastconv as fc
 from bench.layer import parse
 from bench.peers import Ours
 from bench.rows import EVERY_KERNEL
 from fastconv import ops
+from fastconv.kernels import depthwise
 from fastconv.kernels.igemm import col2im, forward, weight_grad
 from fastconv.kernels.simd.host import menu, tile_for
 
@@ -48,7 +49,7 @@ def test_a_shape_never_seen_before_compiles_nothing(dtype):
     tiles = {signature[1].name for signature in forward.correlate.code.signatures}
     assert {tile_for(channels, np.dtype(dtype))._numba_type_.name for channels in range(1, 129)} <= tiles
     before = specializations()
-    for case in CONVOLUTIONS:
+    for case in (case for case in CONVOLUTIONS if not depthwise.fits(case.g)):
         x, w, b, dy = case.draw(normals, dtype)
         case.forward(x, w, b)
         case.input_grad(dy, w)
@@ -56,6 +57,24 @@ def test_a_shape_never_seen_before_compiles_nothing(dtype):
         case.weight_grad(x, dy, return_bias_grad=True, out=np.zeros_like(w), accumulate=True)
     after = specializations()
     assert {name: count for name, count in after.items() if count != before[name]} == {}
+
+
+@pytest.mark.slow
+def test_other_extents_of_a_depthwise_layer_compile_nothing():
+    """There a pass is compiled for its window: kernel width, stride, and where the padding puts it; for no batch, channels, rows or columns."""
+
+    def run(N, channels, H, W):
+        case = Convolution("", (N, channels, H, W), (channels, 1, 3, 3), {"groups": channels, "padding": 1})
+        x, w, b, dy = case.draw(normals, np.float32)
+        case.forward(x, w, b)
+        case.input_grad(dy, w)
+        case.weight_grad(x, dy, return_bias_grad=True)
+
+    run(1, 32, 12, 24)
+    before = specializations()
+    for shape in ((3, 32, 12, 24), (1, 7, 12, 24), (1, 33, 5, 24), (2, 64, 12, 48)):
+        run(*shape)
+        assert specializations() == before, shape
 
 
 @pytest.mark.slow
