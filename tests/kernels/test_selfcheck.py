@@ -5,15 +5,22 @@ import pytest
 from geometries import CONVOLUTIONS, integers
 
 from fastconv.kernels import selfcheck, table
+from fastconv.ops import passes
 
 OPERATIONS = ("conv_forward", "conv_input_grad", "conv_weight_grad")
 
 
 @pytest.fixture
 def unchecked():
-    selfcheck.vectors_work.cache_clear()
+    """The question is asked anew, and passes that were bound by its answer are bound again."""
+    forget()
     yield
+    forget()
+
+
+def forget() -> None:
     selfcheck.vectors_work.cache_clear()
+    passes.convolution.cache_clear()
 
 
 def test_vectors_work_here(unchecked, recwarn):
@@ -41,7 +48,7 @@ def test_without_them_the_plain_edition_runs(unchecked, monkeypatch, kernel, rea
     dx, dw = case.input_grad(dy, w), case.weight_grad(x, dy)  # without another warning: here warnings are errors
     assert {table.pick(operation, case.g).name for operation in OPERATIONS} == {"plain"}
     monkeypatch.undo()
-    selfcheck.vectors_work.cache_clear()
+    forget()
     for slow, fast in ((y, case.forward(x, w, b)), (dx, case.input_grad(dy, w)), (dw, case.weight_grad(x, dy))):
         np.testing.assert_array_equal(slow, fast)
     assert all(table.pick(operation, case.g).name != "plain" for operation in OPERATIONS)

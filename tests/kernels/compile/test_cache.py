@@ -10,20 +10,21 @@ from pathlib import Path
 import pytest
 
 import fastconv
-from fastconv.kernels import cache
+from fastconv.kernels.compile import cache
 
 PACKAGE = Path(fastconv.__file__).parent
 RELU = """
 import sys
 import numpy as np
 from fastconv import ops
-from fastconv.kernels import cache
+from fastconv.kernels.compile import cache
 compiled = []
 cache.on_compile.append(compiled.append)
 y = ops.relu(np.array([[-1, 2, np.nan]], sys.argv[1]))
 np.testing.assert_array_equal(y, np.array([[0, 2, np.nan]], sys.argv[1]))
 print(*compiled)
 """
+KERNELS = {"relu", "relu_elements", "elements", "spans"}  # the pass, its stage, and what this calls
 posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners and modes of files are POSIX's")
 
 
@@ -54,7 +55,7 @@ def compiled(process: subprocess.Popen) -> set[str]:
 @pytest.fixture(scope="module")
 def filled_once(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("kernels") / "cache"
-    assert compiled(start(folder)) == {"relu", "relu_span"}
+    assert compiled(start(folder)) == KERNELS
     return folder
 
 
@@ -79,11 +80,27 @@ def test_the_hash_seed_of_the_process_does_not_matter(filled):
     """Python orders sets of strings anew in each process; nothing of that may get into a key, of threaded code neither."""
     assert [compiled(start(filled, PYTHONHASHSEED=seed)) for seed in "12"] == [set()] * 2
     threaded = [compiled(start(filled, PYTHONHASHSEED=seed, NUMBA_NUM_THREADS="2")) for seed in "345"]
-    assert threaded == [{"relu"}, set(), set()]
+    assert threaded == [{"for_each_chunk"}, set(), set()]
+
+
+def test_a_kernel_that_is_called_by_name_is_compiled_again_where_its_file_is_gone(filled):
+    """The machine code of the pass, from the disk, calls its stage by a name that must be known when it is loaded."""
+    (stage,) = filled.glob("relu_elements-*.kernel")
+    stage.unlink()
+    assert compiled(start(filled)) == {"relu_elements"}
+    assert stage.exists()
+    assert compiled(start(filled)) == set()
+
+
+def test_a_kernel_that_is_called_by_name_and_was_damaged_is_replaced(filled):
+    (stage,) = filled.glob("relu_elements-*.kernel")
+    stage.write_bytes(flip_one_bit(stage.read_bytes()))
+    assert "relu_elements" in compiled(start(filled))
+    assert compiled(start(filled)) == set()
 
 
 def test_another_dtype_is_another_entry(filled):
-    assert compiled(start(filled, "float64")) == {"relu", "relu_span"}
+    assert compiled(start(filled, "float64")) == KERNELS
     assert compiled(start(filled, "float64")) == compiled(start(filled)) == set()
 
 
@@ -127,8 +144,14 @@ def test_a_file_under_another_signatures_name_is_not_used(filled):
 
 def test_two_processes_may_fill_an_empty_folder_at_once(tmp_path):
     both = [start(tmp_path / "cache", dtype) for dtype in ("float32", "float64")]
-    assert [compiled(process) for process in both] == [{"relu", "relu_span"}] * 2
+    assert [compiled(process) for process in both] == [KERNELS] * 2
     assert [compiled(start(tmp_path / "cache", dtype)) for dtype in ("float32", "float64")] == [set(), set()]
+
+
+def test_two_processes_may_compile_the_same_kernels_at_once(tmp_path):
+    both = [start(tmp_path / "cache") for _ in range(2)]
+    assert all(compiled(process) <= KERNELS for process in both)
+    assert compiled(start(tmp_path / "cache")) == set()
 
 
 def test_any_edit_of_any_kernel_file_changes_the_fingerprint(tmp_path, monkeypatch):
@@ -155,13 +178,13 @@ def packed(path: Path, edit: str = "") -> Path:
         for file in sorted(PACKAGE.rglob("*")):
             if file.is_file() and file.suffix in (".py", ".npz"):
                 name = file.relative_to(PACKAGE.parent).as_posix()
-                archive.writestr(name, file.read_bytes() + (edit.encode() if name == "fastconv/kernels/plain_pooling.py" else b""))
+                archive.writestr(name, file.read_bytes() + (edit.encode() if name == "fastconv/kernels/plain/pooling.py" else b""))
     return path / "fastconv"
 
 
 def test_an_edit_inside_a_zip_archive_compiles_again(filled, tmp_path):
     assert compiled(start(filled, package=packed(tmp_path / "same.zip"))) == set()
-    assert compiled(start(filled, package=packed(tmp_path / "new.zip", edit="# edited\n"))) == {"relu", "relu_span"}
+    assert compiled(start(filled, package=packed(tmp_path / "new.zip", edit="# edited\n"))) == KERNELS
 
 
 @pytest.mark.parametrize("case", ["no such folder", "no reader", "no source"])
@@ -185,7 +208,7 @@ def test_an_edit_in_another_kernel_file_compiles_again(filled, tmp_path):
     assert compiled(start(filled, package=package)) == set()
     with open(package / "kernels" / "plain_pooling.py", "a", encoding="utf-8") as file:
         file.write("# edited\n")
-    assert compiled(start(filled, package=package)) == {"relu", "relu_span"}
+    assert compiled(start(filled, package=package)) == KERNELS
 
 
 @posix
@@ -204,12 +227,12 @@ def test_a_file_that_others_can_write_is_not_read(filled):
 
 def test_where_nothing_can_be_written_kernels_work_uncached(tmp_path):
     (tmp_path / "file").write_text("in the way")  # root may write to any folder, but not below a file
-    assert compiled(start(tmp_path / "file" / "cache")) == {"relu", "relu_span"}
+    assert compiled(start(tmp_path / "file" / "cache")) == KERNELS
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_zero_turns_the_cache_off(tmp_path):
-    assert compiled(start(0, HOME=str(tmp_path), LOCALAPPDATA=str(tmp_path))) == {"relu", "relu_span"}
+    assert compiled(start(0, HOME=str(tmp_path), LOCALAPPDATA=str(tmp_path))) == KERNELS
     assert list(tmp_path.iterdir()) == []
 
 
@@ -222,9 +245,9 @@ def test_the_usual_place_is_in_the_home_folder(tmp_path):
 @posix
 def test_without_a_home_folder_the_temporary_one_serves(tmp_path):
     homeless = "import pathlib\ndef home(): raise RuntimeError('no home')\npathlib.Path.home = home\n" + RELU
-    assert compiled(start(None, script=homeless, TMPDIR=str(tmp_path))) == {"relu", "relu_span"}
+    assert compiled(start(None, script=homeless, TMPDIR=str(tmp_path))) == KERNELS
     assert compiled(start(None, script=homeless, TMPDIR=str(tmp_path))) == set()
-    assert len(list((tmp_path / f"user-{os.getuid()}" / "fastconv").glob("*.kernel"))) == 2
+    assert len(list((tmp_path / f"user-{os.getuid()}" / "fastconv").glob("*.kernel"))) == len(KERNELS)
 
 
 def said(process: subprocess.Popen) -> str:
