@@ -14,6 +14,8 @@ from bench.rows import CompileTimes, FirstCalls, Row, WrongResult, check
 from bench.timing import Pairs
 from bench.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 LINES = ["2 3 9 8 3 2 1", "2 8 9 8 3 1 2 groups=4 dilation=2", "2 4 17 6 3 2 1 rank=1", "1 2 5 3 3 1 1 rank=3 dtype=float64"]
 TRANSPOSED = "2 6 5 8 3 2 1 groups=2 transposed=1"
 MACHINE = report.Machine("Some CPU", "16 float32", 2, ["fastconv 0", "PyTorch 9"], {1: 100.0, 2: 190.0})

@@ -12,6 +12,8 @@ from bench.worker import Worker
 from fastconv import layers
 from fastconv.profiling import Profile, Row
 
+pytestmark = pytest.mark.slow
+
 MACHINE = report.Machine("Some CPU", "16 float32", 2, ["fastconv 0", "PyTorch 9"], {2: 190.0})
 
 

@@ -150,6 +150,7 @@ np.savez(sys.argv[3], **run.ends())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kill -9 is POSIX's")
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(digits, whole, tmp_path):
     """A kill at any instant leaves the old or the new file, whole; resuming gives the same bits."""

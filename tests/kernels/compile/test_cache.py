@@ -12,6 +12,8 @@ import pytest
 import fastconv
 from fastconv.kernels.compile import cache
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(fastconv.__file__).parent
 RELU = """
 import sys
@@ -100,7 +102,7 @@ def test_a_kernel_that_is_called_by_name_and_was_damaged_is_replaced(filled):
 
 
 def test_another_dtype_is_another_entry(filled):
-    assert compiled(start(filled, "float64")) == KERNELS
+    assert compiled(start(filled, "float64")) == KERNELS - {"spans"}  # which knows only sizes
     assert compiled(start(filled, "float64")) == compiled(start(filled)) == set()
 
 
@@ -144,7 +146,7 @@ def test_a_file_under_another_signatures_name_is_not_used(filled):
 
 def test_two_processes_may_fill_an_empty_folder_at_once(tmp_path):
     both = [start(tmp_path / "cache", dtype) for dtype in ("float32", "float64")]
-    assert [compiled(process) for process in both] == [KERNELS] * 2
+    assert all(KERNELS - {"spans"} <= compiled(process) <= KERNELS for process in both)
     assert [compiled(start(tmp_path / "cache", dtype)) for dtype in ("float32", "float64")] == [set(), set()]
 
 

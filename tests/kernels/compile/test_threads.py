@@ -113,6 +113,7 @@ def run(tmp_path: Path, script: str, *arguments: str, layer: str = "default") ->
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["default", "workqueue"])
 def test_python_threads_compute_at_once(tmp_path, layer):
     words = run(tmp_path, TWO_THREADS, layer=layer)
@@ -120,6 +121,7 @@ def test_python_threads_compute_at_once(tmp_path, layer):
     assert layer in ("default", words.removeprefix("right "))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("used", ["used", "unused"])
 @pytest.mark.parametrize("layer", ["default", "workqueue"])
@@ -128,10 +130,12 @@ def test_a_forked_child_computes(tmp_path, layer, used):
     assert run(tmp_path, CHILD, "fork", used, layer=layer) == "right"
 
 
+@pytest.mark.slow
 def test_a_spawned_child_computes(tmp_path):
     assert run(tmp_path, CHILD, "spawn", "used") == "right"
 
 
+@pytest.mark.slow
 def test_the_callers_own_number_of_numba_threads_stays(tmp_path):
     assert run(tmp_path, MASK) == "right"
 

@@ -48,6 +48,7 @@ def multiplications(loop: str) -> int:
     return len(re.findall(r"^\s+(?:vfn?madd\w*|v?mul)p[sd]\s", loop, re.MULTILINE))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="reads the assembly of x86")
 @pytest.mark.parametrize("dtype", [np.dtype(dtype) for dtype in DTYPES], ids=str)
 @pytest.mark.parametrize("number", range(max(map(len, MENU.values()))))
