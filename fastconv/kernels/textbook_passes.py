@@ -77,13 +77,16 @@ def bias_grad(g: Geometry, dtype: np.dtype):
     return run
 
 
-def max_pool(g: Geometry, dtype: np.dtype):
+def max_pool(g: Geometry, dtype: np.dtype, relu: bool):
     record = Record(g)
 
     def run(x, y, argmax):
         shape = (g.N, g.OC, *g[6:9])
         best, tap = np.empty(shape, dtype), np.empty(shape, argmax.dtype)
         textbook.max_pool(activation(x, g.input_memory), best, tap, record)
+        if relu:  # an argmax of 255 is no tap's
+            lost = best <= 0
+            best[lost], tap[lost] = 0, 255
         put_activation(best, y)
         put_activation(tap, argmax)
 
@@ -95,7 +98,9 @@ def max_pool_grad(g: Geometry, dtype: np.dtype):
 
     def run(dy, argmax, dx):
         result = np.empty((g.N, g.IC, *g[2:5]), dtype)
-        textbook.max_pool_grad(activation(dy, g.output_memory), activation(argmax, g.output_memory), result, record)
+        lost = argmax >= g.taps  # clamped by a ReLU
+        gradient, tap = np.where(lost, 0, dy), np.where(lost, 0, argmax)
+        textbook.max_pool_grad(activation(gradient, g.output_memory), activation(tap, g.output_memory), result, record)
         put_activation(result, dx)
 
     return run

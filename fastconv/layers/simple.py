@@ -29,15 +29,19 @@ class Linear(Layer):
         self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), biases, dtype, rng, **sizes)
         self._passes = BoundPasses()
 
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+        """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         if type(x) is not np.ndarray or x.dtype is not self.weight.dtype:
             of_layer("Linear", x, self.weight.dtype)
             x = np.asarray(x)
         passes = self._passes.of((x.shape, chosen.get()), lambda: self._bind(x))
         w = self.weight.memory
-        y = passes.forward(x, w, None if self.bias is None else self.bias.memory)
+        y = passes.forward(x, w, None if self.bias is None else self.bias.memory, relu)
+        clamped = y if relu else None
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            if clamped is not None:
+                dy = relu_passes(clamped.shape, clamped.dtype).input_grad(dy, clamped)
             add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
             return passes.input_grad(dy, w) if input_grad else None
 
