@@ -197,3 +197,15 @@ def test_every_verb_has_help(verb, capsys):
         parser().parse_args([verb, "--help"])
     assert stop.value.code == 0
     assert "--threads" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of folders are POSIX's")
+def test_info_tells_of_a_cache_in_a_folder_that_cannot_be_read(monkeypatch, tmp_path):
+    from fastconv.cli import info
+
+    class Closed(type(tmp_path)):
+        def stat(self, **words):
+            raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(info, "folder", lambda: Closed(tmp_path))
+    assert info.cache() == f"{tmp_path} is not used: Permission denied; FASTCONV_CACHE may name another folder"

@@ -50,7 +50,8 @@ def others(a: np.ndarray):
     """The same numbers in other memory."""
     wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)
     wide[..., ::2] = a
-    raw = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    last = np.moveaxis(a, 1, -1)  # as it should lie, but for the first byte
+    raw = np.moveaxis(np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(last.shape), -1, 1)
     raw[...] = a
     return {
         "C": np.ascontiguousarray(a),

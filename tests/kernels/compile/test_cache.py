@@ -294,15 +294,3 @@ def test_the_command_says_it_in_its_own_words_alone(tmp_path):
     lines = said(start(tmp_path / "cache", script=script, FASTCONV_QUIET="0"))
     assert lines.count("compiling kernels") == 1
     assert "fastconv: compiling" not in lines
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="modes of folders are POSIX's")
-def test_info_tells_of_a_cache_in_a_folder_that_cannot_be_read(monkeypatch, tmp_path):
-    from fastconv.cli import info
-
-    class Closed(type(tmp_path)):
-        def stat(self, **words):
-            raise PermissionError(13, "Permission denied", str(self))
-
-    monkeypatch.setattr(info, "folder", lambda: Closed(tmp_path))
-    assert info.cache() == f"{tmp_path} is not used: Permission denied; FASTCONV_CACHE may name another folder"
