@@ -16,7 +16,7 @@ from reliability import values
 from reliability.calls import CALLS, Call, f32, labels, net
 
 import fastconv as fc
-from fastconv.kernels.table import _chosen
+from fastconv.kernels.table import chosen
 
 CASTS = (np.exceptions.ComplexWarning, DeprecationWarning) if hasattr(np, "exceptions") else (DeprecationWarning,)
 PUBLIC = {part for name in CALLS for part in name.split(".")[1:]}
@@ -134,7 +134,7 @@ def _told(value: object, depth: int = 0) -> object:
 
 
 def _state() -> tuple:
-    return fc.get_num_threads(), numba.get_num_threads(), tuple(np.geterr().values()), _chosen.get(), np.random.get_state()[2]
+    return fc.get_num_threads(), numba.get_num_threads(), tuple(np.geterr().values()), chosen.get(), np.random.get_state()[2]
 
 
 def _close_figures() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, inlined, serial, spread
-from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
+from fastconv.kernels.compile import Record, chunks, driver, inlined, serial, spread
+from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.packing import panels_of
 from fastconv.kernels.igemm.plan import Limits, Phase, Plan, backward_phases, forward_phases, plans
 from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_gathered, zeros

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fastconv.kernels.compile import get_num_threads, inlined
+from fastconv.kernels.compile import inlined
 from fastconv.kernels.igemm.packing import pack_patch
 
 
@@ -16,12 +16,6 @@ class Item(NamedTuple):
     narrow: int  # 1: an item with the last columns, which may be fewer, and offsets of its own
     channel: int  # first channel of its strip, in the group
     channels: int
-
-
-def chunks(items: int) -> int:
-    """Into how many chunks items are dealt out: some for each thread, so that one that is held up holds up little. No result depends on it."""
-    threads = get_num_threads()
-    return 1 if threads == 1 else min(items, 4 * threads)
 
 
 @inlined

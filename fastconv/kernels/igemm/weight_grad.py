@@ -10,8 +10,8 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, inlined, outlined, serial, spread
-from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
+from fastconv.kernels.compile import Record, chunks, driver, inlined, outlined, serial, spread
+from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.weight_plan import GATHERED, LANES_ARE_K, parts, weight_plan
 from fastconv.kernels.simd.arithmetic import add, add_row, fma_contiguous, fma_gathered, zeros
 from fastconv.kernels.simd.host import TERMS
