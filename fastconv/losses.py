@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from fastconv.geometry import number, whole
+from fastconv.geometry import array, number, whole
 from fastconv.ops.operands import floats
 
 
@@ -57,7 +57,7 @@ def class_labels(op: str, shape: tuple[int, ...], targets, ignore_index: int | N
     """The targets as (N,) integers that index the K columns of outputs of this shape (N, K), or are ignore_index."""
     if isinstance(targets, tuple):
         raise TypeError(f"{op}: targets is a tuple; unpack it")
-    labels = _array(op, "targets", targets)
+    labels = array(op, "targets", targets)
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"{op}: outputs must be (N, K) with N, K >= 1, got {shape}")
     if labels.shape != shape[:1]:
@@ -78,7 +78,7 @@ def class_labels(op: str, shape: tuple[int, ...], targets, ignore_index: int | N
 def _class_weights(class_weights, classes: int) -> np.ndarray:
     if class_weights is None:
         return np.ones(classes)
-    weights = _array("cross_entropy", "class_weights", class_weights)
+    weights = array("cross_entropy", "class_weights", class_weights)
     if weights.dtype.kind not in "fiu":
         raise TypeError(f"cross_entropy: class_weights must be numbers, got {weights.dtype}")
     if weights.shape != (classes,):
@@ -86,13 +86,6 @@ def _class_weights(class_weights, classes: int) -> np.ndarray:
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError("cross_entropy: class_weights must be finite and >= 0")
     return weights.astype(np.float64)
-
-
-def _array(op: str, name: str, given) -> np.ndarray:
-    try:
-        return np.asarray(given)
-    except ValueError:
-        raise ValueError(f"{op}: {name} must be an array, or lists of equal lengths") from None
 
 
 def mse(outputs, targets) -> tuple[float, np.ndarray]:
