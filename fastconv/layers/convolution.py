@@ -81,8 +81,9 @@ class _Conv(Layer):
         """N, IC and the spatial extents; ValueError where they do not fit the layer."""
         axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - self.rank :]))
         op = type(self).__name__
-        N, IC, *extent = input_shape = shape_tuple(op, "input_shape", input_shape, axes)
+        input_shape = shape_tuple(op, "input_shape", input_shape, axes)
         bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
+        N, IC, *extent = input_shape
         return N, IC, tuple(extent)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:

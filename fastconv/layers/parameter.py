@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterator
 
 import numpy as np
 
-from fastconv.geometry import flag
+from fastconv.geometry import array, flag, shown
 from fastconv.layers.values import Values
 from fastconv.ops.layout import Layout
 from fastconv.ops.operands import floats
@@ -18,13 +18,15 @@ class Parameter:
     Assigning `.value` copies in place, and `.value` can be written: `p.value[0] = 1`, `p.value += g`. `.grad` is what backward passes have
     added since `zero_grad`, which only marks: the first gradient then overwrites. `version` counts the changes of the value, by assignment,
     in place and by optimizers. `memory` and `grad_memory` are the same numbers as they lie in memory, flat: a weight's with its axes in the order
-    of `memory_axes`, as kernels read it (see `ops.layout`). With `.frozen = True` the gradient it has is dropped and no other is added, so that optimizers, decay and
-    clipping pass it by. `np.asarray(p)` reads the values.
+    of `memory_axes`, as kernels read it (see `ops.layout`). With `.frozen = True` the gradient it has is dropped and no other is
+    added, so that optimizers, decay and clipping pass it by. `np.asarray(p)` reads the values.
     """
 
     def __init__(self, value: np.ndarray, memory_axes: tuple[int, ...] | None = None):
         (value,) = floats("Parameter", value=value)
         self.memory_axes = tuple(range(value.ndim)) if memory_axes is None else memory_axes
+        if not isinstance(self.memory_axes, tuple) or set(self.memory_axes) != set(range(value.ndim)) or len(self.memory_axes) > value.ndim:
+            raise ValueError(f"Parameter: memory_axes must be an order of the {value.ndim} axes of value{value.shape}, got {shown(memory_axes)}")
         self._layout = Layout(value.shape, value.dtype, self.memory_axes)
         memory = value.transpose(self.memory_axes).reshape(-1).copy()
         self._live_in(None, memory, np.empty_like(memory))
@@ -47,7 +49,7 @@ class Parameter:
 
     @value.setter
     def value(self, new) -> None:
-        new = np.asarray(new)
+        new = array("Parameter.value", "the new value", new)
         if new.shape != self.shape:
             raise ValueError(f"Parameter.value: the new value must have the shape {self.shape}, got {new.shape}")
         if new.dtype != self.dtype:
@@ -90,11 +92,21 @@ class Parameter:
         """Add a backward pass's gradient; the first since `zero_grad` overwrites. A frozen parameter takes none."""
         if self._frozen:
             return
+        if type(gradient) is not np.ndarray or gradient.shape != self._grad.shape or gradient.dtype.kind != "f":
+            gradient = self._checked(gradient)
         if self.has_grad:
             self._grad += gradient
         else:
             self._grad[...] = gradient
             self.has_grad = True
+
+    def _checked(self, gradient) -> np.ndarray:
+        gradient = array("Parameter.add_grad", "the gradient", gradient)
+        if gradient.dtype.kind not in "biuf":
+            raise TypeError(f"Parameter.add_grad: the gradient must be an array of numbers, got dtype {gradient.dtype}")
+        if gradient.shape != self.shape:
+            raise ValueError(f"Parameter.add_grad: the gradient must have the shape {self.shape}, got {gradient.shape}")
+        return gradient
 
     def zero_grad(self) -> None:
         self.has_grad = False
@@ -161,7 +173,7 @@ class Buffer:
     """An array that is saved with a layer but that no gradient reaches, such as running statistics. With `.frozen = True` the layer leaves it."""
 
     def __init__(self, value: np.ndarray):
-        self.value = np.asarray(value)
+        self.value = array("Buffer", "value", value)
         if self.value.dtype.kind not in "biuf":
             raise TypeError(f"Buffer: value must be an array of numbers, got dtype {self.value.dtype}")
         self._frozen = False

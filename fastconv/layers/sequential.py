@@ -9,6 +9,7 @@ from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
 from fastconv.layers.layer import Backward, Layer, once, only_layers
 from fastconv.layers.parameter import flatten, learn
 from fastconv.layers.simple import ReLU
+from fastconv.ops.operands import shape_tuple
 
 
 class Sequential(Layer):
@@ -64,6 +65,7 @@ class Sequential(Layer):
             input_shape = layer.output_shape(input_shape)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        input_shape = shape_tuple("Sequential", "input_shape", input_shape)
         for layer in self.layers:
             input_shape = layer.output_shape(input_shape)
         return input_shape

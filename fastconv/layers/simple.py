@@ -80,6 +80,7 @@ class Flatten(Layer):
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Flatten", x=x)
+        self.output_shape(x.shape)
         shape = x.shape
         y = np.ascontiguousarray(x).reshape(len(x), math.prod(shape[1:]))
 
@@ -89,8 +90,10 @@ class Flatten(Layer):
         return y, once(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        N, *extents = shape_tuple("Flatten", "input_shape", input_shape)
-        return (N, math.prod(extents))
+        shape = shape_tuple("Flatten", "input_shape", input_shape)
+        if not shape:
+            raise ValueError("Flatten: x must have an axis N, got a single number")
+        return (shape[0], math.prod(shape[1:]))
 
 
 class Dropout(Layer):
