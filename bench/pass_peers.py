@@ -5,6 +5,7 @@ three passes, the weights as each side holds them; the bias's gradient belongs t
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -34,13 +35,9 @@ class Task(NamedTuple):
 
 
 IMAGES = (N, C, H, W)
-TINY = {
-    task.line: task
-    for task in (Task("Conv2d", IMAGES), Task("Linear", (N, C)), Task("ReLU", IMAGES), Task("MaxPool2d", IMAGES), Task("BatchNorm2d", IMAGES))
-}
-LINEAR = {
-    f"linear {n} {i} {o}": Task(f"linear {n} {i} {o}", (n, i), o) for n, i, o in ((32, 2304, 512), (32, 2592, 256), (64, 9216, 128), (128, 400, 120))
-}
+TINY = {name: Task(name, (N, C) if name == "Linear" else IMAGES) for name in ("Conv2d", "Linear", "ReLU", "MaxPool2d", "BatchNorm2d")}
+SIZES = (32, 2304, 512), (32, 2592, 256), (64, 9216, 128), (128, 400, 120)  # N, I, O
+LINEAR = {f"linear {n} {i} {o}": Task(f"linear {n} {i} {o}", (n, i), o) for n, i, o in SIZES}
 TASKS = TINY | LINEAR
 PASSES = ("forward", "input_grad", "weight_grad")
 
@@ -58,10 +55,10 @@ class _Passes(Peer):
 class OursPasses(_Passes, Ours):
     def layer(self, task):
         layers = self.fc.layers
-        make = {"Conv2d": lambda: layers.Conv2d(C, C, 3, padding=1), "Linear": lambda: layers.Linear(C, C), "ReLU": layers.ReLU,
-                "MaxPool2d": lambda: layers.MaxPool2d(2), "BatchNorm2d": lambda: layers.BatchNorm2d(C)}  # fmt: skip
+        conv, linear = partial(layers.Conv2d, C, C, 3, padding=1), partial(layers.Linear, C, C)
+        pool, norm = partial(layers.MaxPool2d, 2), partial(layers.BatchNorm2d, C)
         self.fc.seed(0)
-        layer = make[task.line]()
+        layer = {"Conv2d": conv, "Linear": linear, "ReLU": layers.ReLU, "MaxPool2d": pool, "BatchNorm2d": norm}[task.line]()
         (x,) = task.arrays(task.x_shape)
         x = self._as_layers_meet_it(x) if x.ndim > 2 else x
         (dy,) = task.arrays(layer.output_shape(x.shape), seed=1)
@@ -93,9 +90,9 @@ class TorchPasses(_Passes, Torch):
 
     def layer(self, task):
         torch, nn = self.torch, self.torch.nn
-        make = {"Conv2d": lambda: nn.Conv2d(C, C, 3, padding=1), "Linear": lambda: nn.Linear(C, C), "ReLU": nn.ReLU, "MaxPool2d": lambda: nn.MaxPool2d(2),
-                "BatchNorm2d": lambda: nn.BatchNorm2d(C)}  # fmt: skip
-        module = make[task.line]()
+        conv, linear = partial(nn.Conv2d, C, C, 3, padding=1), partial(nn.Linear, C, C)
+        pool, norm = partial(nn.MaxPool2d, 2), partial(nn.BatchNorm2d, C)
+        module = {"Conv2d": conv, "Linear": linear, "ReLU": nn.ReLU, "MaxPool2d": pool, "BatchNorm2d": norm}[task.line]()
         self.load(task.line, module)
         layout = self.layout(task) if len(task.x_shape) == 4 else {}
         module = module.to(**layout)

@@ -4,12 +4,12 @@ Computed in float64 and given back in the dtype of the outputs; the value is a P
 function of two arguments is wanted, `functools.partial(losses.cross_entropy, label_smoothing=0.1)` is one.
 """
 
-import math
-
 import numpy as np
 
 from fastconv.geometry import array, number, whole
-from fastconv.ops.operands import floats
+from fastconv.kernels.elementwise.cross_entropy import NO_WEIGHTS, NONE
+from fastconv.kernels.elementwise.cross_entropy import cross_entropy as softmax_cross_entropy
+from fastconv.ops.operands import dense, floats
 
 
 def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weights=None, ignore_index: int | None = None) -> tuple[float, np.ndarray]:
@@ -26,35 +26,31 @@ def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weigh
     out of range, an empty batch, wrong options. Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7, for the smoothing.
     """
     (outputs,) = floats("cross_entropy", outputs=outputs)
-    label_smoothing = number("cross_entropy", "label_smoothing", label_smoothing, most=1)
-    labels = class_labels("cross_entropy", outputs.shape, targets, ignore_index)
-    weights = _class_weights(class_weights, outputs.shape[1])
-    kept = np.flatnonzero(labels != ignore_index) if ignore_index is not None else np.arange(len(labels))
-    labels, rows = labels[kept], np.arange(len(kept))
-    with np.errstate(invalid="ignore"):  # infinite scores: the loss is NaN, and says so
-        shifted = outputs[kept].astype(np.float64)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        softmax = np.exp(shifted)
-        sums = softmax.sum(axis=1, keepdims=True)
-        softmax /= sums
-        logs = np.log(sums)  # -log softmax = logs - shifted
-        row_weights = weights[labels]
-        losses = row_weights * (logs[:, 0] - shifted[rows, labels])
-        slopes = softmax.copy()
-        slopes[rows, labels] -= 1
-        slopes *= row_weights[:, None]
-        if label_smoothing:
-            share = label_smoothing / outputs.shape[1]
-            losses = (1 - label_smoothing) * losses + share * ((logs - shifted) * weights).sum(axis=1)
-            slopes = (1 - label_smoothing) * slopes + share * (softmax * weights.sum() - weights)
-        total = row_weights.sum() or math.nan
-        d_outputs = np.zeros_like(outputs)
-        d_outputs[kept] = slopes / total
-        return float(losses.sum() / total), d_outputs
+    smoothing = float(number("cross_entropy", "label_smoothing", label_smoothing, most=1))
+    labels, ignored = _labels("cross_entropy", outputs.shape, targets), NONE
+    if ignore_index is not None:
+        ignored = whole("cross_entropy", "ignore_index", ignore_index)
+    weights = NO_WEIGHTS if class_weights is None else _class_weights(class_weights, outputs.shape[1])
+    d_outputs = np.empty(outputs.shape, outputs.dtype)
+    value, wrong = softmax_cross_entropy(dense(outputs), labels, d_outputs, weights, smoothing, ignored)
+    if wrong >= 0:
+        raise _no_class("cross_entropy", outputs.shape, targets, wrong)
+    return value, d_outputs
 
 
 def class_labels(op: str, shape: tuple[int, ...], targets, ignore_index: int | None = None) -> np.ndarray:
     """The targets as (N,) integers that index the K columns of outputs of this shape (N, K), or are ignore_index."""
+    labels = _labels(op, shape, targets)
+    wrong = (labels < 0) | (labels >= shape[1])
+    if ignore_index is not None:
+        wrong &= labels != whole(op, "ignore_index", ignore_index)
+    if wrong.any():
+        raise _no_class(op, shape, targets, int(np.flatnonzero(wrong)[0]))
+    return labels
+
+
+def _labels(op: str, shape: tuple[int, ...], targets) -> np.ndarray:
+    """The targets as (N,) integers of any size."""
     if isinstance(targets, tuple):
         raise TypeError(f"{op}: targets is a tuple; unpack it")
     labels = array(op, "targets", targets)
@@ -66,13 +62,11 @@ def class_labels(op: str, shape: tuple[int, ...], targets, ignore_index: int | N
         raise ValueError(f"{op}: targets hold NaN or Inf")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: targets must be integers, got {labels.dtype}: write targets.astype(np.int64)")
-    wrong = (labels < 0) | (labels >= shape[1])
-    if ignore_index is not None:
-        wrong &= labels != whole(op, "ignore_index", ignore_index)
-    if wrong.any():
-        at = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"{op}: targets[{at}] = {labels[at]} is not a class 0..{shape[1] - 1}")
-    return labels.astype(np.int64)
+    return np.ascontiguousarray(labels, np.int64)
+
+
+def _no_class(op: str, shape: tuple[int, ...], targets, n: int) -> ValueError:
+    return ValueError(f"{op}: targets[{n}] = {np.asarray(targets)[n]} is not a class 0..{shape[1] - 1}")
 
 
 def _class_weights(class_weights, classes: int) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 ALIGNMENT = 64
 SMALLEST = 64 * 1024  # bytes; below, malloc keeps its own shelves
 PAGE = 4096
+TINY = 4096  # bytes
 
 
 class _Lease:
@@ -111,13 +112,43 @@ def spared(function: Callable) -> Callable:
 
 
 def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """An uninitialised C-contiguous array, recycled where it is large."""
+    """An uninitialized C-contiguous array, recycled where it is large."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALLEST:  # NumPy aligns to 16 bytes: every vector of weights would lie across two cache lines (92 GFLOP/s instead of 109)
         slab = shelves.fresh(size + ALIGNMENT)
         return np.ndarray(shape, dtype, slab, -slab.__array_interface__["data"][0] % ALIGNMENT)
     return shelves.take(tuple(shape), dtype)
+
+
+def flat(count: int, dtype: np.dtype) -> np.ndarray:
+    """An uninitialized array (count,); a tiny one not aligned, which would take longer than it saves (2 us)."""
+    if count * dtype.itemsize <= TINY:
+        return np.empty(count, dtype)
+    return empty((count,), dtype)
+
+
+class _Scratch(threading.local):
+    """Small scratch arrays of this thread, by dtype and use."""
+
+    def __init__(self):
+        self.slabs: dict[tuple[np.dtype, str], np.ndarray] = {}
+
+
+_kept = _Scratch()
+
+
+def scratch(count: int, dtype: np.dtype, use: str = "scratch") -> np.ndarray:
+    """An uninitialized array (count,) for the kernel that is called next, and for nobody after it; one for each use of a call.
+
+    Small ones are the same memory again and again: nothing else of this thread runs while a kernel does.
+    """
+    if count * dtype.itemsize > SMALLEST:
+        return shelves.take((count,), dtype)
+    slab = _kept.slabs.get((dtype, use))
+    if slab is None:
+        slab = _kept.slabs[dtype, use] = empty((SMALLEST // dtype.itemsize,), dtype)
+    return slab[:count]
 
 
 def lines(count: int, dtype: np.dtype) -> int:

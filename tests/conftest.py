@@ -1,6 +1,7 @@
 """What every test may count on."""
 
 import os
+import signal
 
 import pytest
 
@@ -29,3 +30,11 @@ def one_thread():
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="tests/reliability tries everything, not a sample")
     parser.addoption("--seed", type=int, default=0, help="of what tests/reliability draws")
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C is heard, also where the tests began with it ignored: under `nohup`, behind a shell's `&`, in some CI systems. Children inherit it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

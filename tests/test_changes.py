@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fastconv import layers
-from fastconv.ops import convolution
+from fastconv.kernels.igemm.forward import correlate
+from fastconv.ops import layout
 
 F32 = np.float32
 
@@ -23,12 +24,12 @@ WRITES = {
     "items": lambda w: w.__setitem__((0, slice(None)), 7),
     "a view's items": lambda w: w[0].__setitem__(1, 7),
     "of the transposed": lambda w: w.T.__setitem__(0, 7),
-    "of the raveled": lambda w: w.ravel().__setitem__(0, 7),
+    "of the raveled": lambda w: w.T.ravel().__setitem__(0, 7),
     "in place": lambda w: add(w, np.ones_like(w)),
     "a row in place": lambda w: add(w[1], 1),
     "out": lambda w: np.multiply(w, 2, out=w),
     "out of a function": lambda w: np.clip(w, 0, 1, out=w),
-    "out of no ufunc": lambda w: np.dot(np.ones((len(w), 2), F32), np.ones((2, w.shape[1]), F32), out=w),
+    "out of no ufunc": lambda w: np.dot(np.ones((w.shape[1], 2), F32), np.ones((2, len(w)), F32), out=w.T),
     "one of two outs": lambda w: np.modf(np.ones_like(w), out=(None, w)),
     "at": lambda w: np.add.at(w, (0, 0), 1),
     "copyto": lambda w: np.copyto(w, 3),
@@ -190,17 +191,19 @@ def test_each_thread_has_an_outermost_pass_of_its_own():
 def test_a_read_only_view_goes_into_a_kernel_without_a_copy():
     """Layers called one by one, by hand: each output is the next one's input."""
     y, _ = layers.Conv2d(2, 3, 1).forward(np.ones((2, 2, 3, 3), F32))
-    met = convolution.channels_last_5d(y)
-    assert np.shares_memory(met, y)
-    assert met.flags.writeable  # one type for Numba
+    assert np.shares_memory(layout.activation(y.shape, y.dtype).flat(y), y)
     assert not y.flags.writeable
 
 
-def test_read_only_memory_is_copied():
-    """What nobody may write is no kernel's either."""
-    x = np.ones((2, 2, 3, 3), F32)
+def test_read_only_memory_compiles_nothing_and_is_not_written():
+    x = np.ones((2, 3, 3, 2), F32)
+    layer = layers.Conv2d(2, 3, 1)
+    expected = layer(x.transpose(0, 3, 1, 2))
     x.flags.writeable = False
-    assert not np.shares_memory(convolution.channels_last_5d(x.transpose(0, 3, 1, 2)), x)
+    compiled = set(correlate.code.overloads)
+    np.testing.assert_array_equal(layer(x.transpose(0, 3, 1, 2)), expected)
+    assert set(correlate.code.overloads) == compiled
+    assert (x == 1).all()
 
 
 @pytest.mark.parametrize("training", [1, None, "no", np.ones(2)])

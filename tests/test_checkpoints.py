@@ -17,7 +17,7 @@ import fastconv as fc
 from fastconv import data, layers, losses, optim, streams, train
 from fastconv.train import epochs
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "interruptible")
 
 WORDS = {"epochs": 4, "batch_size": 20, "accumulate": 2, "keep_best": True, "metrics": [train.metrics.confusion]}
 WORDS |= {"shift": 1, "flip": 0.5, "noise": 0.1}

@@ -14,6 +14,8 @@ from fastconv import layers
 from fastconv.explain import Factor, Terms, as_dense_matrix, derivative, fold, input_terms, output_terms, ties, weight_terms
 from fastconv.layers import Conv2d, Flatten, Linear, ReLU, Sequential
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class Skip(layers.Layer):
     """A caller's own layer: y = x + body(x)."""
@@ -36,7 +38,7 @@ def convolution(case, dtype):
 
 F64 = {"dtype": np.float64}
 SMALL = [case for case in CONVOLUTIONS if math.prod(case.x) <= 6000]  # a matrix has as many columns, or their square
-WEIGHTED = [convolution(case, dtype) for case in SMALL for dtype in DTYPES]
+WEIGHTED = [convolution(case, DTYPES[i % 2]) for i, case in enumerate(SMALL)]  # on integers, both are exact
 DEEP = layers.Conv3d(2, 4, 2, stride=(2, 1, 3), dilation=(3, 1, 2), padding=((2, 0), (0, 1), (1, 2)), groups=2)
 WEIGHTED += [(DEEP, (2, 2, 6, 3, 5)), (Linear(6, 4), (2, 6)), (Linear(6, 4, bias=False, **F64), (3, 6))]
 LINEAR = [

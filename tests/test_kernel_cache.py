@@ -28,10 +28,10 @@ posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners and modes o
 
 
 def environment(folder, package, **others) -> dict[str, str]:
-    """A fixed hash seed, so that a test can only fail for its own reason; one test below varies it."""
+    """A fixed hash seed, so that a test can only fail for its own reason, and one thread, whose code takes least to compile; one test varies both."""
     kept = {name: value for name, value in os.environ.items() if name not in ("FASTCONV_CACHE", "XDG_CACHE_HOME")}
     chosen = {} if folder is None else {"FASTCONV_CACHE": str(folder)}
-    return kept | chosen | {"PYTHONPATH": str(package.parent), "PYTHONHASHSEED": "0", "FASTCONV_QUIET": "1"} | others
+    return kept | chosen | {"PYTHONPATH": str(package.parent), "PYTHONHASHSEED": "0", "FASTCONV_QUIET": "1", "NUMBA_NUM_THREADS": "1"} | others
 
 
 def folder_of(package: Path) -> Path:
@@ -76,8 +76,10 @@ def test_the_second_process_loads_what_the_first_compiled(filled):
 
 
 def test_the_hash_seed_of_the_process_does_not_matter(filled):
-    """Python orders sets of strings anew in each process; nothing of that may get into a key."""
-    assert [compiled(start(filled, PYTHONHASHSEED=seed)) for seed in "1234"] == [set()] * 4
+    """Python orders sets of strings anew in each process; nothing of that may get into a key, of threaded code neither."""
+    assert [compiled(start(filled, PYTHONHASHSEED=seed)) for seed in "12"] == [set()] * 2
+    threaded = [compiled(start(filled, PYTHONHASHSEED=seed, NUMBA_NUM_THREADS="2")) for seed in "345"]
+    assert threaded == [{"relu"}, set(), set()]
 
 
 def test_another_dtype_is_another_entry(filled):

@@ -6,6 +6,8 @@ import pytest
 import fastconv as fc
 from fastconv import layers, losses
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STEP = 1e-5  # the error of a central difference is about STEP**2 * f''' + 2**-53 * f / STEP, some 1e-10 here
 TOLERANCE = {"rtol": 1e-6, "atol": 1e-8}
 SEED = 21  # no ReLU or maximum of these nets is within STEP of its kink

@@ -63,7 +63,7 @@ def test_a_pickled_optimizer_holds_each_value_once():
     assert len(pickle.dumps((model, optim.SGD(model.parameters(), lr=1)))) < 2.2 * 4 * 100 * 101
 
 
-@pytest.mark.parametrize("value", [[1, 2], np.arange(3), np.ones(2, np.float16), np.ones(2, complex), np.ones(2, ">f4"), [True], "ab", 7])
+@pytest.mark.parametrize("value", [[1, 2], np.arange(3), np.ones(2, np.float16), np.ones(2, complex), np.ones(2, ">f4"), [True], 7])
 def test_a_parameter_of_anything_but_float32_and_float64_is_refused(value):
     dtype = np.asarray(value).dtype
     found = dtype.str if dtype.kind == "f" else dtype

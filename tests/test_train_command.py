@@ -164,6 +164,7 @@ def test_early_stop_keeps_the_best_epoch_of_its_validation(own, tmp_path, capsys
     assert fc.train.evaluate(model, fc.data.Normalise(**config["normalise"])(x[held]), y[held]).loss == pytest.approx(min(losses), rel=1e-12)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(own, tmp_path, monkeypatch, capsys):
     """Stopped twice, gone on with twice: the weights and history.csv are, byte by byte, those of a run that never stopped."""
     assert own("whole") == 0
@@ -190,6 +191,7 @@ def test_ctrl_c_says_how_to_go_on_and_nothing_is_lost(own, tmp_path, monkeypatch
         assert all(np.array_equal(found[name], expected[name]) for name in expected.files)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_both_splits_of_the_digits_go_on(tmp_path, monkeypatch, capsys):
     """Stopped in the first of them: the second is not forgotten."""
     usual = jobs.add_test

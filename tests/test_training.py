@@ -167,6 +167,7 @@ def test_an_input_that_is_not_finite_is_named(model, digits):
         train.fit(model, (x, digits[1]), epochs=1)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_stops_between_two_steps(digits):
     """SEMANTICS: Ctrl-C stops within a step, with parameters, optimizer and random streams from one consistent step."""
     loss = from_call(6, interrupt)
@@ -180,6 +181,7 @@ def test_ctrl_c_stops_between_two_steps(digits):
     train.fit(model, digits, epochs=1, optimizer=optimizer)
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_ctrl_c_in_a_callback_is_not_lost(digits, epochs):
     """SEMANTICS: Ctrl-C stops training, also when it comes after the last step."""
@@ -188,6 +190,7 @@ def test_ctrl_c_in_a_callback_is_not_lost(digits, epochs):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_ctrl_c_does_not_wait(digits):
     def twice(value, gradient):
         signal.raise_signal(signal.SIGINT)
@@ -196,6 +199,16 @@ def test_a_second_ctrl_c_does_not_wait(digits):
 
     _, optimizer = fitted(digits, epochs=1, loss_function=from_call(2, twice), error=(KeyboardInterrupt, "^$"))
     assert set(optimizer.counts.values()) == {1}
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("chosen", [signal.SIG_IGN, lambda signum, frame: None], ids=["ignored", "the caller's own"])
+def test_fit_does_not_take_ctrl_c_from_who_has_chosen_otherwise(digits, chosen):
+    """Under `nohup` a program's SIGINT is ignored, and stays so."""
+    signal.signal(signal.SIGINT, chosen)
+    _, optimizer = fitted(digits, epochs=1, loss_function=from_call(1, interrupt))
+    assert set(optimizer.counts.values()) == {5}
+    assert signal.getsignal(signal.SIGINT) is chosen
 
 
 def test_progress_without_a_terminal_is_lines(model, digits, capsys, monkeypatch):

@@ -68,8 +68,7 @@ class Batches:
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
             batch = memory.empty((len(chosen), *self._pixels.shape[1:]), self._pixels.dtype)
-            changes = plans[start : start + self.batch_size], self._noise_table, *self._mean_and_scale
-            take_changed(batch.size, self._pixels, chosen, *changes, batch)
+            take_changed(self._pixels, chosen, plans[start : start + self.batch_size], self._noise_table, self._mean_and_scale, batch)
             yield np.moveaxis(batch.reshape(len(chosen), *self._last_shape), -1, 1), self.y[chosen]
 
     def _plan(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.geometry import Geometry
-from fastconv.kernels import errors
+from fastconv.kernels import depthwise, errors
 from fastconv.kernels import textbook_passes as textbook
 from fastconv.kernels.igemm import col2im, forward, weight_grad
 from fastconv.kernels.igemm.plan import fits
@@ -29,6 +29,7 @@ from fastconv.kernels.plain import adaptive
 from fastconv.kernels.plain import convolution as plain
 from fastconv.kernels.plain import pooling as plain_pooling
 from fastconv.kernels.plain.padding import any_padding
+from fastconv.kernels.pooling import average, maximum
 from fastconv.kernels.selfcheck import vectors_work
 
 PHASES = 1 << 13  # of a stride; up to 4096 the direct rows were 1.6 to 60 times as fast as the plain ones
@@ -60,17 +61,20 @@ def padded(name: str, bind: Callable, error: Callable, fits: Callable = lambda g
 
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
+        Algorithm("depthwise", depthwise.Forward, depthwise.forward_error, depthwise.fits),
         Algorithm("direct", forward.Forward, errors.forward, fits),
         Algorithm("plain", plain.conv_forward, errors.plain_forward),
         Algorithm("reference", textbook.conv_forward, errors.textbook_forward),
     ),
     "conv_input_grad": (
+        padded("depthwise", depthwise.InputGrad, depthwise.input_grad_error, depthwise.fits),
         padded("col2im", col2im.InputGrad, errors.col2im, col2im.fits),
         padded("direct", forward.InputGrad, errors.input_grad, fits),
         padded("plain", plain.conv_input_grad, errors.plain_input_grad),
         Algorithm("reference", textbook.conv_input_grad, errors.textbook_input_grad),
     ),
     "conv_weight_grad": (
+        Algorithm("depthwise", depthwise.WeightGrad, depthwise.weight_grad_error, depthwise.fits),
         Algorithm("direct", weight_grad.WeightGrad, errors.weight_grad, fits),
         Algorithm("plain", plain.conv_weight_grad, errors.plain_weight_grad),
         Algorithm("reference", textbook.conv_weight_grad, errors.textbook_weight_grad),
@@ -80,26 +84,36 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
         Algorithm("reference", textbook.bias_grad, lambda g, dtype: errors.positions(g)),
     ),
     "max_pool": (
+        Algorithm("direct", maximum.MaxPool, exact),
         Algorithm("plain", plain_pooling.max_pool, exact),
         Algorithm("reference", textbook.max_pool, exact),
     ),
     "max_pool_grad": (
+        Algorithm("direct", maximum.MaxPoolGrad, lambda g, dtype: g.taps),
         Algorithm("plain", plain_pooling.max_pool_grad, lambda g, dtype: g.taps),
         Algorithm("reference", textbook.max_pool_grad, lambda g, dtype: g.taps),
     ),
     "avg_pool": (
+        Algorithm("direct", average.AvgPool, errors.mean),
         Algorithm("plain", plain_pooling.avg_pool, errors.mean),
         Algorithm("reference", textbook.avg_pool, errors.mean),
     ),
     "avg_pool_grad": (
+        Algorithm("direct", average.AvgPoolGrad, errors.mean),
         Algorithm("plain", plain_pooling.avg_pool_grad, errors.mean),
         Algorithm("reference", textbook.avg_pool_grad, lambda g, dtype: 2 * g.taps + 1),
     ),
     # Windows of different sizes, with `geometry.Shares` in the place of the geometry.
-    "adaptive_max_pool": (Algorithm("plain", adaptive.max_pool, exact),),
-    "adaptive_max_pool_grad": (Algorithm("plain", adaptive.max_pool_grad, lambda shares, dtype: errors.readers(shares)),),
-    "adaptive_avg_pool": (Algorithm("plain", adaptive.avg_pool, errors.adaptive_mean),),
-    "adaptive_avg_pool_grad": (Algorithm("plain", adaptive.avg_pool_grad, errors.adaptive_mean),),
+    "adaptive_max_pool": (Algorithm("direct", maximum.MaxPool, exact), Algorithm("plain", adaptive.max_pool, exact)),
+    "adaptive_max_pool_grad": (
+        Algorithm("direct", maximum.MaxPoolGrad, lambda shares, dtype: errors.readers(shares)),
+        Algorithm("plain", adaptive.max_pool_grad, lambda shares, dtype: errors.readers(shares)),
+    ),
+    "adaptive_avg_pool": (Algorithm("direct", average.AvgPool, errors.adaptive_mean), Algorithm("plain", adaptive.avg_pool, errors.adaptive_mean)),
+    "adaptive_avg_pool_grad": (
+        Algorithm("direct", average.AvgPoolGrad, errors.adaptive_mean),
+        Algorithm("plain", adaptive.avg_pool_grad, errors.adaptive_mean),
+    ),
 }
 
 WITHOUT_VECTORS = ("plain", "reference")

@@ -1,4 +1,4 @@
-"""The textbook's loops as bound passes: the one place where arrays are brought into its logical shapes, (N, C, D, H, W) and (OC, IC/G, KD, KH, KW)."""
+"""The textbook's loops as bound passes: here alone arrays are brought into logical shapes, (N, C, D, H, W) and (OC, IC/G, KD, KH, KW)."""
 
 import numpy as np
 

@@ -1,13 +1,21 @@
 """Layers: nouns with parameters; `forward` returns the output and the way back."""
 
 from fastconv.layers.activations import LeakyReLU, Sigmoid, Tanh
-from fastconv.layers.adaptive import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d
+from fastconv.layers.adaptive import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    GlobalAvgPool2d,
+)
 from fastconv.layers.branches import Concat, Residual
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
 from fastconv.layers.layer import Layer, once
 from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import Buffer, Parameter, flatten
-from fastconv.layers.pooling import AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d, MaxPool1d, MaxPool2d, MaxPool3d
+from fastconv.layers.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from fastconv.layers.sequential import Sequential
 from fastconv.layers.simple import Dropout, Flatten, Linear, ReLU
 from fastconv.layers.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d

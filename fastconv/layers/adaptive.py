@@ -1,18 +1,21 @@
-"""Adaptive pooling layers: one class each for max and average, three ranks."""
+"""Adaptive pooling layers: one class each for max and average, three ranks; and the mean of whole images."""
 
 import numpy as np
 
 from fastconv.geometry import spatial
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.pooling import Average, Maximum, Windows
 from fastconv.ops import adaptive, pooling
 from fastconv.ops.operands import shape_tuple
+from fastconv.ops.passes import Pooling
 
 
-class _AdaptivePool(Layer):
-    rank: int
-
+class _AdaptivePool(Windows):
     def __init__(self, output_size):
+        super().__init__()
         self.output_size = spatial(type(self).__name__, "output_size", output_size, self.rank)
+
+    def _bind(self, x: np.ndarray) -> tuple[Pooling, tuple]:
+        return adaptive.bound(type(self).__name__, self.rank, x.shape, self.output_size, x.dtype)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         op = type(self).__name__
@@ -23,28 +26,12 @@ class _AdaptivePool(Layer):
         return f"{self.output_size}"
 
 
-class _AdaptiveMaxPool(_AdaptivePool):
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        op = type(self).__name__
-        y, argmax = adaptive.max_pool(op, self.rank, x, self.output_size)
-        shape = np.shape(x)
-
-        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            return adaptive.max_pool_grad(op, self.rank, dy, argmax, shape, trusted=True) if input_grad else None
-
-        return y, once(backward, y)
+class _AdaptiveMaxPool(Maximum, _AdaptivePool):
+    pass
 
 
-class _AdaptiveAvgPool(_AdaptivePool):
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        op = type(self).__name__
-        y = adaptive.avg_pool(op, self.rank, x, self.output_size)
-        shape = np.shape(x)
-
-        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            return adaptive.avg_pool_grad(op, self.rank, dy, shape) if input_grad else None
-
-        return y, once(backward, y)
+class _AdaptiveAvgPool(Average, _AdaptivePool):
+    pass
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
@@ -87,3 +74,13 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     """`ops.adaptive_avg_pool3d`. x: (N, C, ID, IH, IW) -> (N, C, OD, OH, OW)."""
 
     rank = 3
+
+
+class GlobalAvgPool2d(AdaptiveAvgPool2d):
+    """The mean of each channel over the whole image: adaptive average pooling to one pixel. x: (N, C, IH, IW) -> (N, C, 1, 1)."""
+
+    def __init__(self):
+        super().__init__(1)
+
+    def describe(self) -> str:
+        return ""

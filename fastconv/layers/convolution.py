@@ -11,9 +11,8 @@ from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops.convolution import bind_forward, conv_words
-from fastconv.ops.elementwise import relu_grad
 from fastconv.ops.operands import of_layer, shape_tuple
-from fastconv.ops.passes import Convolution
+from fastconv.ops.passes import Convolution, relu_passes
 
 DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros", "output_padding": 0}
 
@@ -48,13 +47,15 @@ class _Conv(Layer):
     def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         x, passes = self.bound(x)
+        if relu is not True and relu is not False:
+            relu = flag(type(self).__name__, "relu", relu)
         w = self.weight.memory
         y = passes.forward(x, w, None if self.bias is None else self.bias.memory, relu)
         clamped = y if relu else None
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             if clamped is not None:
-                dy = relu_grad(dy, clamped)
+                dy = relu_passes(clamped.shape, clamped.dtype).input_grad(dy, clamped)
             add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
             return passes.input_grad(dy, w) if input_grad else None
 

@@ -1,12 +1,13 @@
-"""Batch normalisation: one class, three ranks."""
+"""Batch normalization: one class, three ranks."""
 
 import numpy as np
 
-from fastconv import ops
 from fastconv.geometry import bind, flag, integer, number
+from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import float_dtype
 from fastconv.layers.layer import Backward, Layer, once
-from fastconv.layers.parameter import Buffer, Parameter
+from fastconv.layers.parameter import Buffer, Parameter, add_gradients, learn
+from fastconv.ops.norm import Normalization, normalization
 from fastconv.ops.operands import floats, of_layer, shape_tuple
 
 
@@ -30,6 +31,7 @@ class _BatchNorm(Layer):
             raise ValueError(f"{op}: momentum must be from 0 to 1 or None, got {momentum!r}")
         dtype = float_dtype(op, dtype)
         self.weight = self.bias = self.running_mean = None
+        self._passes = BoundPasses()
         if flag(op, "affine", affine):
             self.weight, self.bias = Parameter(np.ones(num_features, dtype)), Parameter(np.zeros(num_features, dtype))
         if flag(op, "track_running_stats", track_running_stats):
@@ -37,42 +39,58 @@ class _BatchNorm(Layer):
             self.num_batches_tracked = Buffer(np.array(0, np.int64))
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        op = type(self).__name__
-        if self.dtype is not None:
-            of_layer(op, x, self.dtype)
-        (x,) = floats(op, x=x)
-        self._check_shape(x.shape)
+        if type(x) is not np.ndarray or x.dtype is not self.dtype:
+            x = self._checked(x)
         of_batch = self.running_mean is None or (training and not (self.running_mean.frozen or self.running_var.frozen))
-        if not x.size:
-            mean, variance = np.zeros(self.num_features), np.ones(self.num_features)
-        elif of_batch:
-            M = x.size // self.num_features
-            if M == 1 and training:
-                raise ValueError(f"{op}: one number a channel has no variance to train with, got x{x.shape}: use larger batches or training=False")
-            mean, variance = ops.batch_statistics(x)
-            if self.running_mean is not None:
-                self._track(mean, variance * M / (M - 1))
-        else:
-            mean, variance = self.running_mean.value.copy(), self.running_var.value.copy()  # the way back is of these, whatever is written there
-        weight, bias = (None, None) if self.weight is None else (self.weight.value, self.bias.value)
-        y = ops.batch_norm(x, mean, variance, weight, bias, eps=self.eps)
+        passes = self._passes.of((x.shape, x.dtype, of_batch), lambda: self._bind(x, of_batch))
+        if of_batch and training and x.size == self.num_features:
+            op = type(self).__name__
+            raise ValueError(f"{op}: one number a channel has no variance to train with, got x{x.shape}: use larger batches or training=False")
+        parameters = () if self.weight is None else (self.weight.memory, self.bias.memory)
+        saved = np.empty(2 * self.num_features)
+        running = self._running(of_batch and x.size > 0)
+        y = passes.forward(x, parameters, saved, running)
+        if running and of_batch:
+            self.running_mean.value, self.running_var.value, _ = running
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            dx, dweight, dbias = ops.batch_norm_grad(dy, x, mean, variance, weight, eps=self.eps, of_batch=of_batch)
-            if self.weight is not None:
-                self.weight.add_grad(dweight)
-                self.bias.add_grad(dbias)
-            return dx if input_grad else None
+            if not learn(self.weight, self.bias):
+                return passes.backward(dy, x, parameters, saved, input_grad=input_grad) if input_grad else None
+            dx = None
+
+            def both(dweight: np.ndarray, dbias: np.ndarray | None, accumulate: bool) -> None:
+                nonlocal dx
+                gradients = dweight, np.empty_like(dweight) if dbias is None else dbias
+                dx = passes.backward(dy, x, parameters, saved, gradients, accumulate, input_grad)
+
+            def bias_alone(dbias: np.ndarray, accumulate: bool) -> None:
+                both(np.zeros_like(dbias), dbias, accumulate)
+
+            add_gradients(self.weight, self.bias, both, bias_alone)
+            return dx
 
         return y, once(backward, y, self.weight, self.bias)
 
-    def _track(self, mean: np.ndarray, variance: np.ndarray) -> None:
-        """Into new arrays: whoever holds the old ones has the statistics of the step before."""
-        count = self.num_batches_tracked.value + 1
-        momentum = 1 / int(count) if self.momentum is None else self.momentum
-        for buffer, batch in ((self.running_mean, mean), (self.running_var, variance)):
-            buffer.value = ((1 - momentum) * buffer.value + momentum * batch).astype(buffer.value.dtype)
-        self.num_batches_tracked.value = np.array(count, np.int64)
+    def _checked(self, x) -> np.ndarray:
+        op = type(self).__name__
+        if self.dtype is not None:
+            of_layer(op, x, self.dtype)
+        return floats(op, x=x)[0]
+
+    def _bind(self, x: np.ndarray, of_batch: bool) -> Normalization:
+        self._check_shape(x.shape)
+        return normalization(x.shape, x.dtype, of_batch, self.eps)
+
+    def _running(self, track: bool) -> tuple:
+        """Copies of the running statistics and the momentum; whoever holds the old ones, as a way back does, has the statistics of the step before."""
+        if self.running_mean is None:
+            return ()
+        momentum = self.momentum
+        if track:
+            count = self.num_batches_tracked.value + 1
+            self.num_batches_tracked.value = np.array(count, np.int64)
+            momentum = 1 / int(count) if momentum is None else momentum
+        return self.running_mean.value.copy(), self.running_var.value.copy(), float(momentum or 0)
 
     @property
     def dtype(self) -> np.dtype | None:
@@ -97,18 +115,18 @@ class _BatchNorm(Layer):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of x: (N, C) or (N, C, W). Returns the same shape."""
+    """Batch normalization of x: (N, C) or (N, C, W). Returns the same shape."""
 
     axes = ("N C", "N C W")
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of x: (N, C, H, W). weight, bias, running_mean, running_var: (C,), num_batches_tracked: int64. Returns the same shape."""
+    """Batch normalization of x: (N, C, H, W). weight, bias, running_mean, running_var: (C,), num_batches_tracked: int64. Returns the same shape."""
 
     axes = ("N C H W",)
 
 
 class BatchNorm3d(_BatchNorm):
-    """Batch normalisation of x: (N, C, D, H, W). Returns the same shape."""
+    """Batch normalization of x: (N, C, D, H, W). Returns the same shape."""
 
     axes = ("N C D H W",)

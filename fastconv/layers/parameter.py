@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Iterator
 
 import numpy as np
 
+from fastconv import memory
 from fastconv.geometry import array, flag, shown
 from fastconv.layers.values import Values
 from fastconv.ops.layout import Layout
@@ -17,9 +18,9 @@ class Parameter:
 
     Assigning `.value` copies in place, and `.value` can be written: `p.value[0] = 1`, `p.value += g`. `.grad` is what backward passes have
     added since `zero_grad`, which only marks: the first gradient then overwrites. `version` counts the changes of the value, by assignment,
-    in place and by optimizers. `memory` and `grad_memory` are the same numbers as they lie in memory, flat: a weight's with its axes in the order
-    of `memory_axes`, as kernels read it (see `ops.layout`). With `.frozen = True` the gradient it has is dropped and no other is
-    added, so that optimizers, decay and clipping pass it by. `np.asarray(p)` reads the values.
+    in place and by optimizers. `memory` and `grad_memory` are the same elements as they lie in memory, flat: a weight's with its axes in the
+    order of `memory_axes`, as kernels read it (see `ops.layout`). With `.frozen = True` the gradient it has is dropped and no other is added, so
+    that optimizers, decay and clipping pass it by. `np.asarray(p)` reads the values.
     """
 
     def __init__(self, value: np.ndarray, memory_axes: tuple[int, ...] | None = None):
@@ -28,8 +29,8 @@ class Parameter:
         if not isinstance(self.memory_axes, tuple) or set(self.memory_axes) != set(range(value.ndim)) or len(self.memory_axes) > value.ndim:
             raise ValueError(f"Parameter: memory_axes must be an order of the {value.ndim} axes of value{value.shape}, got {shown(memory_axes)}")
         self._layout = Layout(value.shape, value.dtype, self.memory_axes)
-        memory = value.transpose(self.memory_axes).reshape(-1).copy()
-        self._live_in(None, memory, np.empty_like(memory))
+        own = value.transpose(self.memory_axes).reshape(-1).copy()
+        self._live_in(None, own, np.empty_like(own))
         self.has_grad = False
         self.version = 0
         self._frozen = False
@@ -191,13 +192,16 @@ class Buffer:
 
 
 class Flat:
-    """All values of some parameters of one dtype in one buffer, all gradients in another; each parameter is a view."""
+    """All values of some parameters of one dtype in one buffer, all gradients in another; each parameter is a stretch of both.
+
+    Each starts on a cache line, as kernels read weights where they lie; what is left between two is zero, and stays so in all updates.
+    """
 
     def __init__(self, parameters: list[Parameter]):
         self.parameters = parameters
-        self.ends = [int(end) for end in np.cumsum([p.size for p in parameters])]
-        self.values = np.empty(self.ends[-1], parameters[0].dtype)
-        self.grads = np.zeros_like(self.values)
+        dtype = parameters[0].dtype
+        self.ends = [int(end) for end in np.cumsum([memory.lines(p.size, dtype) for p in parameters])]
+        self.values, self.grads = memory.zeros((self.ends[-1],), dtype), memory.zeros((self.ends[-1],), dtype)
         self.gather()
 
     def __reduce__(self) -> tuple:
@@ -212,12 +216,12 @@ class Flat:
 
     def places(self) -> Iterator[tuple[Parameter, int, int]]:
         """Each parameter, where it starts and where it ends."""
-        return zip(self.parameters, [0, *self.ends], self.ends)
+        return ((p, start, start + p.size) for p, start in zip(self.parameters, [0, *self.ends]))
 
     def runs(self, key: Callable[[Parameter], Hashable]) -> list[tuple[Hashable, slice]]:
-        """The stretches of neighbours that have a gradient and the same key: one, as a rule."""
+        """The stretches of neighbors that have a gradient and the same key: one, as a rule."""
         runs: list[tuple[Hashable, slice]] = []
-        for p, start, end in self.places():
+        for p, start, end in zip(self.parameters, [0, *self.ends], self.ends):
             if not p.has_grad:
                 continue
             if runs and runs[-1][0] == key(p) and runs[-1][1].stop == start:

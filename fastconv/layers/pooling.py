@@ -1,29 +1,73 @@
 """Pooling layers: one class each for max and average, three ranks."""
 
+from abc import abstractmethod
+
 import numpy as np
 
-from fastconv.geometry import bind, flag, integer, pool_geometry, pool_words
+from fastconv.geometry import Geometry, average_divisors, bind, flag, integer, pool_geometry, pool_words
+from fastconv.kernels.table import chosen
+from fastconv.layers.bound import BoundPasses
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.ops import pooling
-from fastconv.ops.operands import floats, shape_tuple
+from fastconv.ops.operands import FLOATS, floats, shape_tuple
+from fastconv.ops.passes import Pooling
 
 
-class _Pool(Layer):
+class Windows(Layer):
+    """Pooling, whatever the windows: a subclass binds its passes."""
+
     rank: int
 
+    def __init__(self):
+        self._passes = BoundPasses()
+
+    @abstractmethod
+    def _bind(self, x: np.ndarray) -> tuple[Pooling, tuple]:
+        """The passes for x, and what an average's sums are divided by."""
+
+    def bound(self, x) -> tuple[np.ndarray, Pooling, tuple]:
+        """x as an array, its passes and divisors."""
+        if type(x) is not np.ndarray or x.dtype not in FLOATS:
+            (x,) = floats(type(self).__name__, x=x)
+        return x, *self._passes.of((x.shape, x.dtype, chosen.get()), lambda: self._bind(x))
+
+
+class Maximum(Windows):
+    """y = the largest of each window; each gradient goes to the one input that was it."""
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        x, passes, _ = self.bound(x)
+        y, argmax = passes.max(x)
+        return y, once(lambda dy, input_grad=True: passes.max_grad(dy, argmax) if input_grad else None, y)
+
+
+class Average(Windows):
+    """y = the mean of each window; gradients are spread evenly."""
+
+    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        x, passes, divisors = self.bound(x)
+        y = passes.mean(x, *divisors)
+        return y, once(lambda dy, input_grad=True: passes.mean_grad(dy, *divisors) if input_grad else None, y)
+
+
+class _Pool(Windows):
     def __init__(self, kernel_size, stride, padding, dilation, ceil_mode):
+        super().__init__()
         op = type(self).__name__
         self.kernel_size, self.stride, self.padding, self.dilation = pool_words(op, self.rank, kernel_size, stride, padding, dilation)
         self.ceil_mode = flag(op, "ceil_mode", ceil_mode)
 
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        op = type(self).__name__
-        axes = pooling.AXES[self.rank]
-        input_shape = shape_tuple(op, "input_shape", input_shape, axes)
+    def geometry(self, input_shape: tuple[int, ...]) -> Geometry:
+        """All extents for an input of this shape; ValueError where forward would raise."""
+        op, axes = type(self).__name__, pooling.AXES[self.rank]
         bind(op, x=(input_shape, axes))
         N, C, *extent = input_shape
         words = self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        return pool_geometry(op, N, C, tuple(extent), *words).output_shape
+        return pool_geometry(op, N, C, tuple(extent), *words)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        axes = pooling.AXES[self.rank]
+        return self.geometry(shape_tuple(type(self).__name__, "input_shape", input_shape, axes)).output_shape
 
     def describe(self) -> str:
         usual = {"padding": (0,) * self.rank, "dilation": (1,) * self.rank, "ceil_mode": False, "count_include_pad": True, "divisor_override": None}
@@ -31,38 +75,24 @@ class _Pool(Layer):
         return ", ".join([f"{self.kernel_size}", f"stride={self.stride}", *(f"{name}={value}" for name, value in words.items())])
 
 
-class _MaxPool(_Pool):
+class _MaxPool(Maximum, _Pool):
     def __init__(self, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False):
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        op, words = type(self).__name__, (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-        y, argmax = pooling.max_pool(op, self.rank, x, *words)
-        shape = np.shape(x)
-
-        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            return pooling.max_pool_grad(op, self.rank, dy, argmax, shape, *words, trusted=True) if input_grad else None
-
-        return y, once(backward, y)
+    def _bind(self, x: np.ndarray) -> tuple[Pooling, tuple]:
+        return pooling.bound(self.geometry(x.shape), x.dtype), ()
 
 
-class _AvgPool(_Pool):
+class _AvgPool(Average, _Pool):
     def __init__(self, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
         op = type(self).__name__
         self.count_include_pad = flag(op, "count_include_pad", count_include_pad)
         self.divisor_override = None if divisor_override is None else integer(op, "divisor_override", divisor_override, 1)
 
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        op = type(self).__name__
-        words = self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor_override
-        y = pooling.avg_pool(op, self.rank, x, *words)
-        shape = np.shape(x)
-
-        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            return pooling.avg_pool_grad(op, self.rank, dy, shape, *words) if input_grad else None
-
-        return y, once(backward, y)
+    def _bind(self, x: np.ndarray) -> tuple[Pooling, tuple]:
+        g = self.geometry(x.shape)
+        return pooling.bound(g, x.dtype), (average_divisors(g, self.count_include_pad, self.divisor_override),)
 
 
 class MaxPool1d(_MaxPool):
@@ -102,17 +132,3 @@ class AvgPool3d(_AvgPool):
     """`ops.avg_pool3d`. x: (N, C, ID, IH, IW) -> (N, C, OD, OH, OW)."""
 
     rank = 3
-
-
-class GlobalAvgPool2d(Layer):
-    """The mean of each channel over the whole image. x: (N, C, IH, IW) -> (N, C, 1, 1)."""
-
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        (x,) = floats("GlobalAvgPool2d", x=x)
-        bind("GlobalAvgPool2d", x=(x.shape, pooling.AXES[2]))
-        return AvgPool2d(x.shape[2:]).forward(x, training)
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        input_shape = shape_tuple("GlobalAvgPool2d", "input_shape", input_shape, pooling.AXES[2])
-        bind("GlobalAvgPool2d", x=(input_shape, pooling.AXES[2]))
-        return (*input_shape[:2], 1, 1)

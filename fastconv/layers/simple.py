@@ -14,8 +14,8 @@ from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops.elementwise import probability
 from fastconv.ops.linear import linear_geometry, linear_passes
-from fastconv.ops.operands import floats, of_layer, shape_tuple
-from fastconv.ops.passes import Convolution
+from fastconv.ops.operands import FLOATS, floats, of_layer, shape_tuple
+from fastconv.ops.passes import Convolution, relu_passes
 
 
 class Linear(Layer):
@@ -63,13 +63,15 @@ class Linear(Layer):
 class ReLU(Layer):
     """y = max(x, 0). The gradient passes where not (y <= 0)."""
 
+    def __init__(self):
+        self._passes = BoundPasses()
+
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        y = ops.relu(x)
-
-        def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            return ops.relu_grad(dy, y) if input_grad else None
-
-        return y, once(backward, y)
+        if type(x) is not np.ndarray or x.dtype not in FLOATS:
+            (x,) = floats("ReLU", x=x)
+        passes = self._passes.of((x.shape, x.dtype), lambda: relu_passes(x.shape, x.dtype))
+        y = passes.forward(x)
+        return y, once(lambda dy, input_grad=True: passes.input_grad(dy, y) if input_grad else None, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape_tuple("ReLU", "input_shape", input_shape)
@@ -80,7 +82,8 @@ class Flatten(Layer):
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Flatten", x=x)
-        self.output_shape(x.shape)
+        if not x.ndim:
+            raise ValueError("Flatten: x must have at least 1 axis (N, ...), got x()")
         shape = x.shape
         y = np.ascontiguousarray(x).reshape(len(x), math.prod(shape[1:]))
 
@@ -92,7 +95,7 @@ class Flatten(Layer):
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         shape = shape_tuple("Flatten", "input_shape", input_shape)
         if not shape:
-            raise ValueError("Flatten: x must have an axis N, got a single number")
+            raise ValueError("Flatten: x must have at least 1 axis (N, ...), got x()")
         return (shape[0], math.prod(shape[1:]))
 
 

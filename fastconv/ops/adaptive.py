@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from fastconv.geometry import Shares, along, bind, share_taps, spatial
+from fastconv.geometry import Shares, along, average_divisors, bind, share_taps, spatial
 from fastconv.kernels import table
 from fastconv.ops import passes, pooling
 from fastconv.ops.operands import floats, no_mask, shape_tuple
@@ -98,8 +98,17 @@ def _shares(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> Shares:
     return Shares((*ones, *x_shape[2:]), (*ones, *y_shape[2:]), *x_shape[:2])
 
 
-def _bound(shares: Shares, x_shape: tuple[int, ...], y_shape: tuple[int, ...], dtype: np.dtype) -> Pooling:
-    return passes.pooling(shares, (x_shape, y_shape), dtype, table.chosen.get())
+def bound(op: str, rank: int, x_shape: tuple[int, ...], output_size, dtype: np.dtype) -> tuple[Pooling, tuple]:
+    """The passes, and what sums are divided by where windows are those of an ordinary pooling."""
+    return _passes(op, rank, x_shape, output_shape(op, rank, x_shape, output_size), dtype)
+
+
+def _passes(op: str, rank: int, x_shape: tuple[int, ...], y_shape: tuple[int, ...], dtype: np.dtype) -> tuple[Pooling, tuple]:
+    shares = _shares(x_shape, y_shape)
+    if shares.even:
+        g = pooling.geometry(op, rank, x_shape, _windows(x_shape, y_shape), None, 0, 1, False)
+        return pooling.bound(g, dtype), (average_divisors(g, True, None),)
+    return passes.pooling(shares, (x_shape, y_shape), dtype, table.chosen.get()), ()
 
 
 def _windows(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -117,21 +126,15 @@ def _backward(op: str, rank: int, dy, input_shape) -> tuple[np.ndarray, tuple[in
 
 def max_pool(op: str, rank: int, x, output_size) -> tuple[np.ndarray, np.ndarray]:
     (x,) = floats(op, x=x)
-    shape = output_shape(op, rank, x.shape, output_size)
-    shares = _shares(x.shape, shape)
-    if shares.even:
-        return pooling.max_pool(op, rank, x, _windows(x.shape, shape), None, 0, 1, False)
-    return _bound(shares, x.shape, shape, x.dtype).max(x)
+    return bound(op, rank, x.shape, output_size, x.dtype)[0].max(x)
 
 
-def max_pool_grad(op: str, rank: int, dy, argmax, input_shape, trusted: bool = False) -> np.ndarray:
-    """`trusted`: the argmax is the caller's own, fresh from the forward pass, and is not checked again."""
+def max_pool_grad(op: str, rank: int, dy, argmax, input_shape) -> np.ndarray:
     dy, x_shape, shares = _backward(op, rank, dy, input_shape)
     if shares.even:
-        return pooling.max_pool_grad(op, rank, dy, argmax, x_shape, _windows(x_shape, dy.shape), None, 0, 1, False, trusted)
-    if not trusted:
-        _check_argmax(op, argmax, dy.shape, shares)
-    return _bound(shares, x_shape, dy.shape, dy.dtype).max_grad(dy, argmax)
+        return pooling.max_pool_grad(op, rank, dy, argmax, x_shape, _windows(x_shape, dy.shape), None, 0, 1, False)
+    _check_argmax(op, argmax, dy.shape, shares)
+    return _passes(op, rank, x_shape, dy.shape, dy.dtype)[0].max_grad(dy, argmax)
 
 
 def _argmax_dtype(shares: Shares) -> np.dtype:
@@ -160,15 +163,11 @@ def _check_argmax(op: str, argmax, shape: tuple[int, ...], shares: Shares) -> No
 
 def avg_pool(op: str, rank: int, x, output_size) -> np.ndarray:
     (x,) = floats(op, x=x)
-    shape = output_shape(op, rank, x.shape, output_size)
-    shares = _shares(x.shape, shape)
-    if shares.even:
-        return pooling.avg_pool(op, rank, x, _windows(x.shape, shape), None, 0, False, True, None)
-    return _bound(shares, x.shape, shape, x.dtype).mean(x)
+    found, divisors = bound(op, rank, x.shape, output_size, x.dtype)
+    return found.mean(x, *divisors)
 
 
 def avg_pool_grad(op: str, rank: int, dy, input_shape) -> np.ndarray:
-    dy, x_shape, shares = _backward(op, rank, dy, input_shape)
-    if shares.even:
-        return pooling.avg_pool_grad(op, rank, dy, x_shape, _windows(x_shape, dy.shape), None, 0, False, True, None)
-    return _bound(shares, x_shape, dy.shape, dy.dtype).mean_grad(dy)
+    dy, x_shape, _ = _backward(op, rank, dy, input_shape)
+    found, divisors = _passes(op, rank, x_shape, dy.shape, dy.dtype)
+    return found.mean_grad(dy, *divisors)

@@ -1,17 +1,21 @@
 """ReLU and Dropout. Results keep the memory order of a channels-last activation."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import shown, whole
-from fastconv.kernels.elementwise import activations as elementwise
+from fastconv.kernels.elementwise.activations import Add, Relu, ReluGrad
+from fastconv.kernels.elementwise.dropout import Dropout
+from fastconv.kernels.elementwise.spans import Flat
 from fastconv.ops.operands import dense, floats
 
 
 def relu(x) -> np.ndarray:
     """y = 0 where x <= 0, else x (NaN stays). x: (N, C, spatial...) or (N, F), float32 or float64. Returns the same shape."""
     (x,) = floats("relu", x=x)
-    return _each(x.size, lambda y, source: elementwise.relu(x.size, source, y), x)
+    return _each(Relu, x)
 
 
 def relu_grad(dy, y) -> np.ndarray:
@@ -19,7 +23,7 @@ def relu_grad(dy, y) -> np.ndarray:
     dy, y = floats("relu_grad", dy=dy, y=y)
     if dy.shape != y.shape:
         raise ValueError(f"relu_grad: dy{dy.shape} and y{y.shape} must have the same shape")
-    return _each(dy.size, lambda dx, dy, y: elementwise.relu_grad(dy.size, dy, y, dx), dy, y)
+    return _each(ReluGrad, dy, y)
 
 
 def dropout(x, p: float, key: int) -> np.ndarray:
@@ -33,8 +37,12 @@ def dropout(x, p: float, key: int) -> np.ndarray:
     key = whole("dropout", "key", key)
     if not 0 <= key < 2**64:
         raise ValueError(f"dropout: key must be between 0 and 2**64 - 1, got {key}")
-    words = np.uint64(key), np.uint64(int(p * 2**64)), x.dtype.type(1 / (1 - p))
-    return _each(8 * x.size, lambda y, source: elementwise.dropout(8 * x.size, source, y, *words), x)
+    return _each(Dropout, x, options=((np.uint64(key), np.uint64(int(p * 2**64)), 1 / (1 - p)),))
+
+
+def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a + b, of the same shape and dtype."""
+    return _each(Add, a, b, options=(-np.inf,))
 
 
 def probability(op: str, p) -> float:
@@ -46,10 +54,15 @@ def probability(op: str, p) -> float:
     return float(p)
 
 
-def _each(size: int, run, *operands: np.ndarray) -> np.ndarray:
-    """Run a kernel over the flat channels-last memory of all operands and of a new result."""
+@lru_cache(maxsize=256)
+def _bound(kernel: type[Flat], size: int, dtype: np.dtype) -> Flat:
+    return kernel(size, dtype)
+
+
+def _each(kernel: type[Flat], *operands: np.ndarray, options: tuple = ()) -> np.ndarray:
+    """Run a pass over the flat channels-last memory of all operands and of a new result."""
     last = [dense(np.moveaxis(a, 1, -1) if a.ndim > 2 else a) for a in operands]
     out = memory.empty(last[0].shape, last[0].dtype)
-    if size:
-        run(out.reshape(-1), *(a.reshape(-1) for a in last))
+    if out.size:
+        _bound(kernel, out.size, out.dtype)(*(a.reshape(-1) for a in last), out.reshape(-1), *options)
     return np.moveaxis(out, -1, 1) if out.ndim > 2 else out

@@ -49,8 +49,8 @@ class Layout:
 
     def empty(self) -> tuple[np.ndarray, np.ndarray]:
         """A new array, uninitialized, and its memory."""
-        flat = memory.empty((self.size,), self.dtype)
-        return self.view(flat), flat
+        flat = memory.flat(self.size, self.dtype)
+        return np.ndarray(self.shape, self.dtype, flat, 0, self.strides), flat
 
     def view(self, flat: np.ndarray) -> np.ndarray:
         """The array behind this memory."""

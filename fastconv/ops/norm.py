@@ -1,13 +1,15 @@
-"""Batch normalisation and its gradient. A channel's M numbers are those of all images and positions."""
+"""Batch normalization and its gradient. A channel's M elements are those of all images and positions."""
+
+from functools import lru_cache
 
 import numpy as np
 
-from fastconv import memory
 from fastconv.geometry import bind, flag, number
-from fastconv.kernels.elementwise import norm
+from fastconv.kernels.elementwise.norm import BatchNorm
+from fastconv.kernels.elementwise.norm_grad import BatchNormGrad
+from fastconv.ops import layout
 from fastconv.ops.operands import dense, floats
 
-CHUNKS = 16  # of the pixels, by their number alone
 AXES = "N C", "N C W", "N C H W", "N C D H W"
 
 
@@ -21,9 +23,9 @@ def batch_statistics(x) -> tuple[np.ndarray, np.ndarray]:
     pixels = _pixels("batch_statistics", x)
     if not len(pixels):
         raise ValueError(f"batch_statistics: x{x.shape} is empty")
-    pivot = pixels[0].copy()
-    mean, square = _sums(pixels, pivot, pixels, pivot) / len(pixels)
-    return pivot + mean, np.maximum(square - mean * mean, 0)
+    pivot = pixels[0].astype(np.float64)
+    mean = (pixels - pivot).mean(axis=0)
+    return pivot + mean, np.square(pixels - (pivot + mean)).mean(axis=0)
 
 
 def batch_norm(x, mean, variance, weight=None, bias=None, *, eps=1e-5) -> np.ndarray:
@@ -35,11 +37,10 @@ def batch_norm(x, mean, variance, weight=None, bias=None, *, eps=1e-5) -> np.nda
     """
     (x,) = floats("batch_norm", x=x)
     mean, rate, weight, bias = _channels("batch_norm", x, mean, variance, weight, bias, eps)
-    shift = np.zeros(x.shape[1], x.dtype) if bias is None else bias
-    pixels = _pixels("batch_norm", x)
-    y = memory.channels_last(x.shape, x.dtype)
-    norm.normalise(x.size, pixels, mean.astype(x.dtype), (rate * weight).astype(x.dtype), shift, _pixels("batch_norm", y))
-    return y
+    passes = normalization(x.shape, x.dtype, False, 1.0)
+    ones, zeros = np.ones(len(mean), x.dtype), np.zeros(len(mean), x.dtype)
+    parameters = ones if weight is None else weight, zeros if bias is None else bias
+    return passes.forward(x, parameters, np.concatenate([mean, rate]))
 
 
 def batch_norm_grad(dy, x, mean, variance, weight=None, *, eps=1e-5, of_batch=True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,18 +56,50 @@ def batch_norm_grad(dy, x, mean, variance, weight=None, *, eps=1e-5, of_batch=Tr
         raise ValueError(f"batch_norm_grad: dy{dy.shape} and x{x.shape} must have the same shape")
     mean, rate, weight, _ = _channels("batch_norm_grad", x, mean, variance, weight, None, eps)
     of_batch = flag("batch_norm_grad", "of_batch", of_batch)
-    pixels, gradients = _pixels("batch_norm_grad", x), _pixels("batch_norm_grad", dy)
-    zero, center = np.zeros(x.shape[1], x.dtype), mean.astype(x.dtype)
-    total, product = _sums(gradients, zero, pixels, center)
-    M = max(1, len(pixels)) if of_batch else np.inf
-    dx = memory.channels_last(x.shape, x.dtype)
-    factors = (factor.astype(x.dtype) for factor in (rate * weight, total / M, product * rate * rate / M))
-    norm.normalise_grad(x.size, gradients, pixels, center, *factors, _pixels("batch_norm_grad", dx))
-    return dx, (product * rate).astype(x.dtype), total.astype(x.dtype)
+    C = x.shape[1]
+    dweight, dbias = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
+    parameters = np.ones(C, x.dtype) if weight is None else weight, dbias
+    passes = normalization(x.shape, x.dtype, of_batch, 1.0)
+    dx = passes.backward(dy, x, parameters, np.concatenate([mean, rate]), (dweight, dbias))
+    return dx, dweight, dbias
 
 
-def _channels(op: str, x: np.ndarray, mean, variance, weight, bias, eps) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """mean, 1 / sqrt(variance + eps) and weight in float64, each (C,), and the bias as it is."""
+class Normalization:
+    """The passes of a batch normalization for one shape and dtype. of_batch: by the statistics of x, else by those that are given."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, of_batch: bool, eps: float):
+        self.x = layout.activation(shape, dtype)
+        pixels = self.x.size // shape[1], shape[1]
+        if self.x.size:
+            self._forward = BatchNorm(pixels, dtype, of_batch=of_batch, eps=eps)
+            self._backward = BatchNormGrad(pixels, dtype, of_batch=of_batch)
+
+    def forward(self, x: np.ndarray, parameters: tuple, saved: np.ndarray, running: tuple = ()) -> np.ndarray:
+        """y; parameters: weight and bias, or nothing. saved: (2C,) float64, mean and 1 / sqrt(variance + eps), written where they are computed.
+
+        running: mean, variance and momentum, which the batch's statistics change in place; where x is not normalized by its own, the statistics.
+        """
+        y, memory = self.x.empty()
+        if y.size:
+            self._forward(self.x.flat(x), parameters, memory, saved, running)
+        return y
+
+    def backward(self, dy, x, parameters: tuple, saved: np.ndarray, gradients: tuple = (), accumulate: bool = False, input_grad: bool = True):
+        """dx, None if it is not wanted; gradients: dweight and dbias, or nothing, overwritten or added to."""
+        dx, memory = self.x.empty() if input_grad else (None, None)
+        if self.x.size:
+            self._backward(self.x.flat(dy), self.x.flat(x), parameters, saved, memory, gradients, accumulate)
+        elif not accumulate:
+            for gradient in gradients:
+                gradient[...] = 0
+        return dx
+
+
+normalization = lru_cache(256)(Normalization)
+
+
+def _channels(op: str, x: np.ndarray, mean, variance, weight, bias, eps) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """mean and 1 / sqrt(variance + eps) in float64, weight and bias as they are, each (C,)."""
     eps = number(op, "eps", eps)
     if not eps:
         raise ValueError(f"{op}: eps must be above 0, got {eps}")
@@ -82,7 +115,7 @@ def _channels(op: str, x: np.ndarray, mean, variance, weight, bias, eps) -> tupl
             rate = 1 / np.sqrt(variance + eps)
     except FloatingPointError:
         raise ValueError(f"{op}: variance + eps must be above 0, got a variance of {np.nanmin(variance)} and eps={eps}") from None
-    return mean, rate, found["weight"].astype(np.float64) if "weight" in found else np.ones(len(mean)), found.get("bias")
+    return mean, rate, found.get("weight"), found.get("bias")
 
 
 def _alike(op: str, x: np.ndarray, name: str, given) -> np.ndarray:
@@ -101,10 +134,3 @@ def _axes(op: str, x: np.ndarray) -> str:
     if not 2 <= x.ndim <= 5:
         raise ValueError(f"{op}: x must be (N, C) or (N, C, spatial...) with 1 to 3 spatial axes, got x{x.shape}")
     return AXES[x.ndim - 2]
-
-
-def _sums(a, from_a, x, from_x) -> np.ndarray:
-    """(2, C) in float64: the sums over pixels of a - from_a, and of that times x - from_x."""
-    totals = np.empty((max(1, min(CHUNKS, len(a) // norm.BLOCK)), 2, a.shape[1]))
-    norm.paired_sums(2 * a.size, a, from_a, x, from_x, totals)
-    return totals.sum(axis=0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, Shares
 from fastconv.kernels import table
+from fastconv.kernels.elementwise.activations import Relu, ReluGrad
 from fastconv.ops import layout
 
 KEPT = 512  # bound passes of each operation, for all layers together
@@ -20,11 +21,8 @@ class Convolution:
 
     def __init__(self, g: Geometry, dtype: np.dtype, algorithm: str):
         self.g, self.dtype, self.algorithm = g, dtype, algorithm
-        self.x, self.y, self.w = (
-            layout.activation(g.input_shape, dtype),
-            layout.activation(g.output_shape, dtype),
-            layout.weight(g.weight_shape, dtype),
-        )
+        self.x, self.y = (layout.activation(shape, dtype) for shape in (g.input_shape, g.output_shape))
+        self.w = layout.weight(g.weight_shape, dtype)
         self.no_bias = np.zeros(g.OC, dtype)
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, relu: bool = False) -> np.ndarray:
@@ -145,3 +143,27 @@ class Pooling:
 
 
 pooling = lru_cache(KEPT)(Pooling)
+
+
+class ReluPasses:
+    """y = max(x, 0) and its gradient."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
+        self.x = layout.activation(shape, dtype)
+        self._forward, self._input_grad = Relu(self.x.size, dtype), ReluGrad(self.x.size, dtype)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y, memory = self.x.empty()
+        if y.size:
+            self._forward(self.x.flat(x), memory)
+        return y
+
+    def input_grad(self, dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """dx = dy where not (y <= 0), else 0."""
+        dx, memory = self.x.empty()
+        if dx.size:
+            self._input_grad(self.x.flat(dy), self.x.flat(y), memory)
+        return dx
+
+
+relu_passes = lru_cache(KEPT)(ReluPasses)

@@ -103,7 +103,7 @@ def _plan(op, rank, x_shape, kernel, stride, padding, dilation, ceil_mode) -> Ge
     return pool_geometry(op, dims["N"], dims["C"], x_shape[2:], kernel, stride, padding, dilation, ceil_mode)
 
 
-def _geometry(op, rank, x_shape, kernel_size, stride, padding, dilation, ceil_mode) -> Geometry:
+def geometry(op, rank, x_shape, kernel_size, stride, padding, dilation, ceil_mode) -> Geometry:
     """Words checked and hashable first, so that True or 1.0 cannot pass for a cached 1."""
     ceil_mode = flag(op, "ceil_mode", ceil_mode)
     return _plan(op, rank, x_shape, *pool_words(op, rank, kernel_size, stride, padding, dilation), ceil_mode)
@@ -123,20 +123,18 @@ def bound(g: Geometry, dtype: np.dtype) -> Pooling:
     return pooling(g, (g.input_shape, g.output_shape), dtype, table.chosen.get())
 
 
-def max_pool(op, rank, x, kernel_size, stride, padding, dilation, ceil_mode):
+def max_pool(op, rank, x, *options):
     (x,) = floats(op, x=x)
-    g = _geometry(op, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    g = geometry(op, rank, x.shape, *options)
     return bound(g, x.dtype).max(x)
 
 
-def max_pool_grad(op, rank, dy, argmax, input_shape, kernel_size, stride, padding, dilation, ceil_mode, trusted=False):
-    """`trusted`: the argmax is the caller's own, fresh from the forward pass, and is not checked again."""
+def max_pool_grad(op, rank, dy, argmax, input_shape, *options):
     (dy,) = floats(op, dy=dy)
     x_shape = shape_tuple(op, "input_shape", input_shape, AXES[rank])
-    g = _geometry(op, rank, x_shape, kernel_size, stride, padding, dilation, ceil_mode)
+    g = geometry(op, rank, x_shape, *options)
     _check_dy(op, dy, g)
-    if not trusted:
-        _check_argmax(op, argmax, g)
+    _check_argmax(op, argmax, g)
     return bound(g, dy.dtype).max_grad(dy, argmax)
 
 
@@ -167,7 +165,7 @@ def _divisors(op, g: Geometry, count_include_pad, divisor_override) -> np.ndarra
 
 def avg_pool(op, rank, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     (x,) = floats(op, x=x)
-    g = _geometry(op, rank, x.shape, kernel_size, stride, padding, 1, ceil_mode)
+    g = geometry(op, rank, x.shape, kernel_size, stride, padding, 1, ceil_mode)
     divisors = _divisors(op, g, count_include_pad, divisor_override)
     return bound(g, x.dtype).mean(x, divisors)
 
@@ -175,7 +173,7 @@ def avg_pool(op, rank, x, kernel_size, stride, padding, ceil_mode, count_include
 def avg_pool_grad(op, rank, dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     (dy,) = floats(op, dy=dy)
     x_shape = shape_tuple(op, "input_shape", input_shape, AXES[rank])
-    g = _geometry(op, rank, x_shape, kernel_size, stride, padding, 1, ceil_mode)
+    g = geometry(op, rank, x_shape, kernel_size, stride, padding, 1, ceil_mode)
     _check_dy(op, dy, g)
     divisors = _divisors(op, g, count_include_pad, divisor_override)
     return bound(g, dy.dtype).mean_grad(dy, divisors)

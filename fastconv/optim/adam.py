@@ -40,8 +40,8 @@ class Adam(Optimizer):
     def _update(self, group, count, clip, value, grad, mean, square):
         beta1, beta2 = group["betas"]
         rate, root = group["lr"] / (1 - beta1**count), 1 / math.sqrt(1 - beta2**count)
-        words = rate, beta1, beta2, root, group["eps"], *self._decay(group), *clip
-        updates.adam(12 * value.size, value, grad, mean, square, np.array([words], updates.ADAM))
+        options = updates.Adam(rate, beta1, beta2, root, group["eps"], *self._decay(group), *clip)
+        updates.adam(value, grad, (mean, square), options)
 
 
 class AdamW(Adam):

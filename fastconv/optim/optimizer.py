@@ -104,11 +104,7 @@ class Optimizer(ABC):
         squares = 0.0
         for flat in self.flats:
             for _, run in flat.runs(lambda p: None):
-                grad = flat.grads[run]
-                sums = np.zeros((-(-grad.size // updates.SPAN), updates.LANES))
-                updates.square_sums(2 * grad.size, grad, self.clip_value, sums)
-                with np.errstate(over="ignore"):
-                    squares += float(sums.sum())
+                squares += updates.square_sum(flat.grads[run], self.clip_value)
         self.grad_norm = math.sqrt(squares)
         scale = self.clip_norm / (self.grad_norm + 1e-6)
         return 1.0 if scale > 1 else scale  # a norm that is NaN stays seen

@@ -1,7 +1,5 @@
 """RMSprop."""
 
-import numpy as np
-
 from fastconv.kernels.elementwise import updates
 from fastconv.optim.optimizer import Optimizer
 
@@ -31,5 +29,5 @@ class RMSprop(Optimizer):
         return options
 
     def _update(self, group, count, clip, value, grad, square, mean, velocity):
-        words = *(group[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum", "centered")), *clip
-        updates.rmsprop(10 * value.size, value, grad, square, mean, velocity, np.array([words], updates.RMSPROP))
+        options = *(group[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum")), float(group["centered"]), *clip
+        updates.rmsprop(value, grad, (square, mean, velocity), updates.RmsProp(*options))

@@ -1,7 +1,5 @@
 """Stochastic gradient descent."""
 
-import numpy as np
-
 from fastconv.kernels.elementwise import updates
 from fastconv.optim.optimizer import Optimizer
 
@@ -30,5 +28,5 @@ class SGD(Optimizer):
         return options
 
     def _update(self, group, count, clip, value, grad, velocity):
-        words = group["lr"], group["momentum"], group["weight_decay"], group["nesterov"], *clip
-        updates.sgd(4 * value.size, value, grad, velocity, np.array([words], updates.SGD))
+        options = updates.Sgd(group["lr"], group["momentum"], group["weight_decay"], float(group["nesterov"]), *clip)
+        updates.sgd(value, grad, velocity, options)

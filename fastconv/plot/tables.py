@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastconv.geometry import described, entries, number
+from fastconv.geometry import array, described, entries, number
 from fastconv.plot.canvas import HAIRLINE, INK, RED, axes, bare, between, class_numbers, fit, font_size, largest, real
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _mask(shape: tuple[int, int], highlight) -> np.ndarray:
     if highlight is not None and (isinstance(highlight, str) or not isinstance(highlight, Iterable) or getattr(highlight, "ndim", 1) == 0):
         raise TypeError(f"numbers: highlight must be a boolean mask {shape} or (row, column) pairs, got {described(highlight)}")
     chosen = entries(highlight)
-    ragged = len({np.shape(cell) for cell in chosen}) > 1
+    ragged = len({array("numbers", "highlight", cell).shape for cell in chosen}) > 1
     cells = np.asarray(chosen, object if ragged else None)
     if cells.dtype == bool and cells.shape == shape:
         return cells

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MAGIC = b"fastconv kernel 1\n"
 
 named: dict[str, tuple] = {}  # kernels that are called by name (see `outline`): what `make_known` takes
-make_known: Callable[..., None]
+on_load: list[Callable[..., None]] = []  # `outline.make_known`, called with each of them before their callers' code is loaded
 in_progress: list[str] = []  # the kernels being compiled now, the one that was asked for first
 
 
@@ -133,7 +133,7 @@ class KernelCache:
 
             callees, code = pickle.loads(payload[len(key) :])
             for callee in callees:
-                make_known(*callee)
+                on_load[0](*callee)
             return CompileResult._rebuild(target_context, *code)
         except Exception:  # whatever is wrong with a stored kernel, compiling it again is right
             return None

@@ -62,4 +62,4 @@ def outlined(function: Callable):
     return call
 
 
-cache.make_known = make_known
+cache.on_load[:] = [make_known]

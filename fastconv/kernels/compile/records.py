@@ -44,17 +44,20 @@ def _unbox(kind, record, c):
 class Record:
     """A NamedTuple of ints, bools, floats, int64 arrays and other records, ready to be a kernel's argument. It keeps its arrays alive."""
 
-    __slots__ = ("_numba_type_", "address", "plan", "words")
+    __slots__ = ("_numba_type_", "address", "kept", "words")
 
     def __init__(self, plan: tuple):
         words: list[int] = []
+        self.kept: list = []
         kinds: list[tuple[str, types.Type]] = []
         for field, value in zip(type(plan)._fields, plan):
             if isinstance(value, np.ndarray):
-                assert value.dtype == np.int64 and value.flags.c_contiguous, f"{field} is no C-contiguous int64 array"
+                value = np.ascontiguousarray(value, np.int64)
+                self.kept.append(value)
                 words += [value.__array_interface__["data"][0], *value.shape]
                 kinds.append((field, types.Array(types.int64, value.ndim, "C")))
             elif isinstance(value, Record):
+                self.kept.append(value)
                 words.append(value.address)
                 kinds.append((field, value._numba_type_))
             elif isinstance(value, float):
@@ -63,7 +66,6 @@ class Record:
             elif isinstance(value, (int, np.integer)):
                 words.append(int(value))
                 kinds.append((field, types.int64))
-        self.plan = plan
         self.words = np.array(words, np.int64)
         self.address = self.words.__array_interface__["data"][0]
         self._numba_type_ = _record_type(type(plan).__qualname__, tuple(kinds))

@@ -1,265 +1,234 @@
-"""The tables of a depthwise pass: rectangles of pixels that read the same taps, and where each term of a sum is.
+"""What a depthwise pass knows of a convolution: items, the patch of an item, and the rows of its kernel.
 
-Where every group has one channel on both sides, nothing is packed: padding is left out of the sums. The taps of a pixel that meet real cells
-depend on how near it is to which edge; so an axis is cut where they change, and the cuts of the axes make rectangles, as phases of a stride do.
+Lanes are target channels: y's forward, dx's backward. An item is some rows of pixels in a strip of channel blocks of LANES channels; its inputs are
+copied into a patch, row by row and channel block by channel block, with their padding, so that the loops meet no edges. A kernel row is K taps of neighboring
+columns. For 3x3, padding 1, an image of 4 x 6 and an item of 2 rows, LANES = 8:
 
-Else a box is packed and regrouped: with C channels a group, C planes of L lanes, plane i holding channel i of each of L groups. So all terms
-(tap, i) are vectors of neighbours. Blocks of L groups take the place of groups in the plans of `tiled_plan`, which know the rest.
+    patch: 4 x 8 positions x 8 lanes         where kernel rows start        panels: 3 rows x 3 taps x 8 lanes
+      .  .  .  .  .  .  .  .     0             0  64  128
+      . x0 x1 x2 x3 x4 x5  .    64             from the first position that an output reads:
+      . x6 ...             .   128             output (oh, ow) from oh * 64 + ow * 8
+      . ..                 .   192
+
+With several channels a group, target channel c meets ICG inputs of its group: as many patches, in which lane c is the input that c meets.
+
+>>> from fastconv.geometry import conv_geometry
+>>> plan, window = forward_plan(conv_geometry("conv2d", 1, 16, 16, (4, 6), (3, 3), 1, 1, 1, 16), np.dtype("f4"), 8)
+>>> plan.patch_h, plan.patch_w, plan.row_offsets.tolist()
+(6, 8, [0, 64, 128])
+>>> window
+Window(6, 3, 1, 1, 0, 8, float32)
 """
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Geometry
+from fastconv.geometry import Geometry, sources
 from fastconv.geometry.lines import Line, backward_lines, forward_lines
-from fastconv.kernels import tiled_plan
-from fastconv.kernels.host import BOX, lane_tiles_for
-from fastconv.kernels.tiled_plan import LARGEST_BOX, Plan
+from fastconv.kernels.simd.host import BLOCK_PATCH, BLOCK_PIXELS, ITEM_FLOPS, ITEMS, STRIP, TERMS
+from fastconv.kernels.simd.windows import Window
 
-WORTH = (0.7, 1.0)  # of a tile of one vector, of two
-CELL = 256  # bytes of a box cell: with more, a box has few cells, and packs its rim many times
-CHUNKS = 16  # of the weight gradient's pixels
-PARTIALS = 2 << 20  # bytes that the chunks' sums may take together
-EDGES = 128  # taps of a kernel whose edges have tables
-OUTPUTS = 1 << 15  # numbers of a rectangle: enough to pay for going there, few enough to share an image among threads
+HEIGHTS = (8, 6, 4)  # pixels of a tile
+WIDEST = 7  # taps that a window may have: its taps, a tile of outputs and an input fit 16 registers
+MOST_CHANNELS = 16  # twice those of a group
+LONGEST = 960  # outputs of an item along a row, whole tiles of any height
 
 
-class Rectangle(NamedTuple):
-    """Lines of pixels with the same terms, as a record."""
+class Plan(NamedTuple):
+    """A pass as kernels see it. Letters I are what it reads, letters O what it writes: x and y forward, dy and dx backward."""
 
-    lines: int
-    pixels: int  # of a line
-    from_first: int  # number of the source where the first pixel's terms are counted from; steps to the next line and pixel
-    from_line: int
-    from_pixel: int
-    to_first: int
-    to_line: int
-    to_pixel: int
-    first_term: int
-    last_term: int  # behind the last
-    slides: bool  # three columns of three terms, each a pixel from the next; then columns of padding before the lines' first, and behind their last:
-    lead: int
-    trail: int
-
-
-RECTANGLE = np.dtype([(name, np.int64) for name in Rectangle._fields])
-
-
-class Rectangles(NamedTuple):
-    records: np.ndarray
-    reads: np.ndarray  # (rectangles, MR): where the pixels of a tile are, seen from the first
-    writes: np.ndarray
-    terms: np.ndarray  # (terms,): where they are in the source, seen from where the pixel's are counted from
-    taps: np.ndarray  # (terms,): which row of the weights they meet
-
-    @classmethod
-    def of(cls, rectangles: list[Rectangle], terms, taps, MR: int) -> "Rectangles":
-        records = np.array([tuple(rectangle) for rectangle in rectangles], RECTANGLE)
-        reads, writes = (np.multiply.outer(records[name], np.arange(MR)) for name in ("from_pixel", "to_pixel"))
-        return cls(records, reads, writes, np.array(terms, np.int64), np.array(taps, np.int64))
-
-
-class GradPlan(NamedTuple):
-    """For the weight gradient."""
-
-    L: int
-    chunks: int
-    plan: Plan | None  # of boxes, None where inputs are read where they are
-    rectangles: Rectangles
-    rows: np.ndarray  # (terms,): where in a chunk's sums each term's are
-    row: int  # numbers of a row of a chunk's sums: (T, P * NR)
-    size: int  # of a chunk's sums, in one block of groups: a row for each term, one for what fills tiles up, one for the bias gradient
-    lane: np.ndarray  # (L,): where a lane is in a row
-
-
-class PlanesPlan(NamedTuple):
-    plan: Plan
-    rectangles: Rectangles  # of an image in a box: of all columns, and of the last, narrower ones
+    N: int
+    IC: int
+    ICG: int
+    ID: int
+    IH: int
+    IW: int
+    OC: int
+    OD: int
+    OH: int
+    OW: int
+    K: int  # taps of a kernel row
+    kernel_rows: int
+    blocks: int  # of LANES target channels
+    strip: int  # blocks of an item
+    strips: int
+    images: int  # of an item, as are the next three, counted in outputs of a phase
+    depths: int
+    rows: int
+    columns: int
+    items_d: int  # items of an image
+    items_h: int
+    items_w: int
+    items: int
+    SD: int  # positions of the patch from output to output; along a row SW / T
+    SH: int
+    SW: int
+    T: int
+    lanewise: bool  # lane c meets channel c of a pixel and of a tap
+    before: int  # positions before the first input of a row
+    patch_d: int
+    patch_h: int
+    patch_w: int
+    patch: int  # elements of the patch of an image, for one input of a group
+    panels: int  # elements of the panels of a channel block
+    scratch: int
+    depth_map: np.ndarray  # which input is at a position of all patches along an axis, -1 for a zero
+    row_map: np.ndarray
+    column_map: np.ndarray
+    phases: np.ndarray  # (phases, 11): first and stop of its kernel rows; then for each axis count, first and step of its outputs
+    row_offsets: np.ndarray  # (kernel rows,): where each starts in the patch
+    taps: np.ndarray  # (kernel rows * K,): where in w its weights are, seen from lane's
+    lanes: np.ndarray  # (OC,): for each target channel, which input channel it meets first
+    weight_lanes: np.ndarray  # (OC,): where its weights are
+    lower_bound: float = -math.inf
 
 
-@lru_cache(maxsize=512)
-def is_direct(g: Geometry, dtype: np.dtype) -> bool:
-    """Fewer groups than lanes would be read behind the source's end; what other modes copy into the padding lies in boxes; a large kernel has
-    as many kinds of edges as taps, and tables of them all."""
-    return g.padding_mode == "zeros" and g.taps <= EDGES and g.IC == g.OC == g.G >= lane_tiles_for(g.G, dtype).pixels.NR
+class Side(NamedTuple):
+    """The memory that a pass reads, or writes."""
+
+    C: int
+    extents: tuple[int, int, int]
 
 
-@lru_cache(maxsize=512)
-def lanes(g: Geometry, dtype: np.dtype) -> int:
-    """How many groups make a block: all, or a divisor that fills vectors as well and keeps cells small."""
-    channels, cells = max(g.IC, g.OC) // g.G, _cells(g)
+class Channels(NamedTuple):
+    """How a lane, a target channel, finds its inputs and weights."""
 
-    def cost(L: int) -> tuple[float, int]:
-        tile, cell = lane_tiles_for(L, dtype).pixels, L * channels * dtype.itemsize
-        wide = max(1.0, cell / CELL) ** 0.1  # twice the rim costs less than a vector half empty ...
-        large = max(1.0, 4 * cells * cell / BOX)  # ... unless one output's inputs fill a box
-        return -(-L // tile.NR) * tile.NR / L / WORTH[tile.NV - 1] * wide * large, -L
-
-    return min((L for L in range(1, g.G + 1) if g.G % L == 0), key=cost)
+    lanes: np.ndarray  # (OC,): the first input channel that it meets
+    weight_lanes: np.ndarray  # (OC,): where in w its weights are, seen from a tap's
+    weight: Callable[[int, int], int]  # of a tap and an input of the group: where in w the tap's are
 
 
-def blocks(g: Geometry, dtype: np.dtype) -> Geometry:
-    """The geometry whose groups are blocks of groups."""
-    return g._replace(G=g.G // lanes(g, dtype))
+class Columns(NamedTuple):
+    """The lines along a row, and how far from the first position of an output its last one is."""
+
+    lines: tuple[Line, ...]
+    low: int
+    reach: int
+    taps: tuple[int, ...]  # of a kernel row, if it is read as a whole
 
 
-def width(L: int, dtype: np.dtype) -> int:
-    """Of a panel's rows."""
-    return max(L, lane_tiles_for(L, dtype).pixels.NR)
+def forward_plan(g: Geometry, dtype: np.dtype, LANES: int) -> tuple[Plan, Window]:
+    """From x to y."""
+    ICG, OCG = g.IC // g.G, g.OC // g.G
+    c = np.arange(g.OC)
+    channels = Channels(c // OCG * ICG, c, lambda tap, i: (tap * ICG + i) * g.OC)
+    depth, row, column = _lines(g, forward_lines)
+    if g.DW == 1 and g.KW <= WIDEST:
+        window = Window(_height(g.OW), g.KW, g.SW, 1, 0, LANES, dtype)
+        columns = Columns((Line(g.OW, 0, 1, g.SW, (-g.PW,), (0,)),), -g.PW, g.KW - 1, tuple(range(g.KW)))
+    else:
+        window, columns = Window(_height(g.OW), 1, g.SW, 1, 0, LANES, dtype), _single_taps(column)
+    return _plan(g, window, (depth, row, columns), Side(g.IC, g[2:5]), Side(g.OC, g[6:9]), channels), window
 
 
-def _cells(g: Geometry) -> int:
-    """Of the source between the first and the last that an output reads."""
-    return math.prod((K - 1) * D + 1 for K, D in ((g.KD, g.DD), (g.KH, g.DH), (g.KW, g.DW)))
+def backward_plan(g: Geometry, dtype: np.dtype, LANES: int) -> tuple[Plan, Window]:
+    """From dy to dx, with padding of zeros. Input iw meets the flipped tap k in output (iw + k + PW - KW + 1) / SW."""
+    ICG, OCG = g.IC // g.G, g.OC // g.G
+    c = np.arange(g.IC)
+    channels = Channels(c // ICG * OCG, c % ICG * g.OC + c // ICG * OCG, lambda tap, j: tap * ICG * g.OC + j)
+    depth, row, column = _lines(g, backward_lines)
+    if g.DW == 1 and g.KW <= WIDEST and any(MR % g.SW == 0 for MR in HEIGHTS):
+        low, shift = divmod(g.PW - g.KW + 1, g.SW)
+        window = Window(_height(g.IW, g.SW), g.KW, 1, g.SW, shift, LANES, dtype)
+        columns = Columns((Line(g.IW, 0, 1, 1, (low,), (0,)),), low, g.KW - 1 + shift, tuple(reversed(range(g.KW))))
+    else:
+        window, columns = Window(_height(-(-g.IW // g.SW)), 1, 1, 1, 0, LANES, dtype), _single_taps(column)
+    return _plan(g, window, (depth, row, columns), Side(g.OC, g[6:9]), Side(g.IC, g[2:5]), channels), window
 
 
-@lru_cache(maxsize=512)
+def _lines(g: Geometry, lines_of) -> list[tuple[Line, ...]]:
+    return [lines_of(*(getattr(g, letter + name) for letter in "IOKSPD")) for name in "DHW"]
+
+
+def _single_taps(lines: tuple[Line, ...]) -> Columns:
+    low, reach = _span(lines)
+    return Columns(lines, low, reach, ())
+
+
+def _span(lines: tuple[Line, ...]) -> tuple[int, int]:
+    """The lowest shift of some lines, and how far the highest is from it."""
+    shifts = [shift for line in lines for shift in line.shifts] or [0]
+    return min(shifts), max(shifts) - min(shifts)
+
+
+def _height(width: int, divisor: int = 1) -> int:
+    """Pixels of a tile: those that waste fewest outputs of a row."""
+    return min((MR for MR in HEIGHTS if MR % divisor == 0), key=lambda MR: (-(-width // MR) * (MR + 1), -MR))
+
+
+class Cut(NamedTuple):
+    """The outputs of an item, in each phase: images, depths, rows, columns; and the patch of an image."""
+
+    outputs: tuple[int, int, int, int]
+    patch: tuple[int, int, int]
+
+
+def _cut(g: Geometry, window: Window, counts: tuple, strides: tuple, spans: tuple, strip: int, most: int) -> Cut:
+    """As many outputs as a patch of BLOCK_PATCH bytes and `most` pixels allow."""
+
+    def patch(depths: int, rows: int, columns: int) -> tuple[int, int, int]:
+        tiles = -(-columns // window.MR) * window.MR
+        width = ((tiles - 1) * window.S + spans[2]) // window.T + 1
+        return (depths - 1) * strides[0] + spans[0] + 1, (rows - 1) * strides[1] + spans[1] + 1, width
+
+    def small(images: int, *outputs: int) -> bool:
+        bytes = images * math.prod(patch(*outputs)) * strip * window.LANES * window.dtype.itemsize
+        return images * math.prod(outputs) <= most and bytes <= BLOCK_PATCH
+
+    JD, JH, JW = counts
+    columns = min(JW, LONGEST)
+    rows = max([r for r in range(1, JH + 1) if small(1, 1, r, columns)], default=1)
+    rows = -(-JH // -(-JH // rows))  # evenly
+    depths = max([d for d in range(1, JD + 1) if rows == JH and small(1, d, rows, columns)], default=1)
+    images = 1
+    while (depths, rows, columns) == counts and images < g.N and small(images + 1, depths, rows, columns):
+        images += 1
+    return Cut((images, depths, rows, columns), patch(depths, rows, columns))
+
+
+def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, channels: Channels) -> Plan:
+    depth_lines, row_lines, columns = lines
+    axes = depth_lines, row_lines, columns.lines
+    (low_d, span_d), (low_h, span_h) = _span(depth_lines), _span(row_lines)
+    lows, spans = (low_d, low_h, columns.low), (span_d, span_h, columns.reach)
+    counts, strides = tuple(max(line.count for line in axis) for axis in axes), tuple(axis[0].stride for axis in axes)
+    blocks, ICG = -(-written.C // window.LANES), read.C // g.G
+    strips = -(-blocks // max(1, STRIP // ICG))
+    strip = -(-blocks // strips)  # evenly
+    outputs = g.N * math.prod(counts) * strips
+    wanted = max(1, min(ITEMS, g.flops // ITEM_FLOPS))
+    (images, *each), (patch_d, patch_h, patch_w) = _cut(g, window, counts, strides, spans, strip * ICG, min(BLOCK_PIXELS, outputs // wanted))
+    patch = patch_d * patch_h * strip * patch_w * window.LANES
+    items = [-(-count // n) for count, n in zip(counts, each)]
+    lengths = [((items[0] - 1) * each[0]) * strides[0] + patch_d, ((items[1] - 1) * each[1]) * strides[1] + patch_h]
+    lengths.append((items[2] - 1) * each[2] * window.S // window.T + patch_w)
+    maps = [sources(np.arange(n) + low, extent, g.padding_mode) for n, low, extent in zip(lengths, lows, read.extents)]
+    phases, offsets, taps = [], [], []
+    for phase in product(*axes):
+        first = len(offsets)
+        for (kd, d), (kh, h), (kw, w) in product(*(zip(line.taps, [shift - low for shift in line.shifts]) for line, low in zip(phase, lows))):
+            for i in range(ICG):
+                offsets.append(((d * patch_h + h) * strip * patch_w + w) * window.LANES + i * patch)
+                taps += [channels.weight((kd * g.KH + kh) * g.KW + k, i) for k in columns.taps or (kw,)]
+        phases.append((first, len(offsets), *(number for line in phase for number in (line.count, line.first, line.step))))
+    return Plan(
+        g.N, read.C, ICG, *read.extents, written.C, *written.extents, window.K, len(offsets), blocks, strip, strips, images, *each, *items,
+        -(-g.N // images) * math.prod(items) * strips, strides[0], strides[1], window.S, window.T,
+        read.C == written.C == g.G, -columns.low, patch_d, patch_h, patch_w, patch, len(taps) * window.LANES, 0, *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases)), np.array(offsets, np.int64),
+        np.array(taps, np.int64), channels.lanes, channels.weight_lanes,
+    )  # fmt: skip
+
+
+def terms(g: Geometry) -> int:
+    """Of an output's sum."""
+    return g.IC // g.G * g.taps
+
+
 def fits(g: Geometry) -> bool:
-    """Where more lanes have work than in the direct rows, whose lanes are a group's channels; boxes, if any, must be of bounded size.
-
-    Measured at 28x28, 3x3: with 2 * channels = groups 1.0 to 2.6 times as fast as the direct rows, up to 35 times where there are more groups; with
-    channels = groups 0.6 to 1.0 times. More than 16 groups make more vectors, but fill none better.
-    """
-    if 2 * max(g.IC, g.OC) // g.G > min(g.G, 16):
-        return False
-    float32 = np.dtype(np.float32)
-    return is_direct(g, float32) or _cells(g) * max(g.IC, g.OC) // blocks(g, float32).G * 4 <= LARGEST_BOX
-
-
-def inside(line: Line, extent: int) -> list[Line]:
-    """The line in parts, each without the taps that meet only padding there."""
-    found: list[tuple[int, list[int]]] = []  # where parts begin, and their taps
-    for j in range(line.count):
-        real = [i for i, shift in enumerate(line.shifts) if 0 <= j * line.stride + shift < extent]
-        if not found or found[-1][1] != real:
-            found.append((j, real))
-    parts = []
-    for (j, real), end in zip(found, [j for j, _ in found[1:]] + [line.count]):
-        shifts, taps = (tuple(numbers[i] for i in real) for numbers in (line.shifts, line.taps))
-        parts.append(Line(end - j, line.first + j * line.step, line.step, line.stride, tuple(s + j * line.stride for s in shifts), taps))
-    return parts
-
-
-@lru_cache(maxsize=512)
-def direct_forward(g: Geometry, MR: int) -> Rectangles:
-    return _direct(g, forward_lines, g[2:5], g[6:9], MR)
-
-
-@lru_cache(maxsize=512)
-def direct_backward(g: Geometry, MR: int) -> Rectangles:
-    return _direct(g, backward_lines, g[6:9], g[2:5], MR)
-
-
-@lru_cache(maxsize=512)
-def direct_terms(g: Geometry, MR: int) -> Rectangles:
-    """The forward pass for the weight gradient: tiles of MR terms."""
-    return _whole_tiles(_direct(g, forward_lines, g[2:5], g[6:9], MR, sliding=False), g.taps, MR)
-
-
-def _whole_tiles(rectangles: Rectangles, rows: int, MR: int) -> Rectangles:
-    """Each rectangle's terms filled up to whole tiles; what fills up goes to a row behind all rows."""
-    records, terms, taps, moved = rectangles.records.copy(), [], [], {}
-    for record in records:
-        span = slice(record["first_term"], record["last_term"])
-        if (span.start, span.stop) not in moved:
-            first, fill = len(terms), -(span.stop - span.start) % MR
-            terms += [*rectangles.terms[span], *list(rectangles.terms[span][:1]) * fill]
-            taps += [*rectangles.taps[span], *[rows] * fill]
-            moved[span.start, span.stop] = first, len(terms)
-        record["first_term"], record["last_term"] = moved[span.start, span.stop]
-    return rectangles._replace(records=records, terms=np.array(terms, np.int64), taps=np.array(taps, np.int64))
-
-
-def _direct(g: Geometry, lines, source: tuple, target: tuple, MR: int, sliding: bool = True) -> Rectangles:
-    """Of one image, in the order of the target's memory; bands of rows. sliding: some may slide."""
-
-    def slides(d: Line, h: Line, w: Line) -> bool:
-        steps = {later - earlier for earlier, later in zip(w.shifts, w.shifts[1:])}
-        columns = len(d.shifts) * len(h.shifts) == len(w.shifts) == 3 and steps == {w.stride}
-        return sliding and columns and max(_padding(w, source[2])) < 3 < w.count
-
-    depth, row, column = (lines(*(getattr(g, letter + name) for letter in "IOKSPD")) for name in "DHW")
-    reads, writes = ((extents[1] * extents[2] * g.G, extents[2] * g.G, g.G) for extents in (source, target))
-    rectangles: list[Rectangle] = []
-    terms: list[int] = []
-    taps: list[int] = []
-    for d, h in product(*([part for line in axis for part in inside(line, extent)] for axis, extent in zip((depth, row), source))):
-        for w in (part for line in column for part in ([line] if slides(d, h, line) else inside(line, source[2]))):
-            slide, first = slides(d, h, w), len(terms)
-            for (sd, sh, sw), (kd, kh, kw) in zip(product(d.shifts, h.shifts, w.shifts), product(d.taps, h.taps, w.taps)):
-                terms.append(sd * reads[0] + sh * reads[1] + (0 if slide else sw * reads[2]))
-                taps.append((kd * g.KH + kh) * g.KW + kw)
-            band = max(1, OUTPUTS // (w.count * g.G))
-            for jd, jh in product(range(d.count), range(0, h.count, band)):
-                rows = min(band, h.count - jh)
-                across, down = (w.count, w.stride * reads[2], w.step * writes[2]), (rows, h.stride * reads[1], h.step * writes[1])
-                lead, trail = _padding(w, source[2]) if slide else (0, 0)
-                start = jd * d.stride * reads[0] + jh * h.stride * reads[1] + (slide and (w.lowest + lead * w.stride) * reads[2])
-                to = (d.first + jd * d.step) * writes[0] + (h.first + jh * h.step) * writes[1] + w.first * writes[2]
-                if not slide and -(-rows // MR) * w.count < -(-w.count // MR) * rows:  # lines go where tiles are filled better
-                    across, down = down, across
-                counts = down[0], across[0], start, down[1], across[1], to, down[2], across[2], first, len(terms)
-                rectangles.append(Rectangle(*counts, slide, lead, trail))
-    rectangles.sort(key=lambda r: (r.to_first // writes[1], -r.lines * r.pixels))  # the large one of a band first, the cells at its edges after it
-    return Rectangles.of(rectangles, terms, taps, MR)
-
-
-def _padding(w: Line, extent: int) -> tuple[int, int]:
-    """How many columns of padding the line's windows meet at its ends."""
-    columns = range(w.lowest, w.lowest + (w.count + len(w.shifts) - 1) * w.stride, w.stride)
-    return sum(column < 0 for column in columns), sum(column >= extent for column in columns)
-
-
-@lru_cache(maxsize=512)
-def planes_forward(g: Geometry, dtype: np.dtype) -> tuple[PlanesPlan, ...]:
-    return _planes(tiled_plan.forward_plans, g, g.IC // g.G, g.OC // g.G, dtype)
-
-
-@lru_cache(maxsize=512)
-def planes_backward(g: Geometry, dtype: np.dtype) -> tuple[PlanesPlan, ...]:
-    return _planes(tiled_plan.backward_plans, g, g.OC // g.G, g.IC // g.G, dtype)
-
-
-@lru_cache(maxsize=512)
-def planes_terms(g: Geometry, dtype: np.dtype) -> PlanesPlan:
-    """The forward pass for the weight gradient: tiles of terms; a box's gradients are planes, too, without gaps."""
-    C, T, L, MR = g.IC // g.G, g.OC // g.G, lanes(g, dtype), lane_tiles_for(lanes(g, dtype), dtype).taps.MR
-    ((plan, rectangles),) = planes_forward(g, dtype)
-    for record in (found := _whole_tiles(rectangles, g.taps * C, MR)).records:
-        record["to_line"], record["to_pixel"] = record["pixels"] * T * L, T * L
-    return PlanesPlan(plan, found)
-
-
-@lru_cache(maxsize=512)
-def grad_plan(g: Geometry, dtype: np.dtype) -> GradPlan:
-    """Shape-fixed chunks of the pixels: their sums are added up in order."""
-    T, direct = g.OC // g.G, is_direct(g, dtype)
-    L = g.G if direct else lanes(g, dtype)
-    tile = lane_tiles_for(L, dtype).taps
-    plan, rectangles = (None, direct_terms(g, tile.MR)) if direct else planes_terms(g, dtype)
-    items = plan.items // (g.G // L) if plan else g.N * len(rectangles.records)
-    row = T * -(-L // tile.NR) * tile.NR
-    size = (g.taps * g.IC // g.G + 2) * row
-    lane = np.arange(L)
-    if L > tile.NR:  # the last vector's lanes begin before those left over
-        lane[L // tile.NR * tile.NR :] += -L % tile.NR
-    return GradPlan(L, max(1, min(CHUNKS, items, PARTIALS // (g.G // L * size * 8))), plan, rectangles, rectangles.taps * row, row, size, lane)
-
-
-def _planes(plans, g: Geometry, C: int, T: int, dtype: np.dtype) -> tuple[PlanesPlan, ...]:
-    """Packed even where there is no padding: planes must be regrouped, and a vector's unused lanes must not be read behind the source."""
-    L = lanes(g, dtype)
-    found = []
-    for plan in plans(blocks(g, dtype), dtype.itemsize, pack=True):
-        e, numbers = plan.record[0], np.concatenate([np.arange(0), *(np.arange(first, first + count) for first, count, _ in plan.runs)])
-        terms = (numbers[:: C * L, None] + L * np.arange(C)).ravel()
-        rectangles = []
-        for columns in (int(e["columns"]), int(e["JW"] % e["columns"] or e["columns"])):
-            to = (e["step_h"] * e["OW"] * e["OC"], e["step_w"] * e["OC"]) if T == 1 else (columns * T * L, T * L)
-            rectangles.append(Rectangle(int(e["rows"]), columns, 0, e["SH"] * e["BW"] * C * L, e["SW"] * C * L, 0, *to, 0, len(terms), False, 0, 0))
-        found.append(PlanesPlan(plan, Rectangles.of(rectangles, terms, np.arange(len(terms)), lane_tiles_for(L, dtype).pixels.MR)))
-    return tuple(found)
+    """Where lanes would be empty elsewhere, because a group has few channels; and a sum has at most 256 terms."""
+    channels = max(g.IC, g.OC) // g.G
+    return g.G > 1 and 2 * channels <= min(g.G, MOST_CHANNELS) and channels * g.taps <= TERMS

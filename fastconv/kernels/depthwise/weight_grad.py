@@ -1,135 +1,212 @@
-"""The weight gradient where groups are the lanes: 9 terms x NR lanes held in registers over at most 256 pixels.
+"""The weight gradient where lanes are channels: R rows x K taps of sums in registers, while dy passes by; the bias gradient from the same read.
 
-dw[j, term, l] = sum over pixels of x[pixel + term, l] * dy[pixel, j, l], the inputs and terms those of the forward pass (`depthwise`). Sums run
-over a rectangle's lines in the arrays' dtype, then in float64: over the rectangles of a chunk of the pixels, then over the chunks, in order.
+    dw[row, k, lane] = sum over outputs of patch[row, ow * SW + k, lane] * dy[ow, lane]
+
+Running sums have at most 256 outputs, then they are added to float64 totals: of each chunk of the bands of outputs, then over the chunks, in
+order. Bands and chunks are cut by shape. With 3x3, R = 3, LANES = 8, two chunks and 16 channels, totals are (2 chunks, 2 channel blocks, 80):
+
+    totals of a chunk and block: 9 taps x 8 lanes, then 8 sums of dy
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import prange, types
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.depthwise import RECTANGLES, planes_of, transpose
-from fastconv.kernels.depthwise_plan import CHUNKS, grad_plan
-from fastconv.kernels.host import TERMS, lane_tiles_for
-from fastconv.kernels.items import corner, outputs_of, shares
-from fastconv.kernels.policy import parallel, serial
-from fastconv.kernels.tiled_calls import call, tiled
-from fastconv.kernels.vectors import Tile, add_row, add_rows_wide, add_wide, fma_rows, places, zeros
-from fastconv.kernels.walk import channels_last
+from fastconv.kernels.compile import Record, driver, outlined, serial, spread
+from fastconv.kernels.depthwise.forward import chunks, lanes
+from fastconv.kernels.depthwise.packing import item_of, pack_patch
+from fastconv.kernels.depthwise.plan import Plan, forward_plan
+from fastconv.kernels.simd.arithmetic import zeros
+from fastconv.kernels.simd.host import CHUNKS, ITEMS, TERMS, registers
+from fastconv.kernels.simd.memory import add_to_wide, move_row
+from fastconv.kernels.simd.tile import one_row
+from fastconv.kernels.simd.windows import GradientWindow, fma_pixel, fma_pixels
 
-STRIP = 16  # pixels of a line at a time: what its rows read stays in the first-level cache (64 channels, 5x5: 2.3 -> 1.4 ms)
-
-
-@tiled(lambda f, i: (RECTANGLES, i, i[::1], i[::1], f[::1], f[::1], types.float64[::1], i, i, i))
-def add_products(tile, one, rectangle, lines, terms, rows, source, dy, totals, bias, T, L):
-    """totals[rows[term] + (j * P + p) * NR + r] += sum over pixels of source[pixel + term, lane] * dy[pixel, j, lane], lane r of vector p
-
-    Those from totals[bias] on get the sums over dy alone, which the first-level cache still holds.
-    """
-    r, MR, NR = rectangle[0], tile.MR, tile.NR
-    P = -(-L // NR)
-    strip = min(r.pixels, STRIP)
-    each = TERMS // strip  # lines of a running sum
-    for top in range(0, lines, each):  # loop 5: at most 256 pixels
-        behind = min(top + each, lines)
-        for left in range(0, r.pixels, strip):
-            right = min(left + strip, r.pixels)
-            for k in range(r.first_term, r.last_term, MR):  # loop 4: tiles of terms
-                reads, writes = places(tile, terms, k, k + MR - 1), places(tile, rows, k, k + MR - 1)
-                for vector in range(T * P):  # loop 3: planes of gradients, vectors of lanes, the last of a plane from its end
-                    lane = max(0, min(vector % P * NR, L - NR))
-                    sums = zeros(tile)
-                    for line in range(top, behind):  # loop 2
-                        x = r.from_first + line * r.from_line + left * r.from_pixel + lane
-                        y = r.to_first + line * r.to_line + left * r.to_pixel + vector // P * L + lane
-                        for _ in range(left, right):  # loop 1
-                            sums = fma_rows(tile, sums, source, reads, x, dy, y)
-                            x += r.from_pixel
-                            y += r.to_pixel
-                    add_rows_wide(tile, sums, totals, writes, vector * NR)
-            for vector in range(T * P):
-                lane, sums = max(0, min(vector % P * NR, L - NR)), zeros(one)
-                for line in range(top, behind):
-                    y = r.to_first + line * r.to_line + left * r.to_pixel + vector // P * L + lane
-                    for _ in range(left, right):
-                        sums = add_row(one, sums, dy, y, NR)
-                        y += r.to_pixel
-                add_wide(one, sums, totals, bias + vector * NR, 0)
+PIXELS = 4  # of dy at a time: R * K sums, 4 pixels and an input fit 16 registers up to R * K = 10
+MOST_ROWS = 6  # of R: each needs an address
 
 
-@parallel
-def weight_grad_direct(add_products, images, rectangles, terms, rows, source, dy, partials, bias, L):
-    """Every chunk of the rectangles of all images; each owns its sums in `partials`."""
-    R, chunks = rectangles.shape[0], partials.shape[0]
-    from_image, to_image = source.shape[0] // images, dy.shape[0] // images
-    for chunk in prange(chunks):  # loop 7
-        for item in range(images * R * chunk // chunks, images * R * (chunk + 1) // chunks):  # loop 6
-            n, r = np.int64(item) // R, np.int64(item) % R
-            x, y, rectangle = source[n * from_image :], dy[n * to_image :], rectangles[r : r + 1]
-            call(add_products, rectangle, rectangle[0].lines, terms, rows, x, y, partials[chunk], bias, 1, L)
+class GradientPlan(NamedTuple):
+    """As kernels see it."""
+
+    forward: Record  # the forward pass: its items without channel blocks are the bands
+    K: int
+    groups: int  # of R kernel rows
+    bands: int
+    chunks: int
+    size: int  # elements of the totals of a chunk and channel block
+    patch: int  # elements of scratch for the patches of an item, and in all
+    scratch: int
+    bias: bool
+    row_offsets: np.ndarray  # (groups * R,): where kernel rows start in the patch, the last again where a group is ragged
+
+
+def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, GradientPlan, GradientWindow]:
+    LANES = lanes(dtype)
+    plan, window = forward_plan(g, dtype, LANES)
+    most = 10 if registers().count == 16 else 25
+    groups = -(-plan.kernel_rows // max(1, min(MOST_ROWS, most // plan.K)))
+    R = -(-plan.kernel_rows // groups)
+    groups = -(-plan.kernel_rows // R)
+    offsets = np.append(plan.row_offsets, np.repeat(plan.row_offsets[-1:], groups * R - plan.kernel_rows))
+    bands = plan.items // plan.strips
+    patch = memory.lines(plan.images * plan.ICG * plan.patch, dtype)
+    scratch = patch + memory.lines(plan.images * plan.depths * plan.rows * plan.columns * LANES, dtype)
+    parts = min(CHUNKS, bands, -(-ITEMS // plan.strips))
+    size = groups * (R * plan.K + 1) * LANES
+    found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, patch, scratch, bias, offsets)
+    return plan, found, GradientWindow(PIXELS, R, plan.K, window.S, LANES, dtype)
+
+
+@driver
+def weight_grad(pool, window, plan, x, dy, gradients, totals, scratch):
+    """The pass. x, dy: (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold; scratch: for each chunk of the work."""
+    dw, db, accumulate = gradients
+    chunks, forward = len(scratch) // plan.scratch, plan.forward
+    spread(pool, chunks, plan.chunks * forward.strips, product_items, scratch, window, plan, x, dy, totals)
+    rows = forward.blocks * forward.kernel_rows
+    spread(pool, min(chunks, rows), rows, store_items, scratch, window, plan, totals, dw, db, accumulate)
 
 
 @serial
-def add_box(add_products, L, item, plan, cells, to_pixels, rectangles, terms, rows, source, dy, totals, bias, box, planes, panel):
-    """The products of a work item of the forward pass."""
-    g = plan[0]
-    block, n, jd, jh, jw, pixels, narrow = corner(item, plan)
-    inputs = planes_of(block, n, jd, jh, jw, L, source, plan, cells, box, planes)
-    outputs = outputs_of(block, n, jd, jh, jw, dy, plan)
-    for i in range(pixels):
-        transpose(outputs, to_pixels[narrow, i], L, g.T // L, panel, i * g.T)
-    lines = min(g.rows, g.JH - jh)
-    each = lines * rectangles[narrow].pixels  # pixels of an image
-    for image in range(min(g.BN, g.N - n)):
-        x, y = inputs[image * g.BD * g.BH * g.BW * g.C :], panel[image * each * g.T :]
-        call(add_products, rectangles[narrow : narrow + 1], lines, terms, rows, x, y, totals, bias, g.T // L, L)
+def product_items(work, window, plan, x, dy, totals):
+    """Loop 6: one chunk of the bands, in one strip of channel blocks; each owns its totals."""
+    forward, one = plan.forward, one_row(window)
+    patch, packed = work.scratch[: plan.patch], work.scratch[plan.patch :]
+    for i in range(work.first, work.stop):
+        strip, chunk = i % forward.strips, i // forward.strips
+        first = plan.bands * chunk // plan.chunks
+        for band in range(first, plan.bands * (chunk + 1) // plan.chunks):
+            item = item_of(band * forward.strips + strip, forward)
+            pack_patch(one, forward, item, x, patch)
+            for block in range(item.blocks):  # loop 5
+                channel = (item.block + block) * window.LANES
+                own = totals[(chunk * forward.blocks + item.block + block) * plan.size :]
+                inputs = patch[block * forward.patch_w * window.LANES :]
+                if forward.OC - channel < window.LANES:
+                    pack_dy(one, forward, item, dy[channel:], forward.OC - channel, packed)
+                    add_band(window, plan, item, inputs, packed, window.LANES, own, band == first)
+                else:
+                    add_band(window, plan, item, inputs, dy[channel:], forward.OC, own, band == first)
 
 
-@parallel
-def weight_grad_planes(add_products, L, plan, cells, to_pixels, rectangles, terms, rows, source, dy, partials, bias, boxes, planes, panels):
-    """Every chunk of the pixels and block of groups; each such item owns its sums in `partials`."""
-    g = plan[0]
-    chunks, blocks = partials.shape[:2]
-    inside = g.JD * g.down * g.across
-    bands, shares = -(-g.N // g.BN) * inside, boxes.shape[0]  # work items of the forward pass, in one block
-    for share in prange(shares):  # loop 8
-        for item in range(chunks * blocks * share // shares, chunks * blocks * (share + 1) // shares):  # loop 7
-            chunk, block = np.int64(item) // blocks, np.int64(item) % blocks
-            for band in range(bands * chunk // chunks, bands * (chunk + 1) // chunks):  # loop 6
-                add_box(
-                    add_products, L, (band // inside * blocks + block) * inside + band % inside, plan, cells, to_pixels, rectangles, terms, rows,
-                    source, dy, partials[chunk, block], bias, boxes[share], planes[share], panels[share],
-                )  # fmt: skip
+@serial
+def lines_of(item, plan):
+    """How many lines of outputs an item has: in all, and of a depth of an image; and how many depths."""
+    depths, rows = min(plan.depths, plan.OD - item.jd), min(plan.rows, plan.OH - item.jh)
+    return item.images * depths * rows, rows, depths
 
 
-def conv_weight_grad(x, dy, dw, db, g: Geometry) -> None:
-    """Shape-fixed chunks of the pixels, each with float64 totals."""
-    dtype, C, T = x.dtype, g.IC // g.G, g.OC // g.G
-    L, chunks, plan, rectangles, rows, row, size, lane = grad_plan(g, dtype)
-    source, gradients = channels_last(x).reshape(-1), channels_last(dy).reshape(-1)
-    tile = lane_tiles_for(L, dtype).taps
-    products = add_products.on(tile, Tile(1, tile.NV, tile.LANES, dtype))
-    partials = memory.zeros((chunks, g.G // L, size), np.float64)
-    records, terms, bias = rectangles.records, rectangles.terms, size - row
-    if plan is None:
-        totals = partials.reshape(chunks, size)
-        weight_grad_direct(g.flops, products, g.N, records, terms, rows, source, gradients, totals, bias, L)
+@serial
+def output_offset(item, plan, line, rows, depths):
+    """Where a line of the item's outputs starts in dy."""
+    n, d, h = item.n + line // rows // depths, item.jd + line // rows % depths, item.jh + line % rows
+    return (((n * plan.OD + d) * plan.OH + h) * plan.OW + item.jw) * plan.OC
+
+
+@outlined
+def pack_dy(one, plan, item, dy, channels, packed):
+    """packed[line, ow, lane] = dy, 0 after the last channel: a ragged channel block"""
+    lines, rows, depths = lines_of(item, plan)
+    for line in range(lines):
+        start, to = output_offset(item, plan, line, rows, depths), line * plan.columns * one.LANES
+        for i in range(min(plan.columns, plan.OW - item.jw)):
+            move_row(one, dy, start + i * plan.OC, channels, packed, to + i * one.LANES)
+
+
+@serial
+def add_band(window, plan, item, patch, dy, step, totals, fresh):
+    """Loops 4 and 3: totals (+)= the products of a band, at most 256 outputs at a time; R kernel rows at a time. step: from pixel to pixel of dy"""
+    columns = min(plan.forward.columns, plan.forward.OW - item.jw)
+    lines = lines_of(item, plan.forward)[0]
+    each = max(1, TERMS // columns)  # lines of a running sum
+    for line in range(0, lines, each):
+        for first in range(0, columns, TERMS):
+            part = line, min(line + each, lines), first, min(first + TERMS, columns)
+            for group in range(plan.groups):
+                acc = sum_lines(window, plan, item, part, group * window.R, patch, dy, step)
+                add_to_wide(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and first == 0 else 0)
+
+
+@serial
+def sum_lines(window, plan, item, part, row, patch, dy, step):
+    """Loops 2 and 1: lines of outputs, U pixels of each at a time, then one at a time; acc stays in registers"""
+    forward, (line, last, first, stop), acc = plan.forward, part, zeros(window)
+    _, rows, depths = lines_of(item, forward)
+    image, d, h, x_step = line // rows // depths, line // rows % depths, line % rows, window.S * window.LANES
+    for i in range(line, last):
+        x = (image * forward.ICG * forward.patch_d + d * forward.SD) * forward.patch_h + h * forward.SH
+        x = x * forward.strip * forward.patch_w * window.LANES + first * x_step
+        y = i * forward.columns * step
+        if step == forward.OC:  # not packed
+            y = ((((item.n + image) * forward.OD + item.jd + d) * forward.OH + item.jh + h) * forward.OW + item.jw) * step
+        y += first * step
+        for _ in range((stop - first) // window.U):
+            acc = fma_pixels(window, acc, patch, x, plan.row_offsets, row, dy, y, step)
+            x, y = x + window.U * x_step, y + window.U * step
+        for _ in range((stop - first) % window.U):
+            acc = fma_pixel(window, acc, patch, x, plan.row_offsets, row, dy, y, step)
+            x, y = x + x_step, y + step
+        h += 1
+        if h == rows:
+            h, d = 0, d + 1
+            if d == depths:
+                d, image = 0, image + 1
+    return acc
+
+
+@serial
+def store_items(work, window, plan, totals, dw, db, accumulate):
+    """Kernel rows of a channel block: dw (+)= the sum of all chunks' totals; those of row 0 store db, too."""
+    forward, LANES = plan.forward, window.LANES
+    for i in range(work.first, work.stop):
+        block, row = i % forward.blocks, i // forward.blocks
+        channels = min(LANES, forward.OC - block * LANES)
+        start = block * plan.size + (row // window.R * window.MR + row % window.R * plan.K) * LANES
+        for k in range(plan.K):
+            to = forward.taps[row * plan.K + k] + block * LANES
+            store_totals(plan, totals, start + k * LANES, dw[to : to + channels], accumulate)
+        if row == 0 and plan.bias:
+            to = block * LANES
+            store_totals(plan, totals, block * plan.size + (window.MR - 1) * LANES, db[to : to + channels], accumulate)
+
+
+@serial
+def store_totals(plan, totals, start, to, accumulate):
+    """to (+)= the sum over chunks of totals, rounded once before it is added to anything"""
+    own, step = totals[start : start + len(to)], plan.forward.blocks * plan.size
+    for chunk in range(1, plan.chunks):
+        other = totals[start + chunk * step : start + chunk * step + len(to)]
+        for lane in range(len(to)):
+            own[lane] += other[lane]
+    if accumulate:
+        for lane in range(len(to)):
+            to[lane] += to.dtype.type(own[lane])
     else:
-        count, box, panel = shares(chunks * (g.G // L)), plan.box + tile.NR, plan.to_pixels.shape[1] * T * L + tile.NR
-        scratch = (memory.empty((count, numbers), dtype) for numbers in (box, box if C > 1 else 0, panel))
-        tables = plan.record, plan.cells, plan.to_pixels, records, terms, rows
-        weight_grad_planes(g.flops, products, L, *tables, source, gradients, partials, bias, *scratch)
-    with np.errstate(all="ignore"):  # lanes that are no groups hold sums of whatever stood in memory
-        totals = partials.sum(axis=0)
-    totals = totals.reshape(g.G // L, -1, T, row // T)[..., lane]  # (blocks, terms and two, T, L)
-    dw.reshape(g.G // L, L, T, C, g.taps)[...] = totals[:, :-2].reshape(g.G // L, g.taps, C, T, L).transpose(0, 4, 3, 2, 1)
-    if db is not None:
-        db.reshape(g.G // L, L, T)[...] = totals[:, -1].swapaxes(1, 2)
+        for lane in range(len(to)):
+            to[lane] = own[lane]
 
 
-def roundings(g: Geometry, dtype: np.dtype) -> int:
-    """The longest running sum; behind it, float64 sums cost float32 one rounding, and float64 one for each."""
-    dtype = np.dtype(dtype)
-    pixels = g.N * g.OD * g.OH * g.OW
-    return min(TERMS, pixels) + (2 if dtype == np.float32 else pixels + CHUNKS)
+class WeightGrad:
+    """The pass bound to a geometry and dtype: `run(x, dy, dw, db, accumulate)` on flat arrays as kernels see them; db None if bias is False."""
+
+    def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
+        self.flops, self.dtype = g.flops, np.dtype(dtype)
+        self.forward, self.plan, self.window = gradient_plan(g, self.dtype, bias)
+        self.record, self.run = Record(self.plan), weight_grad.bind()
+        self.no_bias = np.empty(0, self.dtype)
+
+    def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
+        items = self.plan.chunks * self.forward.blocks
+        totals = memory.empty((items * self.plan.size,), np.float64)
+        scratch = memory.empty((chunks(items) * self.plan.scratch,), self.dtype)
+        gradients = dw, self.no_bias if db is None else db, int(accumulate)
+        self.run(self.flops, self.window, self.record, x, dy, gradients, totals, scratch)
+
+
+def weight_grad_error(g: Geometry, dtype: np.dtype) -> int:
+    """The longest running sum; after it, float64 totals cost float32 one rounding, and float64 one for each."""
+    outputs = g.N * g.OD * g.OH * g.OW
+    return min(TERMS, outputs) + (2 if np.dtype(dtype) == np.float32 else outputs + CHUNKS)

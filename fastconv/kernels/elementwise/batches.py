@@ -1,10 +1,12 @@
-"""Batches of images out of a data set: gathered, moved, mirrored, made noisy and normalised in one pass."""
+"""Batches of images out of a data set: gathered, moved, mirrored, made noisy and normalized in one pass."""
+
+from functools import cache
 
 import numpy as np
-from numba import prange
 
-from fastconv.kernels.compile import parallel, serial
-from fastconv.kernels.elementwise.activations import mix
+from fastconv.kernels.compile import Bound, driver, serial, spread
+from fastconv.kernels.elementwise.dropout import mix
+from fastconv.kernels.igemm.items import chunks
 
 # What happens to one image: mirrored where mirror is 1, then moved down and right by so many pixels; number e of the stream `key`
 # decides the noise of element e (C, the channel, runs fastest).
@@ -15,16 +17,43 @@ QUANTILES = 1024
 STEP = np.uint64(0x9E3779B97F4A7C15)  # between the states of SplitMix64
 
 
-@serial
-def normal(table, bits):
-    """The sum of four entries, chosen by 64 random bits; kurtosis 2.993 where they are quantiles of a normal distribution (which has 3)"""
-    last = np.uint64(QUANTILES - 1)
-    first = table[bits & last] + table[(bits >> np.uint64(16)) & last]
-    return first + (table[(bits >> np.uint64(32)) & last] + table[(bits >> np.uint64(48)) & last])
+@cache
+def bound(dtype: np.dtype) -> Bound:
+    """The pass for images of a dtype."""
+    return change.bind()
+
+
+def take_changed(images, order, plans, noise, statistics, out) -> None:
+    """out[i] = (images[order[i]], changed as plans[i] says, plus noise, - mean) * scale; what moves in is 0.
+
+    images, out: (N, H, W, C); order: int64; noise: a table of QUANTILES numbers, or empty for none; statistics: mean and scale, one number for
+    each channel, or empty to leave values as they are.
+    """
+    bound(out.dtype)(out.size, chunks(order.size), images, order, plans, noise, statistics, out)
+
+
+@driver
+def change(pool, chunks, images, order, plans, noise, statistics, out):
+    """The pass. It needs no scratch memory: `order` takes its place."""
+    spread(pool, chunks, order.size, change_images, order, images, order, plans, noise, statistics, out)
 
 
 @serial
-def moved_image(image, plan, out):
+def change_images(work, images, order, plans, noise, statistics, out):
+    """Three passes over one image after another, each of which stays in the L1 or L2 cache."""
+    mean, scale = statistics
+    for i in range(work.first, work.stop):
+        plan = plans[i]
+        move_image(images[order[i]], plan, out[i])
+        values = out[i].reshape(-1)
+        if noise.size:
+            add_noise(values, plan.key, noise)
+        if mean.size:
+            normalize(values, mean, scale)
+
+
+@serial
+def move_image(image, plan, out):
     H, W, C = image.shape
     down, right, mirror = plan.down, plan.right, plan.mirror
     for h in range(H):
@@ -46,29 +75,16 @@ def add_noise(values, key, table):
 
 
 @serial
-def normalise(values, mean, scale):
-    C = mean.size
-    for at in range(0, values.size, C):
-        for c in range(C):
-            values[at + c] = (values[at + c] - mean[c]) * scale[c]
+def normal(table, bits):
+    """The sum of four entries, chosen by 64 random bits; kurtosis 2.993 where they are quantiles of a normal distribution (which has 3)"""
+    last = np.uint64(QUANTILES - 1)
+    first = table[bits & last] + table[(bits >> np.uint64(16)) & last]
+    return first + (table[(bits >> np.uint64(32)) & last] + table[(bits >> np.uint64(48)) & last])
 
 
 @serial
-def changed_image(image, plan, table, mean, scale, out):
-    """out = (image as planned + noise - mean) * scale: three passes over one image, which stays in the L1 or L2 cache"""
-    moved_image(image, plan, out)
-    values = out.reshape(-1)
-    if table.size:
-        add_noise(values, plan.key, table)
-    if mean.size:
-        normalise(values, mean, scale)
-
-
-@parallel
-def take_changed(images, order, plans, table, mean, scale, out):
-    """out[i] = (images[order[i]], changed as plans[i] says, plus noise, - mean) * scale; what moves in is 0.
-
-    table: QUANTILES numbers, or none for no noise; mean, scale: one per channel, or none to leave values as they are.
-    """
-    for i in prange(order.size):
-        changed_image(images[order[i]], plans[i], table, mean, scale, out[i])
+def normalize(values, mean, scale):
+    C = mean.size
+    for start in range(0, values.size, C):
+        for c in range(C):
+            values[start + c] = (values[start + c] - mean[c]) * scale[c]

@@ -1,67 +1,161 @@
-"""Batch normalisation's passes over (pixels, C) memory: sums a channel, and one multiplication and addition a number."""
+"""Batch normalization (Ioffe and Szegedy 2015), with the ReLU after it if wanted: one pass for statistics, one that normalizes.
+
+    y = (x - mean) * scale + shift          rate = 1 / sqrt(variance + eps), scale = rate * weight, shift = bias
+
+The sums run over d = x - pivot, the pivot a mean of 16 pixels, so that a mean of a thousand standard deviations costs no accuracy. `saved` keeps
+mean and rate in float64, (2, C). Where the mean is rounded to a table's dtype, the rest of it goes into the shift.
+"""
 
 import numpy as np
-from numba import prange
 
-from fastconv.kernels.compile import parallel, serial
+from fastconv.kernels.compile import Record, driver, outlined, serial, spread
+from fastconv.kernels.elementwise.norm_plan import (
+    TABLES,
+    TERMS,
+    add_to_totals,
+    aligned,
+    norm_plan,
+    norm_scratch,
+    repeat_channels,
+    rows_of,
+    sum_of_chunks,
+    table,
+)  # fmt: skip
+from fastconv.kernels.simd.arithmetic import add, clamp
+from fastconv.kernels.simd.lanewise import fma, load_row, store_row, subtract
 
-BLOCK = 256  # pixels of one running sum in the arrays' dtype, as in the convolutions; then float64
-PIXELS = 64  # that an item normalises
+PIVOTS = 16  # pixels whose mean is the pivot
+
+
+@driver
+def normalize(pool, tile, plan, x, parameters, running, results, scratch):
+    """The pass. x, y: (pixels, C), flat; parameters: weight, bias; running: mean, variance, momentum; results: y, saved.
+
+    If the statistics are not the batch's they are the running ones, or where there are none, those in `saved`. scratch: as `norm_scratch` makes it.
+    """
+    (weight, bias), (y, saved), (tables, totals, chunks) = parameters, results, scratch
+    tables = aligned(tables)
+    sums = tables[TABLES * plan.step : (TABLES + 2 * chunks) * plan.step]
+    if plan.of_batch:
+        pivot = table(plan, tables, 0)
+        choose_pivot(plan, x, pivot)
+        spread(pool, chunks, plan.chunks, sum_items, sums, tile, plan, x, pivot, totals)
+        save_statistics(plan, pivot, totals, running, saved)
+    elif len(running[0]) > 0:
+        take_statistics(plan, running, saved)
+    forward_tables(plan, weight, bias, saved, tables)
+    spread(pool, chunks, plan.rows, normalize_items, tables, tile, plan, x, tables, y)
+
+
+@outlined
+def choose_pivot(plan, x, pivot):
+    """pivot[c] = the mean of some pixels' channel c, these at equal distances"""
+    C, pixels = plan.channels, min(PIVOTS, plan.pixels)
+    for c in range(C):
+        total = 0.0
+        for i in range(pixels):
+            total += x[plan.pixels * i // pixels * C + c]
+        pivot[c] = total / pixels
+    repeat_channels(plan, pivot)
 
 
 @serial
-def chunk_sums(chunk, a, from_a, x, from_x, totals):
-    """The sums of one chunk of the pixels."""
-    pixels, C = a.shape
-    chunks = totals.shape[0]
-    low, high = pixels * chunk // chunks, pixels * (chunk + 1) // chunks
-    total = totals[chunk]
-    total[...] = 0
-    sums, products = np.empty(C, a.dtype), np.empty(C, a.dtype)
-    for first in range(low, high, BLOCK):
-        sums[:] = 0
-        products[:] = 0
-        for pixel in range(first, min(first + BLOCK, high)):
-            here, there = a[pixel], x[pixel]
-            for c in range(C):
-                d = here[c] - from_a[c]
-                sums[c] += d
-                products[c] += d * (there[c] - from_x[c])
-        for c in range(C):
-            total[0, c] += np.float64(sums[c])
-            total[1, c] += np.float64(products[c])
-
-
-@parallel
-def paired_sums(a, from_a, x, from_x, totals):
-    """totals[chunk] = the sums over its pixels of d = a - from_a, and of d * (x - from_x). a, x: (pixels, C); totals: (chunks, 2, C)"""
-    for chunk in prange(totals.shape[0]):
-        chunk_sums(np.int64(chunk), a, from_a, x, from_x, totals)
+def sum_items(work, tile, plan, x, pivot, totals):
+    """totals[chunk] = the sums over some rows of d = x - pivot, and of d * d"""
+    sums, squares = work.scratch[: plan.step], work.scratch[plan.step : 2 * plan.step]
+    sums[:] = 0
+    squares[:] = 0
+    for chunk in range(work.first, work.stop):
+        own = totals[2 * chunk * plan.channels : 2 * (chunk + 1) * plan.channels]
+        own[:] = 0
+        start, stop = rows_of(plan, chunk)
+        for first in range(start, stop, TERMS):
+            for r in range(first, min(first + TERMS, stop)):
+                add_row(tile, plan, x, r * plan.row, pivot, sums, squares)
+            add_to_totals(plan, sums, own[: plan.channels])
+            add_to_totals(plan, squares, own[plan.channels :])
 
 
 @serial
-def normalise_pixel(x, mean, scale, shift, y):
-    for c in range(y.size):
-        y[c] = (x[c] - mean[c]) * scale[c] + shift[c]
+def add_row(tile, plan, x, start, pivot, sums, squares):
+    """sums += d, squares += d * d for one row"""
+    count = min(plan.row, plan.size - start)
+    for i in range(0, count, tile.NR):
+        d = subtract(tile, load_row(tile, x, start + i, count - i), load_row(tile, pivot, i, tile.NR))
+        store_row(tile, add(tile, load_row(tile, sums, i, tile.NR), d), sums, i, count - i)
+        store_row(tile, fma(tile, load_row(tile, squares, i, tile.NR), d, d), squares, i, count - i)
 
 
-@parallel
-def normalise(x, mean, scale, shift, y):
-    """y = (x - mean) * scale + shift"""
-    for item in prange(-(-x.shape[0] // PIXELS)):
-        for pixel in range(item * PIXELS, min((item + 1) * PIXELS, x.shape[0])):
-            normalise_pixel(x[pixel], mean, scale, shift, y[pixel])
+@outlined
+def save_statistics(plan, pivot, totals, running, saved):
+    """saved = mean and rate of the batch; running = (1 - momentum) * running + momentum * the batch's, the variance's without bias"""
+    C, M = plan.channels, plan.pixels
+    running_mean, running_var, momentum = running
+    tracked = len(running_mean) > 0
+    for c in range(C):
+        mean = sum_of_chunks(plan, totals, 0, c) / M
+        variance = sum_of_chunks(plan, totals, 1, c) / M - mean * mean
+        if variance < 0:  # by rounding
+            variance = 0.0
+        mean += pivot[c]
+        saved[c], saved[C + c] = mean, 1 / np.sqrt(variance + plan.eps)
+        if tracked:
+            running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean
+            running_var[c] = (1 - momentum) * running_var[c] + momentum * (variance * M / (M - 1))
+
+
+@outlined
+def take_statistics(plan, running, saved):
+    """saved = mean and rate from the running statistics"""
+    for c in range(plan.channels):
+        saved[c], saved[plan.channels + c] = running[0][c], 1 / np.sqrt(running[1][c] + plan.eps)
+
+
+@outlined
+def forward_tables(plan, weight, bias, saved, tables):
+    """The tables of mean, scale and shift. weight and bias may be empty: 1 and 0."""
+    mean, scale, shift = table(plan, tables, 0), table(plan, tables, 1), table(plan, tables, 2)
+    for c in range(plan.channels):
+        factor = saved[plan.channels + c]
+        if len(weight) > 0:
+            factor *= weight[c]
+        mean[c], scale[c] = saved[c], factor
+        rest = (mean[c] - saved[c]) * factor
+        shift[c] = rest + bias[c] if len(bias) > 0 else rest
+    repeat_channels(plan, mean)
+    repeat_channels(plan, scale)
+    repeat_channels(plan, shift)
 
 
 @serial
-def gradient_pixel(dy, x, mean, scale, shift, slope, dx):
-    for c in range(dx.size):
-        dx[c] = scale[c] * (dy[c] - shift[c] - (x[c] - mean[c]) * slope[c])
+def normalize_items(work, tile, plan, x, tables, y):
+    """y = (x - mean) * scale + shift for some rows, not below the lower bound"""
+    mean, scale, shift = table(plan, tables, 0), table(plan, tables, 1), table(plan, tables, 2)
+    for r in range(work.first, work.stop):
+        start = r * plan.row
+        count = min(plan.row, plan.size - start)
+        for i in range(0, count, tile.NR):
+            d = subtract(tile, load_row(tile, x, start + i, count - i), load_row(tile, mean, i, tile.NR))
+            value = fma(tile, load_row(tile, shift, i, tile.NR), d, load_row(tile, scale, i, tile.NR))
+            store_row(tile, clamp(tile, value, plan.lower_bound), y, start + i, count - i)
 
 
-@parallel
-def normalise_grad(dy, x, mean, scale, shift, slope, dx):
-    """dx = scale * (dy - shift - (x - mean) * slope)"""
-    for item in prange(-(-x.shape[0] // PIXELS)):
-        for pixel in range(item * PIXELS, min((item + 1) * PIXELS, x.shape[0])):
-            gradient_pixel(dy[pixel], x[pixel], mean, scale, shift, slope, dx[pixel])
+class BatchNorm:
+    """The pass bound to so many pixels and channels: `run(x, parameters, y, saved, running)` on flat arrays as kernels see them.
+
+    parameters: (weight, bias), or () for 1 and 0. saved: 2 * C float64, mean and rate, for the gradient. running: (mean, variance, momentum),
+    which a training pass updates, or (). of_batch False: normalizes with the running statistics, or without any with what `saved` holds.
+    relu: y = max(y, 0).
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype, *, relu: bool = False, of_batch: bool = True, eps: float = 1e-5):
+        self.dtype = np.dtype(dtype)
+        self.plan, self.tile = norm_plan(shape, self.dtype, relu, of_batch, eps)
+        self.record, self.run = Record(self.plan), normalize.bind()
+        none = np.empty(0, self.dtype)
+        self.no_parameters, self.no_running = (none, none), (none, none, 0.0)
+
+    def __call__(self, x, parameters, y, saved, running=()) -> None:
+        scratch = norm_scratch(self.plan, self.dtype)
+        operands = x, parameters or self.no_parameters, running or self.no_running, (y, saved), scratch
+        self.run(4 * self.plan.size, self.tile, self.record, *operands)

@@ -1,25 +1,79 @@
-"""The optimizers' updates and the norm of gradients: passes over flat arrays. An item owns a run of SPAN elements.
+"""The optimizers' updates and the norm of gradients: one call for a flat array, one read and one write of each array.
 
-What an update is told comes as a one-element structured array (`o = options[0]`); it is read into locals before the loop, so that LLVM
-need not fear that a store changes it. clip_value and scale are one step's clipping: inf and 1 leave every bit.
+Options are Python floats, read into locals before the loop, so that LLVM need not fear that a store changes them; sums run in float64. clip_value
+and scale are one step's clipping: inf and 1 leave every bit.
 """
 
+from functools import cache
+from typing import NamedTuple
+
 import numpy as np
-from numba import prange
 
-from fastconv.kernels.compile import parallel, serial
+from fastconv.kernels.compile import Bound, Driver, driver, serial, spread
+from fastconv.kernels.elementwise.spans import SPAN, elements, spans
+from fastconv.kernels.igemm.items import chunks
 
-SPAN = 8192
 LANES = 64  # sums of squares that run side by side: a single one would wait for each addition
 
 
-def _options(words: str) -> np.dtype:
-    return np.dtype([(word, np.float64) for word in (*words.split(), "clip_value", "scale")])
+class Sgd(NamedTuple):
+    lr: float
+    momentum: float
+    decay: float
+    nesterov: float  # 1.0 or 0.0
+    clip_value: float
+    scale: float
 
 
-SGD = _options("lr momentum decay nesterov")
-ADAM = _options("rate beta1 beta2 root eps decay shrink")
-RMSPROP = _options("lr alpha eps decay momentum centered")
+class Adam(NamedTuple):
+    rate: float  # lr / (1 - beta1**t)
+    beta1: float
+    beta2: float
+    root: float  # 1 / sqrt(1 - beta2**t)
+    eps: float
+    decay: float  # times the value is added to the gradient
+    shrink: float  # multiplies the value
+    clip_value: float
+    scale: float
+
+
+class RmsProp(NamedTuple):
+    lr: float
+    alpha: float
+    eps: float
+    decay: float
+    momentum: float
+    centered: float  # 1.0 or 0.0
+    clip_value: float
+    scale: float
+
+
+@cache
+def bound(pass_: Driver, dtype: np.dtype) -> Bound:
+    """The pass for arrays of a dtype."""
+    return pass_.bind()
+
+
+def sgd(value, grad, velocity, options: Sgd) -> None:
+    """velocity = momentum * velocity + g;  value -= lr * velocity, or lr * (g + momentum * velocity);  g = clipped grad + decay * value"""
+    bound(sgd_pass, value.dtype)(4 * value.size, chunks(spans.py_func(value.size)), value, grad, velocity, options)
+
+
+@driver
+def sgd_pass(pool, chunks, value, grad, velocity, options):
+    spread(pool, chunks, spans(value.size), sgd_elements, value, value, grad, velocity, options)
+
+
+@serial
+def sgd_elements(work, value, grad, velocity, options):
+    lr, momentum, decay, nesterov, clip_value, scale = options
+    part = elements(work, value.size)
+    value, grad, velocity = value[part], grad[part], velocity[part]
+    for i in range(value.size):
+        g = clipped(grad[i], clip_value, scale) + decay * value[i]
+        v = momentum * velocity[i] + g
+        velocity[i] = v
+        value[i] -= lr * (g + momentum * v if nesterov != 0 else v)
 
 
 @serial
@@ -32,48 +86,22 @@ def clipped(g, clip_value, scale):
     return g * scale
 
 
-@serial
-def square_sums_span(grad, clip_value, sums):
-    for at in range(0, grad.size, LANES):
-        row = grad[at : at + LANES]  # without it LLVM does not vectorise: 3.9 ns a number instead of 0.7
-        for lane in range(row.size):
-            g = clipped(row[lane], clip_value, 1.0)
-            sums[lane] += g * g
+def adam(value, grad, moments, options: Adam) -> None:
+    """value = shrink * value - rate * mean / (sqrt(square) * root + eps).  moments: mean and square, the running averages of g and g * g"""
+    bound(adam_pass, value.dtype)(12 * value.size, chunks(spans.py_func(value.size)), value, grad, moments, options)
 
 
-@parallel
-def square_sums(grad, clip_value, sums):
-    """sums[item, lane] += the squares of every LANES-th clipped gradient of the item; float64, in order"""
-    for item in prange(-(-grad.size // SPAN)):
-        at = np.int64(item) * SPAN
-        square_sums_span(grad[at : at + SPAN], clip_value, sums[item])
+@driver
+def adam_pass(pool, chunks, value, grad, moments, options):
+    mean, square = moments
+    spread(pool, chunks, spans(value.size), adam_elements, value, value, grad, mean, square, options)
 
 
 @serial
-def sgd_span(value, grad, velocity, options):
-    o = options[0]
-    lr, momentum, decay, nesterov, clip_value, scale = o.lr, o.momentum, o.decay, o.nesterov != 0, o.clip_value, o.scale
-    for i in range(value.size):
-        g = clipped(grad[i], clip_value, scale) + decay * value[i]
-        v = momentum * velocity[i] + g
-        velocity[i] = v
-        value[i] -= lr * (g + momentum * v if nesterov else v)
-
-
-@parallel
-def sgd(value, grad, velocity, options):
-    """velocity = momentum * velocity + g;  value -= lr * velocity, or lr * (g + momentum * velocity)"""
-    for item in prange(-(-value.size // SPAN)):
-        at = np.int64(item) * SPAN
-        span = slice(at, at + SPAN)
-        sgd_span(value[span], grad[span], velocity[span], options)
-
-
-@serial
-def adam_span(value, grad, mean, square, options):
-    o = options[0]
-    rate, beta1, beta2, root, eps, decay, shrink = o.rate, o.beta1, o.beta2, o.root, o.eps, o.decay, o.shrink
-    clip_value, scale = o.clip_value, o.scale
+def adam_elements(work, value, grad, mean, square, options):
+    rate, beta1, beta2, root, eps, decay, shrink, clip_value, scale = options
+    part = elements(work, value.size)
+    value, grad, mean, square = value[part], grad[part], mean[part], square[part]
     for i in range(value.size):
         g = clipped(grad[i], clip_value, scale) + decay * value[i]
         mean[i] = beta1 * mean[i] + (1 - beta1) * g
@@ -81,25 +109,30 @@ def adam_span(value, grad, mean, square, options):
         value[i] = shrink * value[i] - rate * mean[i] / (np.sqrt(square[i]) * root + eps)
 
 
-@parallel
-def adam(value, grad, mean, square, options):
-    """value = shrink * value - rate * mean / (sqrt(square) * root + eps), where rate = lr / (1 - beta1**t), root = 1 / sqrt(1 - beta2**t)"""
-    for item in prange(-(-value.size // SPAN)):
-        at = np.int64(item) * SPAN
-        span = slice(at, at + SPAN)
-        adam_span(value[span], grad[span], mean[span], square[span], options)
+def rmsprop(value, grad, state, options: RmsProp) -> None:
+    """value -= lr * g / (sqrt(square) + eps); centered: the square root of square - mean**2; momentum: the moves add up in velocity.
+
+    state: square, mean, velocity
+    """
+    bound(rmsprop_pass, value.dtype)(10 * value.size, chunks(spans.py_func(value.size)), value, grad, state, options)
+
+
+@driver
+def rmsprop_pass(pool, chunks, value, grad, state, options):
+    square, mean, velocity = state
+    spread(pool, chunks, spans(value.size), rmsprop_elements, value, value, grad, square, mean, velocity, options)
 
 
 @serial
-def rmsprop_span(value, grad, square, mean, velocity, options):
-    o = options[0]
-    lr, alpha, eps, decay, momentum, centered = o.lr, o.alpha, o.eps, o.decay, o.momentum, o.centered != 0
-    clip_value, scale = o.clip_value, o.scale
+def rmsprop_elements(work, value, grad, square, mean, velocity, options):
+    lr, alpha, eps, decay, momentum, centered, clip_value, scale = options
+    part = elements(work, value.size)
+    value, grad, square, mean, velocity = value[part], grad[part], square[part], mean[part], velocity[part]
     for i in range(value.size):
         g = clipped(grad[i], clip_value, scale) + decay * value[i]
         square[i] = alpha * square[i] + (1 - alpha) * g * g
         spread = np.float64(square[i])
-        if centered:
+        if centered != 0:
             mean[i] = alpha * mean[i] + (1 - alpha) * g
             spread -= np.float64(mean[i]) * mean[i]
             if spread < 0:  # by rounding, where gradients hardly change
@@ -111,10 +144,32 @@ def rmsprop_span(value, grad, square, mean, velocity, options):
         value[i] -= lr * move
 
 
-@parallel
-def rmsprop(value, grad, square, mean, velocity, options):
-    """value -= lr * g / (sqrt(square) + eps); centered: the square root of square - mean**2; momentum: the moves run on in velocity"""
-    for item in prange(-(-value.size // SPAN)):
-        at = np.int64(item) * SPAN
-        span = slice(at, at + SPAN)
-        rmsprop_span(value[span], grad[span], square[span], mean[span], velocity[span], options)
+def square_sum(grad, clip_value: float) -> float:
+    """The sum of the squares of the clipped gradients: float64, in an order fixed by their number."""
+    sums = np.empty(spans.py_func(grad.size) * LANES + 1)
+    bound(square_sum_pass, grad.dtype)(2 * grad.size, chunks(spans.py_func(grad.size)), grad, clip_value, sums)
+    return float(sums[-1])
+
+
+@driver
+def square_sum_pass(pool, chunks, grad, clip_value, sums):
+    """sums: LANES for each item, then the result."""
+    spread(pool, chunks, spans(grad.size), square_sum_items, sums, grad, clip_value, sums)
+    total = 0.0
+    for i in range(sums.size - 1):
+        total += sums[i]
+    sums[sums.size - 1] = total
+
+
+@serial
+def square_sum_items(work, grad, clip_value, sums):
+    """sums[item, lane] = the sum of the squares of every LANES-th clipped gradient of the item"""
+    for item in range(work.first, work.stop):
+        own = sums[item * LANES : (item + 1) * LANES]
+        own[:] = 0
+        stop = min((item + 1) * SPAN, grad.size)
+        for start in range(item * SPAN, stop, LANES):
+            row = grad[start : min(start + LANES, stop)]  # without it LLVM does not vectorize: 3.9 ns an element instead of 0.7
+            for lane in range(row.size):
+                g = clipped(row[lane], clip_value, 1.0)
+                own[lane] += g * g

@@ -179,5 +179,5 @@ class InputGrad:
         self.record, self.run = Record(self.plan), input_grad.bind()
 
     def __call__(self, dy, w, dx) -> None:
-        scratch = memory.empty((chunks(self.plan.items) * self.plan.scratch,), self.dtype)
+        scratch = memory.scratch(chunks(self.plan.items) * self.plan.scratch, self.dtype)
         self.run(self.flops, self.tile, self.record, dy, w, dx, scratch)

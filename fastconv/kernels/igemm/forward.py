@@ -86,7 +86,7 @@ class Phases:
 
     def run(self, x, w, b, y) -> None:
         for plan, record, run in self.bound:
-            scratch = memory.empty((chunks(plan.items) * plan.scratch,), self.dtype)
+            scratch = memory.scratch(chunks(plan.items) * plan.scratch, self.dtype)
             run(plan.flops, self.tile, record, x, w, b, y, scratch)
 
 

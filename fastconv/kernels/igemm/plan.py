@@ -112,6 +112,7 @@ class Limits(NamedTuple):
     pixels: int = PIXELS  # of an item at most
     patch: int = PATCH  # bytes of a patch of one image at most
     channels: int = 1  # of the narrowest strip: one panel
+    items: int = ITEMS  # at least, where they are worth it
     pack: bool = False  # also where no padding asks for it
     itemsize: int = 4
 
@@ -141,7 +142,7 @@ def _lines(g: Geometry, lines_of) -> list[tuple[Line, ...]]:
 
 
 def fits(g: Geometry) -> bool:
-    """Whether patches are dense and small enough: wide dilations leave most of a patch unread (64 channels, dilation 12: 2.5 times slower than plain)."""
+    """Whether patches are dense and small enough: wide dilations leave most of one unread (64 channels, dilation 12: 2.5 times slower than plain)."""
     positions = math.prod((K - 1) * D + 1 for K, D in ((g.KD, g.DD), (g.KH, g.DH), (g.KW, g.DW)))
     return positions <= SPARSEST * g.taps and positions * max(g.IC, g.OC) // g.G * 4 <= LARGEST_PATCH
 
@@ -213,7 +214,7 @@ def _cut(g: Geometry, phase: Phase, limits: Limits) -> Cut:
             images += 1
         images = -(-g.N // -(-g.N // images))  # evenly
     flops = 2 * g.N * phase.OC * math.prod(line.count * len(line.taps) for line in phase.lines) * ICG
-    wanted = max(1, min(ITEMS, flops // ITEM_FLOPS))
+    wanted = max(1, min(limits.items, flops // ITEM_FLOPS))
     others = g.G * d.count * -(-w.count // columns)
     bands = -(-g.N // images) * others * -(-h.count // rows)
     panels = -(-OCG // limits.channels)

@@ -13,10 +13,12 @@ from fastconv.geometry import Geometry
 from fastconv.kernels.compile import Record, driver, serial, spread
 from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.weight_plan import GATHERED, LANES_ARE_K, parts, weight_plan
-from fastconv.kernels.simd.arithmetic import add_row, fma_contiguous, fma_gathered, zeros
+from fastconv.kernels.simd.arithmetic import add, add_row, fma_contiguous, fma_gathered, zeros
 from fastconv.kernels.simd.host import TERMS
-from fastconv.kernels.simd.memory import add_to_wide, move_row, offsets
+from fastconv.kernels.simd.memory import add_to_wide, load_rows, move_row, offsets, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import one_row
+
+FLOAT64 = np.dtype(np.float64)
 
 
 @driver
@@ -29,14 +31,19 @@ def weight_grad(pool, tile, plan, x, dy, gradients, totals, scratch):
     sums = plan.chunks * plan.pixels.G
     parts = len(totals) - sums * plan.size
     chunks, rows = len(scratch) // plan.scratch, len(plan.k_index)
-    spread(pool, chunks, sums * parts, product_items, scratch, tile, plan, parts, x, dy, totals)
-    spread(pool, min(chunks, rows), rows, store_items, scratch, plan, totals, dw, db, accumulate)
+    if plan.direct:
+        spread(pool, chunks, sums * parts, direct_items, scratch, tile, plan, parts, x, dy, totals, (dw, accumulate))
+    else:
+        spread(pool, chunks, sums * parts, product_items, scratch, tile, plan, parts, x, dy, totals)
+        spread(pool, min(chunks, rows), rows, store_items, scratch, plan, totals, dw, accumulate)
+    if plan.bias:
+        store_bias(plan, totals, db, accumulate)
 
 
 @serial
 def product_items(work, tile, plan, parts, x, dy, totals):
     """Loops 5 and 4: a part of the tiles, in one group, over one chunk of the pixels, band after band; each owns its totals."""
-    pixels = plan.pixels
+    pixels, tiles = plan.pixels, plan.a_tiles * plan.b_tiles
     for i in range(work.first, work.stop):
         part, group, chunk = i % parts, i // parts % pixels.G, i // parts // pixels.G
         own = totals[(chunk * pixels.G + group) * plan.size :]
@@ -44,27 +51,55 @@ def product_items(work, tile, plan, parts, x, dy, totals):
         first = plan.bands * chunk // plan.chunks
         for band in range(first, plan.bands * (chunk + 1) // plan.chunks):
             item = item_of((band // per_image * pixels.G + group) * per_image + band % per_image, pixels)
-            add_band(tile, plan, item, x, dy, work.scratch, own, (part, parts, band == first))
+            inputs, gradients = operands_of(tile, plan, item, x, dy, work.scratch)
+            if plan.bias and part == 0:
+                sum_dy(tile, plan, item, gradients[0], gradients[1], own, band == first)
+            own_tiles = tiles * part // parts, tiles * (part + 1) // parts
+            if plan.way == LANES_ARE_K:
+                multiply(tile, plan, own_tiles, item.pixels, gradients, inputs, own, band == first)
+            else:
+                multiply(tile, plan, own_tiles, item.pixels, inputs, gradients, own, band == first)
 
 
 @serial
-def add_band(tile, plan, item, x, dy, scratch, totals, part):
-    """One band of pixels: its patch and its panels of dy, packed, then its products and sums of dy."""
-    pixels, (part, parts, fresh) = plan.pixels, part
-    inputs, input_offsets = inputs_of(item, pixels, x, scratch), pixels.input_offsets[item.narrow]
-    gradients, dy_offsets = outputs_of(item, pixels, dy), pixels.output_offsets[item.narrow]
+def direct_items(work, tile, plan, parts, x, dy, totals, out):
+    """The same where one band has all pixels: each part owns its rows of dw."""
+    tiles = plan.a_tiles * plan.b_tiles
+    for i in range(work.first, work.stop):
+        part, group = i % parts, i // parts
+        item = item_of(group, plan.pixels)
+        inputs, gradients = operands_of(tile, plan, item, x, dy, work.scratch)
+        if plan.bias and part == 0:
+            sum_dy(tile, plan, item, gradients[0], gradients[1], totals[group * plan.size :], True)
+        for t in range(tiles * part // parts, tiles * (part + 1) // parts):
+            store_tile(tile, plan, item, t, inputs, gradients, out)
+
+
+@serial
+def operands_of(tile, plan, item, x, dy, scratch):
+    """A band's inputs and its panels of dy, packed now or where they lie, each with where its pixels start."""
+    pixels = plan.pixels
+    inputs = inputs_of(item, pixels, x, scratch), pixels.input_offsets[item.narrow]
+    gradients = outputs_of(item, pixels, dy), pixels.output_offsets[item.narrow]
     if plan.copied:
         panels = scratch[plan.patch :]
-        pack_dy(tile, plan, item, gradients, dy_offsets, panels)
-        gradients, dy_offsets = panels, plan.dy_rows
-    if plan.bias and part == 0:
-        sum_dy(tile, plan, item, gradients, dy_offsets, totals, fresh)
-    tiles = plan.a_tiles * plan.b_tiles
-    tiles = (tiles * part // parts, tiles * (part + 1) // parts)
-    if plan.way == LANES_ARE_K:
-        multiply(tile, plan, tiles, item.pixels, (gradients, dy_offsets), (inputs, input_offsets), totals, fresh)
-    else:
-        multiply(tile, plan, tiles, item.pixels, (inputs, input_offsets), (gradients, dy_offsets), totals, fresh)
+        pack_dy(tile, plan, item, gradients[0], gradients[1], panels)
+        gradients = panels, plan.dy_rows
+    return inputs, gradients
+
+
+@serial
+def store_tile(tile, plan, item, t, inputs, gradients, out):
+    """dw[k, n] (+)= sum over pixels of x[.. + k] * dy[.., n] for one tile; rows after the last k are it again"""
+    (dw, accumulate), C, G = out, plan.pixels.OCG, plan.pixels.G
+    m, b = t % plan.a_tiles * tile.MR, t // plan.a_tiles
+    a_rows, b_rows = inputs[1][: item.pixels], gradients[1]
+    acc = sum_gathered(tile, plan.a_offsets, m, inputs[0], a_rows, gradients[0], b_rows, plan.b_starts[b])
+    rows = dw[m * G * C + item.group * C :]
+    to, n = offsets_apart(tile, G * C, len(plan.k_index) - m), b * tile.NR
+    if accumulate:
+        acc = add(tile, load_rows(tile, rows, to, n, C - n), acc)
+    store_rows(tile, acc, rows, to, n, C - n)
 
 
 @serial
@@ -114,7 +149,7 @@ def pack_dy(tile, plan, item, dy, dy_offsets, panels):
 def sum_dy(tile, plan, item, dy, dy_offsets, totals, fresh):
     """The bias gradient's totals, behind those of the tiles: (+)= sum over pixels of dy, 256 at a time"""
     row, size = one_row(tile), len(plan.dy_rows) * plan.width
-    to = plan.a_tiles * plan.b_tiles * tile.MR * tile.NR
+    to = plan.size - plan.panels * plan.width
     for first in range(0, plan.panels * plan.width, tile.NR):
         start = first // plan.width * size + first % plan.width
         for m in range(0, item.pixels, TERMS):
@@ -131,25 +166,34 @@ def rounded(like, value):
 
 
 @serial
-def store_items(work, plan, totals, dw, db, accumulate):
-    """Rows k of dw: dw[k, n] (+)= the sum of all chunks' totals; the first item stores db, too."""
+def total_of(plan, totals, start):
+    """The sum of all chunks' totals, in order."""
+    total = totals[start]
+    for chunk in range(1, plan.chunks):
+        total += totals[start + chunk * plan.pixels.G * plan.size]
+    return total
+
+
+@serial
+def store_items(work, plan, totals, dw, accumulate):
+    """Rows k of dw: dw[k, n] (+)= the sum of all chunks' totals"""
     G, C = plan.pixels.G, plan.pixels.OCG
     for group in range(G):
         for k in range(work.first, work.stop):
-            row = dw[k * G * C + group * C : k * G * C + (group + 1) * C]
+            row = dw[(k * G + group) * C : (k * G + group + 1) * C]
             for n in range(C):
-                start = group * plan.size + plan.k_index[k] + plan.n_index[n]
-                total = totals[start]
-                for chunk in range(1, plan.chunks):
-                    total += totals[start + chunk * G * plan.size]
+                total = total_of(plan, totals, group * plan.size + plan.k_index[k] + plan.n_index[n])
                 row[n] = rounded(row, total) + row[n] if accumulate else total
-        if work.first == 0 and plan.bias:
-            bias = plan.size - plan.width * plan.panels
-            for n in range(C):
-                total = totals[group * plan.size + bias + n]
-                for chunk in range(1, plan.chunks):
-                    total += totals[(chunk * G + group) * plan.size + bias + n]
-                db[group * C + n] = rounded(db, total) + db[group * C + n] if accumulate else total
+
+
+@serial
+def store_bias(plan, totals, db, accumulate):
+    """db[n] (+)= the sum of all chunks' totals of dy"""
+    G, C, bias = plan.pixels.G, plan.pixels.OCG, plan.size - plan.width * plan.panels
+    for group in range(G):
+        for n in range(C):
+            total, i = total_of(plan, totals, group * plan.size + bias + n), group * C + n
+            db[i] = rounded(db, total) + db[i] if accumulate else total
 
 
 class WeightGrad:
@@ -164,7 +208,7 @@ class WeightGrad:
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
         plan, G = self.plan, self.g.G
         cut = parts(plan, G)
-        totals = memory.empty((plan.chunks * G * plan.size + cut,), np.float64)
-        scratch = memory.empty((chunks(plan.chunks * G * cut) * plan.scratch,), self.dtype)
+        totals = memory.scratch(plan.chunks * G * plan.size + cut, FLOAT64, "totals")
+        scratch = memory.scratch(chunks(plan.chunks * G * cut) * plan.scratch, self.dtype)
         gradients = dw, self.no_bias if db is None else db, int(accumulate)
         self.run(self.g.flops, self.tile, self.record, x, dy, gradients, totals, scratch)

@@ -44,7 +44,8 @@ class WeightPlan(NamedTuple):
     dy_rows: np.ndarray  # (pixels,): where in a panel a pixel's row is
     k_index: np.ndarray  # the sum of k and channel n is totals[k_index[k] + n_index[n]]
     n_index: np.ndarray
-    size: int  # of a chunk's totals in a group, and of its sums of dy behind them
+    direct: bool  # one running sum is all of it: it goes into dw without totals
+    size: int  # of a chunk's totals in a group, and of its sums of dy after them
     bias: bool  # the sums of dy are wanted
     patch: int  # elements of scratch for the patch, and in all
     scratch: int
@@ -53,9 +54,12 @@ class WeightPlan(NamedTuple):
 def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, Tile]:
     OCG, size = g.OC // g.G, dtype.itemsize
     limits = Limits(pixels=min(PIXELS, max(TERMS // 4, PATCH // (OCG * size))), channels=OCG, itemsize=size)  # dy's panels stay in L2, too
+    if g.N * g.OD * g.OH * g.OW <= TERMS:
+        limits = limits._replace(pixels=TERMS, items=1)
     (plan,) = plans(g, forward_phases(g), limits)
     counts = plan.segments[:, 1].tolist()
-    tile, way = _cheapest(counts, OCG, dtype)
+    direct = plan.items == g.G  # one band: sums are stored once, without totals
+    tile, way = _cheapest(counts, OCG, dtype, (GATHERED,) if direct else WAYS)
     MR, NR = tile.MR, tile.NR
     if not plan.packed and min(counts) < {CONTIGUOUS: MR, GATHERED: 0, LANES_ARE_K: NR}[way]:
         (plan,) = plans(g, forward_phases(g), limits._replace(pack=True))  # tiles are read beyond the end of a segment
@@ -67,6 +71,8 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
         a_starts, k_index = _tiles([(0, sum(counts))] if way == GATHERED else segments, MR)
         b_starts, n_index = _tiles([(0, panels * NR)], NR)
         b_starts *= M
+    if direct:
+        a_starts = np.arange(len(a_starts)) * MR  # a last tile that begins earlier would add twice to what it shares with the one before
     a_offsets = (a_starts[:, None] + np.arange(MR)).ravel()
     if way == GATHERED:
         every = np.concatenate([np.arange(start, start + count) for start, count in segments])
@@ -75,17 +81,17 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
     by_a, by_b = (n_index, k_index) if way == LANES_ARE_K else (k_index, n_index)
     by_a *= NR
     by_b[...] = by_b // NR * a_tiles * MR * NR + by_b % NR
-    sums = a_tiles * b_tiles * MR * NR
+    sums = 0 if direct else a_tiles * b_tiles * MR * NR
     bands = plan.items // g.G
-    chunks = max(1, min(CHUNKS, bands, PARTIALS // (g.G * sums * 8)))
+    chunks = max(1, min(CHUNKS, bands, PARTIALS // max(1, g.G * sums * 8)))
     patch, rows = memory.lines(plan.patch_size + MR + NR, dtype), memory.lines(M * width * panels + MR, dtype)
     return WeightPlan(
         Record(plan), bands, chunks, way, a_tiles, b_tiles, a_offsets, b_starts, width, panels, way == LANES_ARE_K or width != OCG,
-        np.arange(M) * width, k_index, n_index[:OCG], sums + (width * panels if bias else 0), bias, patch, patch + rows,
+        np.arange(M) * width, k_index, n_index[:OCG], direct, sums + (width * panels if bias else 0), bias, patch, patch + rows,
     ), tile  # fmt: skip
 
 
-def _cheapest(counts: list[int], channels: int, dtype: np.dtype) -> tuple[Tile, int]:
+def _cheapest(counts: list[int], channels: int, dtype: np.dtype, ways) -> tuple[Tile, int]:
     """The tile and the way that spend least on segments of these lengths."""
 
     def cost(candidate) -> float:
@@ -95,7 +101,7 @@ def _cheapest(counts: list[int], channels: int, dtype: np.dtype) -> tuple[Tile, 
         speed = efficiency * (GATHERED_SPEED if way == GATHERED else 1)
         return sum(-(-count // k) for count in segments) * k * -(-channels // n) * n / speed
 
-    (tile, _), way = min(product(menu(dtype), WAYS), key=cost)
+    (tile, _), way = min(product(menu(dtype), ways), key=cost)
     return tile, way
 
 

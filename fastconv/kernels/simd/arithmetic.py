@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.tile import I32, Accumulators, address, after, load, load_real, multiply_add, registers, splat, store
+from fastconv.kernels.simd.tile import I32, Accumulators, address, after, load, load_real, multiply_add, registers, splat
 
 
 @intrinsic
@@ -52,60 +52,6 @@ def fma_contiguous(typing, tile, acc, x, k, w, at):
         return _rank1(builder, tile, acc, [after(builder, x, m) for m in range(tile.MR)], w)
 
     return acc(tile, acc, x, types.intp, w, types.intp), generate
-
-
-@intrinsic
-def fma_lanewise(typing, tile, acc, x, offsets, k, w, at):
-    """acc + x[offsets[:, None] + k + np.arange(NR)] * w[at : at + NR]: a lane of x meets its own lane of w"""
-
-    def generate(context, builder, signature, arguments):
-        _, acc, x, offsets, k, w, at = arguments
-        x, w = address(context, builder, signature.args[2], x, k), address(context, builder, signature.args[5], w, at)
-        fused = multiply_add(builder, tile)
-        weights = [load(builder, tile, after(builder, w, v * tile.LANES)) for v in range(tile.NV)]
-        for m, v, i in registers(tile):
-            row = load(builder, tile, after(builder, builder.gep(x, [builder.extract_value(offsets, m)]), v * tile.LANES))
-            acc = builder.insert_value(acc, builder.call(fused, [row, weights[v], builder.extract_value(acc, i)]), i)
-        return acc
-
-    return acc(tile, acc, x, offsets, types.intp, w, types.intp), generate
-
-
-@intrinsic
-def fma_sliding(typing, tile, acc, x, rows, at, w):
-    """acc[m] + (x[rows[:, None] + at + np.arange(NR)] * w.reshape(MR, MR, NR)[:, MR - 1 - m]).sum(axis=0): a column of MR rows meets MR acc"""
-
-    def generate(context, builder, signature, arguments):
-        _, acc, x, rows, at, w = arguments
-        x = address(context, builder, signature.args[2], x, at)
-        fused = multiply_add(builder, tile)
-        for k in range(tile.MR):
-            row = builder.gep(x, [builder.extract_value(rows, k)])
-            numbers = [load(builder, tile, after(builder, row, v * tile.LANES)) for v in range(tile.NV)]
-            for m, v, i in registers(tile):
-                weight = builder.extract_value(w, (k * tile.MR + tile.MR - 1 - m) * tile.NV + v)
-                acc = builder.insert_value(acc, builder.call(fused, [numbers[v], weight, builder.extract_value(acc, i)]), i)
-        return acc
-
-    return acc(tile, acc, x, rows, types.intp, w), generate
-
-
-@intrinsic
-def shift_out(typing, tile, acc, start, y, to):
-    """y[to : to + NR] = acc[0]; np.concatenate([acc[1:], start[:1]])"""
-
-    def generate(context, builder, signature, arguments):
-        _, acc, start, y, to = arguments
-        y = address(context, builder, signature.args[3], y, to)
-        moved = acc
-        for m, v, i in registers(tile):
-            if m == 0:
-                store(builder, tile, builder.extract_value(acc, i), after(builder, y, v * tile.LANES))
-            source, j = (acc, i + tile.NV) if m < tile.MR - 1 else (start, v)
-            moved = builder.insert_value(moved, builder.extract_value(source, j), i)
-        return moved
-
-    return acc(tile, acc, start, y, types.intp), generate
 
 
 @intrinsic

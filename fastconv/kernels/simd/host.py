@@ -18,6 +18,9 @@ ITEM_FLOPS = 1 << 20  # of an item that is worth having: 10 us of one core
 IN_PLACE = 160  # terms of a sum whose weights are read where they lie, OC elements apart: more share a few sets of L1 (1.2 to 1.7 times slower)
 CHUNKS = 16  # of the pixels of a weight gradient
 PARTIALS = 2 << 20  # bytes that the chunks' totals may take together: adding them up costs their memory's speed
+BLOCK_PATCH = 96 << 10  # bytes of a patch of channel blocks: packed once into L2, then read row after row from L1
+BLOCK_PIXELS = 1024  # of an item of channel blocks
+STRIP = 4  # channel blocks of an item: 256 bytes of a pixel, neighbors in memory (24x24, 32 channels: 189 -> 130 us)
 GATHERED_SPEED = 0.95  # of a tile with MR addresses instead of one (75 to 97 % on five layers)
 SPARSEST = 4  # positions of a patch for each one that an output reads: dilation 2 is worth packing
 LARGEST_PATCH = 1 << 20  # bytes of what a single output may read
@@ -36,7 +39,7 @@ KINDS = (  # widest first
     Registers("avx2", 32, 16),
     Registers("avx", 32, 16),
     Registers("neon", 16, 32),
-    Registers("sse", 16, 16),
+    Registers("sse", 16, 16),  # and where nothing is known
 )
 
 
@@ -47,17 +50,24 @@ def target() -> tuple[str, str]:
 
 @cache
 def registers() -> Registers:
-    """Of `target`; 16 bytes where nothing is known."""
+    """Of `target`."""
     features = set(target()[1].split(","))
-    return next((kind for kind in KINDS if f"+{kind.feature}" in features), Registers("", 16, 16))
+    return next((kind for kind in KINDS if f"+{kind.feature}" in features), KINDS[-1])
 
 
 # MR x NV: MR * NV sums, NV weights and one pixel must fit the registers; the worth of a tile is the share of the peak that it reaches.
 # GFLOP/s of one core, 2-core Cascade Lake (peak 147), operands in the second-level cache: 12x1 100, 14x2 138, 8x3 141, 6x4 142.
 # A single vector needs two loads for each multiplication of two. 8x3, 8x2 and 4x3 gain on few layers, and each tile costs seconds of compiling.
+# Sums must not fill the registers: for some CPUs LLVM unrolls the loop or loads ahead, and spills. Forward and weight gradient, a core of Zen 5:
+# 14x2 214 and 111 (spills), 12x2 209 and 172, 11x2 208 and 177, 6x4 235 and 200; code for Cascade Lake: 14x2 208 and 172, 11x2 210 and 172;
+# code for Zen 3: 12x1 89 and 75 (spills), 10x1 104 and 89 (spills in float64), 8x1 104 and 79, 6x2 127 and 105; code without FMA, whose products
+# need registers, too: AVX 12x1 102 and 81, 6x2 105 and 63 (spills), 4x2 100 and 78; SSE 12x1 40 and 37, 8x1 40 and 35, 6x2 47 and 43.
 MENU = {
-    32: ((12, 1, 0.7), (14, 2, 1.0), (6, 4, 1.0)),
-    16: ((12, 1, 0.7), (6, 2, 1.0)),
+    "avx512f": ((12, 1, 0.7), (11, 2, 1.0), (6, 4, 1.0)),
+    "avx2": ((8, 1, 0.8), (6, 2, 1.0)),
+    "avx": ((12, 1, 1.0), (4, 2, 1.0)),
+    "neon": ((12, 1, 0.7), (14, 2, 1.0), (6, 4, 1.0)),
+    "sse": ((12, 1, 0.8), (6, 2, 1.0)),
 }
 
 
@@ -65,31 +75,16 @@ MENU = {
 def menu(dtype: np.dtype) -> tuple[tuple[Tile, float], ...]:
     """Tiles for this host, and their worth."""
     kind = registers()
-    return tuple((Tile(MR, NV, kind.bytes // dtype.itemsize, dtype), worth) for MR, NV, worth in MENU[kind.count])
+    return tuple((Tile(MR, NV, kind.bytes // dtype.itemsize, dtype), worth) for MR, NV, worth in MENU[kind.feature])
 
 
-# Where lanes are groups: vectors of a tile; two where their 9 weights, 3 sums and a start fit the registers.
-LANE_VECTORS = {32: 2, 16: 1}
-
-
-class LaneTiles(NamedTuple):
-    """For blocks of groups as lanes."""
-
-    pixels: Tile  # sums of 8 pixels
-    taps: Tile  # of 9 taps, those of a 3x3 kernel
-    columns: Tile  # of 3 pixels that a window of 3 columns passes
+@cache
+def row_tile(dtype: np.dtype) -> Tile:
+    """One row of two vectors, for passes over flat arrays: a longer one would only be ragged more often."""
+    return Tile(1, 2, registers().bytes // dtype.itemsize, dtype)
 
 
 @cache
 def tile_for(channels: int, dtype: np.dtype) -> Tile:
     """The tile that spends least on `channels` output channels: the fewest vectors, padding counted, each by its worth."""
     return min(menu(dtype), key=lambda entry: (-(-channels // entry[0].NR) * entry[0].NR / entry[1], -entry[0].NR))[0]
-
-
-@cache
-def lane_tiles_for(groups: int, dtype: np.dtype) -> LaneTiles:
-    """Of two vectors, where the groups fill them: a last vector that is not full takes lanes from the one before."""
-    kind = registers()
-    lanes = kind.bytes // dtype.itemsize
-    NV = LANE_VECTORS[kind.count] if groups >= 2 * lanes and -(-groups // lanes) != 3 else 1
-    return LaneTiles(*(Tile(MR, NV, lanes, dtype) for MR in (8, 9, 3)))

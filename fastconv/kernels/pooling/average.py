@@ -1,0 +1,141 @@
+"""Average pooling and its gradient: float64 sums stay in registers while a window's taps pass.
+
+    y[n, od, oh, ow, c] = (sum over the window of x) / divisors[od, oh, ow]
+    dx[n, id, ih, iw, c] = sum over the windows that hold it of dy[n, od, oh, ow, c] / divisors[od, oh, ow]
+
+In float64 whatever the dtype, since a window may be a whole image; rounded once, at the end. A vector holds so many channels as doubles fit
+a register: with 8 doubles and 16 channels of float32, MR = 4 pixels of a row whose windows are 2x2 with stride 2
+
+    x   a a b b c c d d     4 loads of 8 channels, made doubles, are added for each tap; then channels 8 to 15
+        a a b b c c d d
+"""
+
+import numpy as np
+
+from fastconv.geometry import share_sizes
+from fastconv.kernels.compile import Record, driver, serial, spread
+from fastconv.kernels.pooling.groups import chunks, for_each_group, tap_lists
+from fastconv.kernels.pooling.tiles import channel_of, tile_for
+from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side
+from fastconv.kernels.simd.arithmetic import zeros
+from fastconv.kernels.simd.memory import load_rows, offsets_apart, store_rows
+from fastconv.kernels.simd.pooling import add_sums, divide_rows, no_sums, number_at, rounded, widen
+
+
+@driver
+def avg_pool(pool, tile, plan, chunks, scratch, x, divisors, y):
+    """The pass. x, y: (N, D, H, W, C), divisors: (OD, OH, OW), flat; scratch: a list of taps for each chunk."""
+    spread(pool, chunks, plan.items, mean_rows, scratch, tile, plan, x, divisors, y)
+
+
+@serial
+def mean_rows(work, tile, plan, x, divisors, y):
+    for_each_group(work, tile, plan, mean_of, x, divisors, y)
+
+
+@serial
+def mean_of(tile, plan, group, taps, x, divisors, y):
+    """Loops 3 to 1: tiles of MR outputs x NR channels; the taps of their windows. The last tile of either begins early, to end with the last."""
+    C, count = plan.C, min(group.pixels, tile.MR)
+    reads, writes = offsets_apart(tile, group.window_step * C, count), offsets_apart(tile, group.pixel_step * C, count)
+    for m in range(0, group.pixels, tile.MR):
+        m = min(m, group.pixels - count)
+        at, to = group.window + m * group.window_step, group.pixel + m * group.pixel_step
+        for i in range(0, C, tile.NR):
+            c = channel_of(tile, i, C)
+            sums = no_sums(tile)
+            for t in range(group.taps):
+                sums = add_sums(tile, sums, widen(tile, load_rows(tile, x, reads, (at + number_at(taps, 2 * t)) * C + c, C)))
+            sums = divide_rows(tile, sums, divisors, to - group.image, group.pixel_step, count - 1)
+            store_rows(tile, rounded(tile, sums), y, writes, to * C + c, C)
+
+
+@driver
+def collect_grad(pool, tile, plan, chunks, scratch, dy, divisors, dx):
+    """The gradient for any windows: each input collects from those that hold it."""
+    spread(pool, chunks, plan.items, collect_rows, scratch, tile, plan, dy, divisors, dx)
+
+
+@serial
+def collect_rows(work, tile, plan, dy, divisors, dx):
+    for_each_group(work, tile, plan, collect, dy, divisors, dx)
+
+
+@serial
+def collect(tile, plan, group, taps, dy, divisors, dx):
+    """Loops 3 to 1: tiles of MR inputs x NR channels; the outputs whose windows hold them."""
+    C, count = plan.C, min(group.pixels, tile.MR)
+    reads, writes = offsets_apart(tile, group.window_step * C, count), offsets_apart(tile, group.pixel_step * C, count)
+    for m in range(0, group.pixels, tile.MR):
+        m = min(m, group.pixels - count)
+        at, to = group.window + m * group.window_step, (group.pixel + m * group.pixel_step) * C
+        for i in range(0, C, tile.NR):
+            c = channel_of(tile, i, C)
+            sums = no_sums(tile)
+            for t in range(group.taps):
+                j = at + number_at(taps, 2 * t)
+                grad = widen(tile, load_rows(tile, dy, reads, j * C + c, C))
+                sums = add_sums(tile, sums, divide_rows(tile, grad, divisors, j - group.window_image, group.window_step, count - 1))
+            store_rows(tile, rounded(tile, sums), dx, writes, to + c, C)
+
+
+@driver
+def cover_grad(pool, tile, plan, chunks, scratch, dy, divisors, dx):
+    """The gradient where windows lie side by side: each output writes its whole window, and the gap after it."""
+    spread(pool, chunks, plan.items, cover_rows, scratch, tile, plan, dy, divisors, dx)
+
+
+@serial
+def cover_rows(work, tile, plan, dy, divisors, dx):
+    for_each_group(work, tile, plan, cover, dy, divisors, dx)
+
+
+@serial
+def cover(tile, plan, group, taps, dy, divisors, dx):
+    """Loops 3 to 1: tiles of MR outputs x NR channels; the inputs that they cover, 0 in gaps."""
+    C, count = plan.C, min(group.pixels, tile.MR)
+    reads, writes = offsets_apart(tile, group.pixel_step * C, count), offsets_apart(tile, group.window_step * C, count)
+    for m in range(0, group.pixels, tile.MR):
+        m = min(m, group.pixels - count)
+        at, to = group.pixel + m * group.pixel_step, group.window + m * group.window_step
+        for i in range(0, C, tile.NR):
+            c = channel_of(tile, i, C)
+            grad = widen(tile, load_rows(tile, dy, reads, at * C + c, C))
+            part = rounded(tile, divide_rows(tile, grad, divisors, at - group.image, group.pixel_step, count - 1))
+            for t in range(group.taps):
+                here = part if number_at(taps, 2 * t + 1) >= 0 else zeros(tile)
+                store_rows(tile, here, dx, writes, (to + number_at(taps, 2 * t)) * C + c, C)
+
+
+class AvgPool:
+    """The pass bound to windows and a dtype: `run(x, y)`, flat. divisors: (OD, OH, OW) float64; None for adaptive windows: their sizes."""
+
+    def __init__(self, source: Geometry | Shares, dtype: np.dtype, divisors: np.ndarray | None = None):
+        plan = reads(source)
+        self.items, self.longest, self.work, self.divisors = plan.items, plan.longest, plan.work, divisors_of(source, divisors)
+        self.plan, self.tile, self.run = Record(plan), tile_for(plan.C, np.dtype(dtype), 8), avg_pool.bind()
+
+    def __call__(self, x, y) -> None:
+        count = chunks(self.items)
+        self.run(self.work, self.tile, self.plan, count, tap_lists(count, self.longest), x, self.divisors, y)
+
+
+class AvgPoolGrad:
+    """The gradient bound to windows and a dtype: `run(dy, dx)`, flat. divisors as in `AvgPool`."""
+
+    def __init__(self, source: Geometry | Shares, dtype: np.dtype, divisors: np.ndarray | None = None):
+        apart = side_by_side(source)
+        plan = covers(source) if apart else collects(source)
+        self.items, self.longest, self.work, self.divisors = plan.items, plan.longest, plan.work, divisors_of(source, divisors)
+        self.plan, self.tile = Record(plan), tile_for(plan.C, np.dtype(dtype), 8)
+        self.run = (cover_grad if apart else collect_grad).bind()
+
+    def __call__(self, dy, dx) -> None:
+        count = chunks(self.items)
+        self.run(self.work, self.tile, self.plan, count, tap_lists(count, self.longest), dy, self.divisors, dx)
+
+
+def divisors_of(source: Geometry | Shares, divisors: np.ndarray | None) -> np.ndarray:
+    """Flat, as kernels read them."""
+    sizes = share_sizes(source) if divisors is None else divisors
+    return np.ascontiguousarray(sizes, np.float64).reshape(-1)

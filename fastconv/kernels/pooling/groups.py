@@ -1,0 +1,77 @@
+"""The outer loops of every pooling pass: rows of pixels, and in a row the groups of pixels that meet windows of the same taps.
+
+A group's taps are listed once, then all its pixels and channels use the list: (step from the window's origin, tap), two numbers each.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.compile import get_num_threads, outlined, serial
+from fastconv.kernels.simd.pooling import number_at
+from fastconv.kernels.simd.tile import one_row
+
+
+class Group(NamedTuple):
+    """Some pixels of a row, and their windows. Positions count pixels."""
+
+    pixels: int
+    pixel: int  # first position, and step
+    pixel_step: int
+    window: int  # origin of the first window, and step
+    window_step: int
+    taps: int  # in the list
+    image: int  # first position of the image on the pixels' side, and on the windows'
+    window_image: int
+
+
+@serial
+def for_each_group(work, tile, plan, kernel, a, b, c):
+    """kernel(tile, plan, group, taps, a, b, c) for all groups of some rows"""
+    taps = work.scratch
+    for i in range(work.first, work.stop):
+        image, d, h = i // plan.H // plan.D, i // plan.H % plan.D, i % plan.H
+        pixel, window = i * plan.W, image * plan.image
+        origin = window + number_at(plan.depths, 3 * d) + number_at(plan.rows, 3 * h)
+        for g in range(len(plan.columns)):
+            list_taps(plan, d, h, g, taps)
+            group = Group(
+                number_at(plan.columns, 7 * g), pixel + number_at(plan.columns, 7 * g + 1), number_at(plan.columns, 7 * g + 2),
+                origin + number_at(plan.columns, 7 * g + 3), number_at(plan.columns, 7 * g + 4),
+                taps_of(plan.depths, 3 * d) * taps_of(plan.rows, 3 * h) * taps_of(plan.columns, 7 * g + 4),
+                image * plan.D * plan.H * plan.W, window,
+            )  # fmt: skip
+            if group.pixels == 1:
+                kernel(one_row(tile), plan, group, taps, a, b, c)
+            else:
+                kernel(tile, plan, group, taps, a, b, c)
+
+
+@serial
+def taps_of(table, at):
+    """The length of a table row's range of entries."""
+    return max(0, number_at(table, at + 2) - number_at(table, at + 1))
+
+
+@outlined
+def list_taps(plan, d, h, g, taps):
+    """taps[2 * t], taps[2 * t + 1] = step and tap, of all entries of depth d, row h and group g, in the kernel's order"""
+    t = 0
+    for i in range(number_at(plan.depths, 3 * d + 1), number_at(plan.depths, 3 * d + 2)):
+        for j in range(number_at(plan.rows, 3 * h + 1), number_at(plan.rows, 3 * h + 2)):
+            step = number_at(plan.depth_taps, 2 * i) + number_at(plan.row_taps, 2 * j)
+            tap = number_at(plan.depth_taps, 2 * i + 1) + number_at(plan.row_taps, 2 * j + 1)
+            for k in range(number_at(plan.columns, 7 * g + 5), number_at(plan.columns, 7 * g + 6)):
+                taps[t] = step + number_at(plan.column_taps, 2 * k)
+                taps[t + 1] = tap + number_at(plan.column_taps, 2 * k + 1)
+                t += 2
+
+
+def chunks(items: int) -> int:
+    """Into how many chunks rows are dealt out: some for each thread, so that a thread that is held up holds up little."""
+    return min(items, 4 * get_num_threads())
+
+
+def tap_lists(chunks: int, longest: int) -> np.ndarray:
+    """Scratch for each chunk's list of taps."""
+    return np.empty(chunks * 2 * longest, np.int64)

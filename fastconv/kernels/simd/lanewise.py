@@ -1,0 +1,113 @@
+"""Intrinsics for passes over flat arrays: one row of NV vectors at a time. Each docstring says what it means in NumPy. Nothing checks bounds."""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastconv.kernels.simd import tile as registers_of
+from fastconv.kernels.simd.tile import I64, Accumulators, address, after, load_real, registers, store_real
+
+
+def _cases(builder, tile, count):
+    """Whether NR elements are there: the whole row, or a ragged one."""
+    return builder.if_else(builder.icmp_signed(">=", count, ir.Constant(I64, tile.NR)))
+
+
+@intrinsic
+def load_row(typing, tile, x, at, count):
+    """x[at : at + NR], but 0 after the first `count` elements, where x is not read"""
+
+    def generate(context, builder, signature, arguments):
+        _, x, at, count = arguments
+        x, kind = address(context, builder, signature.args[1], x, at), signature.return_type.registers
+        loaded = []
+        with _cases(builder, tile, count) as cases:
+            for whole, case in zip((True, False), cases):
+                with case:
+                    acc = ir.Constant(kind, ir.Undefined)
+                    for _, v, i in registers(tile):
+                        pointer = after(builder, x, v * tile.LANES)
+                        value = registers_of.load(builder, tile, pointer) if whole else load_real(builder, tile, pointer, count, v)
+                        acc = builder.insert_value(acc, value, i)
+                    loaded.append((acc, builder.block))
+        result = builder.phi(kind)
+        for acc, block in loaded:
+            result.add_incoming(acc, block)
+        return result
+
+    return Accumulators(tile)(tile, x, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_row(typing, tile, acc, y, at, count):
+    """y[at : at + NR] = acc, only the first `count` elements"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, y, at, count = arguments
+        y = address(context, builder, signature.args[2], y, at)
+        with _cases(builder, tile, count) as cases:
+            for whole, case in zip((True, False), cases):
+                with case:
+                    for _, v, i in registers(tile):
+                        value, pointer = builder.extract_value(acc, i), after(builder, y, v * tile.LANES)
+                        if whole:
+                            registers_of.store(builder, tile, value, pointer)
+                        else:
+                            store_real(builder, tile, value, pointer, count, v)
+        return context.get_dummy_value()
+
+    return types.void(tile, acc, y, types.intp, types.intp), generate
+
+
+@intrinsic
+def subtract(typing, tile, acc, others):
+    """acc - others"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, others = arguments
+        for _, _, i in registers(tile):
+            acc = builder.insert_value(acc, builder.fsub(builder.extract_value(acc, i), builder.extract_value(others, i)), i)
+        return acc
+
+    return acc(tile, acc, others), generate
+
+
+@intrinsic
+def fma(typing, tile, acc, a, b):
+    """acc + a * b"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, a, b = arguments
+        fused = registers_of.multiply_add(builder, tile)
+        for _, _, i in registers(tile):
+            acc = builder.insert_value(acc, builder.call(fused, [builder.extract_value(value, i) for value in (a, b, acc)]), i)
+        return acc
+
+    return acc(tile, acc, a, b), generate
+
+
+@intrinsic
+def zero_where_clamped(typing, tile, acc, y):
+    """np.where(y <= 0, 0, acc): NaN in y lets acc pass"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, y = arguments
+        zero = ir.Constant(tile.vector, None)
+        for _, _, i in registers(tile):
+            clamped = builder.fcmp_ordered("<=", builder.extract_value(y, i), zero)
+            acc = builder.insert_value(acc, builder.select(clamped, zero, builder.extract_value(acc, i)), i)
+        return acc
+
+    return acc(tile, acc, y), generate
+
+
+@intrinsic
+def times_power_of_two(typing, value, exponent):
+    """value * 2**n of float64 numbers, where exponent = 1.5 * 2**52 + n: the low bits of such a number are n"""
+
+    def generate(context, builder, signature, arguments):
+        value, exponent = (builder.bitcast(number, I64) for number in arguments)
+        bits = builder.add(value, builder.shl(exponent, ir.Constant(I64, 52)))
+        return builder.bitcast(bits, ir.DoubleType())
+
+    return types.float64(types.float64, types.float64), generate
