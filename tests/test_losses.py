@@ -237,7 +237,7 @@ BAD_OPTIONS = [
     ({"class_weights": [1, -2, 1]}, ValueError, "class_weights must be finite and >= 0"),
     ({"class_weights": [1, np.inf, 1]}, ValueError, "class_weights must be finite"),
     ({"class_weights": ["1", "2", "3"]}, TypeError, "class_weights must be numbers"),
-    ({"class_weights": [[1], [2, 3], 1]}, ValueError, "class_weights must be an array, or lists of equal lengths"),
+    ({"class_weights": [[1], [2, 3], 1]}, ValueError, "class_weights is no array: its rows differ in length"),
     ({"ignore_index": 1.0}, TypeError, "ignore_index must be an integer"),
     ({"ignore_index": -1}, ValueError, r"targets\[2\] = -100 is not a class 0\.\.2"),
 ]
@@ -250,5 +250,5 @@ def test_options_of_cross_entropy_are_checked(words, error, message):
 
 
 def test_ragged_targets_are_named():
-    with pytest.raises(ValueError, match=r"^cross_entropy: targets must be an array, or lists of equal lengths"):
+    with pytest.raises(ValueError, match=r"^cross_entropy: targets is no array: its rows differ in length"):
         losses.cross_entropy(np.zeros((3, 3)), [[1], [2, 3], 1])

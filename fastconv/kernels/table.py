@@ -132,8 +132,8 @@ def algorithm(name: str) -> Iterator[None]:
 
     An operation that has no such algorithm, or whose geometry it does not fit, stays with "auto". ValueError for unknown names.
     """
-    if name not in names():
-        raise ValueError(f"algorithm: {name!r} is not one of {', '.join(map(repr, names()))}")
+    if not isinstance(name, str) or name not in names():
+        raise ValueError(f"algorithm: name {name!r} is not one of {', '.join(map(repr, names()))}")
     token = chosen.set(name)
     try:
         yield

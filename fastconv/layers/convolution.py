@@ -47,6 +47,8 @@ class _Conv(Layer):
     def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         x, passes = self.bound(x)
+        if relu is not True and relu is not False:
+            relu = flag(type(self).__name__, "relu", relu)
         w = self.weight.memory
         y = passes.forward(x, w, None if self.bias is None else self.bias.memory, relu)
         clamped = y if relu else None
@@ -80,8 +82,9 @@ class _Conv(Layer):
         """N, IC and the spatial extents; ValueError where they do not fit the layer."""
         axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - self.rank :]))
         op = type(self).__name__
-        N, IC, *extent = input_shape = shape_tuple(op, "input_shape", input_shape, axes)
+        input_shape = shape_tuple(op, "input_shape", input_shape, axes)
         bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
+        N, IC, *extent = input_shape
         return N, IC, tuple(extent)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from fastconv.geometry import flag
+from fastconv.geometry import array, flag
 from fastconv.layers.outermost import outermost_call, outermost_forward
 from fastconv.layers.parameter import Buffer, Parameter
 from fastconv.layers.summary import Summary, summarise
@@ -51,7 +51,10 @@ def _checked(backward: Backward, y: np.ndarray, kept: list[tuple[Parameter, int]
         for p, version in kept:
             if p.version != version:
                 raise RuntimeError("backward: a parameter has changed since forward; call forward again")
-        dy = np.asarray(dy)
+        if input_grad is not True and input_grad is not False:
+            input_grad = flag("backward", "input_grad", input_grad)
+        if type(dy) is not np.ndarray:
+            dy = array("backward", "dy", dy)
         if dy.dtype != dtype:
             raise TypeError(f"backward: dy has dtype {dy.dtype}, but the output was {dtype}: write dy.astype(np.{dtype})")
         if dy.shape != shape:
@@ -175,7 +178,8 @@ class Layer(ABC):
         own = dict(self._state())
         wrong = [f"missing {name}" for name in own if name not in state]
         wrong += [f"unexpected {name}" for name in state if name not in own]
-        given = {name: np.array(state[name]) for name in own if name in state}  # each is read once: some files are read as they are asked
+        # Each is read once: some files are read as they are asked.
+        given = {name: array("load_state_dict", name, state[name]).copy() for name in own if name in state}
         for name, new in given.items():
             mine = own[name].value
             if new.shape != mine.shape:

@@ -97,8 +97,10 @@ class Flatten(Layer):
         return y, once_of(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        N, *extents = shape_tuple("Flatten", "input_shape", input_shape)
-        return (N, math.prod(extents))
+        shape = shape_tuple("Flatten", "input_shape", input_shape)
+        if not shape:
+            raise ValueError("Flatten: x must have at least 1 axis (N, ...), got x()")
+        return (shape[0], math.prod(shape[1:]))
 
 
 class Dropout(Layer):

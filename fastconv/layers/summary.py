@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from fastconv.ops.operands import shape_tuple
+
 
 class Row(NamedTuple):
     name: str
@@ -59,7 +61,7 @@ def summarise(model, input_shape: tuple[int, ...]) -> Summary:
 
     itemsize = next((p.dtype.itemsize for p in model.parameters()), 4)
     rows = []
-    for name, layer, shape in leaves(model, tuple(input_shape)):
+    for name, layer, shape in leaves(model, shape_tuple("summary", "input_shape", input_shape)):
         output = layer.output_shape(shape)
         macs = layer.geometry(shape).flops // 2 if hasattr(layer, "geometry") else 0
         rows.append(Row(name, repr(layer), output, new(layer), macs, math.prod(output) * itemsize))

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fastconv.geometry import Geometry, bind, conv_geometry, describe, integer, padding_word, spatial
+from fastconv.geometry import Geometry, bind, conv_geometry, describe, flag, integer, padding_word, spatial
 from fastconv.kernels import table
 from fastconv.ops.layout import Layout
 from fastconv.ops.operands import dense, floats, shape_tuple
@@ -58,7 +58,8 @@ def conv2d_weight_grad(
     dw[oc,ic,kh,kw] = sum over n,oh,ow of x[n, ic, oh*SH - PH + kh*DH, ow*SW - PW + kw*DW] * dy[n,oc,oh,ow]
 
     x: (N, IC, IH, IW), dy: (N, OC, OH, OW), kernel_size: an int or (KH, KW). Returns dw: (OC, IC/groups, KH, KW), or (dw, db)
-    if return_bias_grad. `out` takes the result (added to what it holds if accumulate); it must not overlap x or dy. Errors as `conv2d`.
+    if return_bias_grad. `out` takes the result (added to what it holds if accumulate, which needs an `out`); it must not overlap x or dy. Errors as
+    `conv2d`.
     """
     options = stride, padding, dilation, groups, padding_mode
     return weight_grad("conv2d_weight_grad", 2, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
@@ -168,10 +169,16 @@ def conv_words(op, rank, stride, padding, dilation, groups, padding_mode="zeros"
 
 
 def _freeze(op, padding):
-    """Lists as tuples; a number keeps its type, because the cache would take True for 1 and 1.0 for 1."""
+    """Lists as tuples, of integers, because the cache would take True for 1 and 1.0 for 1."""
     if isinstance(padding, (tuple, list)):
-        return tuple(_freeze(op, entry) for entry in padding)
+        return tuple(_freeze_pair(op, f"padding[{i}]", entry) for i, entry in enumerate(padding))
     return padding if isinstance(padding, str) else integer(op, "padding", padding, 0)
+
+
+def _freeze_pair(op, name, entry):
+    if isinstance(entry, (tuple, list)):
+        return tuple(integer(op, name, amount, 0) for amount in entry)
+    return integer(op, name, entry, 0)
 
 
 def bind_forward(op, rank, x, w_shape, b_shape, words) -> Convolution:
@@ -195,6 +202,7 @@ def input_grad(op, rank, dy, w, input_shape, *options):
 
 def weight_grad(op, rank, operands, kernel_size, options, out, accumulate, return_bias_grad):
     x, dy = floats(op, **operands)
+    check_result(op, out, accumulate, return_bias_grad)
     words = conv_words(op, rank, *options)
     kernel, groups = spatial(op, "kernel_size", kernel_size, rank), words[3]
     bind(op, groups, x=(x.shape, f"N IC {spatial_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {spatial_axes(rank, 'O')}"))
@@ -220,6 +228,13 @@ def into(layout: Layout, out: np.ndarray | None, accumulate: bool, run) -> np.nd
     else:
         out[...] = dw
     return out
+
+
+def check_result(op: str, out, accumulate, return_bias_grad) -> None:
+    """How a weight gradient is returned: TypeError for flags that are none, ValueError where there is nothing to add to."""
+    flag(op, "return_bias_grad", return_bias_grad)
+    if flag(op, "accumulate", accumulate) and out is None:
+        raise ValueError(f"{op}: accumulate=True needs out, the array to add to")
 
 
 def check_out(op: str, out, shape: tuple, x: np.ndarray, dy: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from fastconv import memory
 
 def activation_axes(ndim: int) -> tuple[int, ...]:
     """The public axes of an activation, in the order of memory."""
-    return (0, *range(2, ndim), 1) if ndim > 2 else (0, 1)
+    return (0, *range(2, ndim), 1) if ndim > 2 else tuple(range(ndim))
 
 
 def weight_axes(ndim: int) -> tuple[int, ...]:
