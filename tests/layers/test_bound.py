@@ -139,3 +139,22 @@ def test_all_layers_of_one_geometry_share_their_passes():
     for layer in (first, second):
         layer(inputs("Conv2d"))
     assert next(iter(first._passes.values())) is next(iter(second._passes.values()))
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"), [("MaxPool2d", "stride", (1, 1)), ("AvgPool2d", "count_include_pad", False), ("BatchNorm2d", "eps", 0.5)]
+)
+def test_a_changed_option_is_met_by_new_passes(name, option, value):
+    """Also where the shape has been met before."""
+    x, layer = inputs(name), MADE[name]()
+    if name == "AvgPool2d":
+        layer.padding = (1, 1)
+    before = layer.forward(x)[0].copy()
+    setattr(layer, option, value)
+    after = layer.forward(x)[0]
+    fresh = MADE[name]()
+    if name == "AvgPool2d":
+        fresh.padding = (1, 1)
+    setattr(fresh, option, value)
+    np.testing.assert_array_equal(after, fresh.forward(x)[0])
+    assert before.shape != after.shape or not np.array_equal(before, after)
