@@ -9,7 +9,7 @@
     bias_grad           bind(g, dtype)                  run(dy, db, accumulate)
 
 `fits` says for which geometries a row may be chosen (by any extent but N), `error(g, dtype)` is its error constant c in
-|result - exact| <= c * u * (the same sums over absolute values).
+|result - exact| <= c * u * (the same sums over absolute values), u the unit roundoff.
 """
 
 import math

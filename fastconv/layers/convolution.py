@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, bind, conv_geometry, flag, integer, padding_pairs, padding_word, spatial
 from fastconv.kernels.table import chosen
-from fastconv.layers.bound import BoundPasses
+from fastconv.layers.bound import BoundPasses, Options
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import add_gradients
@@ -29,7 +29,7 @@ class _Conv(Layer):
         self.out_channels = integer(op, "out_channels", out_channels, 1)
         self.kernel_size = spatial(op, "kernel_size", kernel_size, self.rank)
         self.words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": integer(op, "groups", groups, 1)}
-        self.words["padding_mode"] = padding_word(op, padding_mode)
+        self.words = Options(self.words, padding_mode=padding_word(op, padding_mode))
         for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
             if channels % groups:
                 raise ValueError(f"{op}: {name}={channels} is not divisible by groups={groups}")
@@ -102,7 +102,7 @@ class Conv1d(_Conv):
 
 
 class Conv2d(_Conv):
-    """`ops.conv2d` with a weight (OC, IC/groups, KH, KW) and a bias (OC,), initialised as PyTorch does. x: (N, IC, IH, IW) -> (N, OC, OH, OW).
+    """`ops.conv2d` with a weight (OC, IC/groups, KH, KW) and a bias (OC,), initialized as PyTorch does. x: (N, IC, IH, IW) -> (N, OC, OH, OW).
 
     kernel_size, stride, dilation: an int or one per dimension; padding: also (before, after) pairs, "same", "valid"; padding_mode: "zeros",
     "reflect", "replicate" or "circular"; dtype float32 or float64; rng: a NumPy generator to draw the initial values from (None: the stream that

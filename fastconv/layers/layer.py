@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from fastconv.geometry import array, flag
+from fastconv.layers.bound import BoundPasses
 from fastconv.layers.outermost import outermost_call, outermost_forward
 from fastconv.layers.parameter import Buffer, Parameter
-from fastconv.layers.summary import Summary, summarise
+from fastconv.layers.summary import Summary, summarize
 from fastconv.streams import Stream
 
 Backward = Callable[..., np.ndarray | None]
 
 
 def once(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Backward:
-    """The way back from the output y: usable one time, and only while the parameters are what they were, else RuntimeError.
+    """The way back from the output y: usable once, and only while the parameters are what they were, else RuntimeError.
 
     dy must have the shape and dtype of y (ValueError, TypeError); nothing has changed when one of these is raised.
     """
@@ -129,9 +130,17 @@ class Layer(ABC):
     def __setattr__(self, name: str, value) -> None:
         """A layer whose options change binds its passes anew."""
         passes = self.__dict__.get("_passes")
-        if passes:
+        if isinstance(passes, BoundPasses):
             passes.clear()
         super().__setattr__(name, value)
+
+    def __copy__(self) -> "Layer":
+        """A copy with the same parameters, and with options of its own: it binds its own passes."""
+        other = type(self).__new__(type(self))
+        other.__dict__ |= self.__dict__
+        if isinstance(self.__dict__.get("_passes"), BoundPasses):
+            other.__dict__["_passes"] = BoundPasses()
+        return other
 
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """The layers inside this one, by name."""
@@ -143,7 +152,7 @@ class Layer(ABC):
 
     def summary(self, input_shape: tuple[int, ...]) -> Summary:
         """Output shape, parameters, multiplications and activation bytes of every layer inside, without running any; print it."""
-        return summarise(self, input_shape)
+        return summarize(self, input_shape)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         return self._named(Parameter)

@@ -174,10 +174,24 @@ class Buffer:
     """An array that is saved with a layer but that no gradient reaches, such as running statistics. With `.frozen = True` the layer leaves it."""
 
     def __init__(self, value: np.ndarray):
-        self.value = array("Buffer", "value", value)
-        if self.value.dtype.kind not in "biuf":
-            raise TypeError(f"Buffer: value must be an array of numbers, got dtype {self.value.dtype}")
+        self._value = array("Buffer", "value", value)
+        if self._value.dtype.kind not in "biuf":
+            raise TypeError(f"Buffer: value must be an array of numbers, got dtype {self._value.dtype}")
         self._frozen = False
+
+    @property
+    def value(self) -> np.ndarray:
+        return self._value
+
+    @value.setter
+    def value(self, new) -> None:
+        """Another array in its place, of the same shape and dtype."""
+        new = array("Buffer.value", "value", new)
+        if new.shape != self._value.shape:
+            raise ValueError(f"Buffer.value: the new value must have the shape {self._value.shape}, got {new.shape}")
+        if new.dtype != self._value.dtype:
+            raise TypeError(f"Buffer.value: the new value must be {self._value.dtype}, got {new.dtype}; write value.astype(np.{self._value.dtype})")
+        self._value = new
 
     @property
     def frozen(self) -> bool:

@@ -51,7 +51,7 @@ def columns(head: tuple[str, ...], lines: list[tuple[str, ...]], sums: tuple[str
     return "\n".join([shown[0], rule, *shown[1:-1], rule, shown[-1]])
 
 
-def summarise(model, input_shape: tuple[int, ...]) -> Summary:
+def summarize(model, input_shape: tuple[int, ...]) -> Summary:
     counted = set()
 
     def new(layer) -> int:

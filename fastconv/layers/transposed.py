@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from fastconv.geometry import Geometry, padding_word, spatial, transposed_geometry, transposed_words
+from fastconv.layers.bound import Options
 from fastconv.layers.convolution import _Conv
 from fastconv.layers.layer import Backward, once_of
 from fastconv.layers.parameter import add_gradients
@@ -25,8 +26,8 @@ class _ConvTranspose(_Conv):
         transposed_words(op, kernel, stride, padding, output_padding, dilation)
         words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         super().__init__(in_channels, out_channels, kernel, **words, bias=bias, dtype=dtype, rng=rng)
-        del self.words["padding_mode"]
-        self.words["output_padding"] = output_padding
+        kept = {name: value for name, value in self.words.items() if name != "padding_mode"}
+        self.words = Options(kept, output_padding=output_padding)
 
     def weight_shape(self) -> tuple[int, ...]:
         return (self.in_channels, self.out_channels // self.words["groups"], *self.kernel_size)
@@ -68,7 +69,7 @@ class ConvTranspose1d(_ConvTranspose):
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """`ops.conv_transpose2d` with a weight (IC, OC/groups, KH, KW) and a bias (OC,), initialised as PyTorch does.
+    """`ops.conv_transpose2d` with a weight (IC, OC/groups, KH, KW) and a bias (OC,), initialized as PyTorch does.
 
     x: (N, IC, IH, IW) -> (N, OC, OH, OW), OH = (IH - 1) * stride - before - after + dilation * (KH - 1) + output_padding + 1.
     kernel_size, stride, dilation, output_padding (smaller than stride or dilation): an int or one per dimension; padding: also (before,

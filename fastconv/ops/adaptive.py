@@ -1,6 +1,6 @@
 """Max and average pooling to a given output size, and their gradients, in 1, 2 and 3 dimensions.
 
-`output_size`: an int, or one per dimension. Output o of an axis has the cells floor(o * I / O) .. ceil((o + 1) * I / O) of it: windows of I / O
+`output_size`: an int, or one per dimension. Output o of an axis reads the inputs floor(o * I / O) .. ceil((o + 1) * I / O) of it: windows of I / O
 cells, side by side, where O divides I; else some overlap, and their sizes differ by one. O may also be larger than I.
 """
 

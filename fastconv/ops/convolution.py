@@ -1,6 +1,6 @@
 """Convolution and its three gradients in 1, 2 and 3 dimensions.
 
-All take the same five words after their operands: `stride`, `padding`, `dilation` (an int, or one per dimension), `groups` and
+All take the same five options after their operands: `stride`, `padding`, `dilation` (an int, or one per dimension), `groups` and
 `padding_mode`. `padding` is cells around the input: an int, a tuple of one int or (before, after) pair per dimension, "valid" (none)
 or "same" (ceil(I / stride) outputs, by the smallest padding that gives them, the odd cell at the end). `padding_mode` says what these
 cells hold: "zeros"; "reflect", the input mirrored at its end cells (at most I - 1 cells of it); "replicate", copies of the end cells; or
@@ -31,7 +31,7 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, padding_m
     """Cross-correlate images with filters, as every framework's convolution does (no flip).
 
     y[n,oc,oh,ow] = b[oc] + sum over ic,kh,kw of x[n, ic, oh*SH - PH + kh*DH, ow*SW - PW + kw*DW] * w[oc,ic,kh,kw]
-    with what padding_mode ("zeros", "reflect", "replicate", "circular") says for places outside of x.
+    with what padding_mode ("zeros", "reflect", "replicate", "circular") says for positions outside x.
 
     x: (N, IC, IH, IW), w: (OC, IC/groups, KH, KW), b: (OC,) or None. Returns y: (N, OC, OH, OW). Output group i sees input
     group i only. TypeError for dtypes other than float32 or float64 throughout, ValueError for shapes and values.

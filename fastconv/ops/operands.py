@@ -61,7 +61,7 @@ def _float_array(op: str, name: str, given, wanted: np.dtype = FLOATS[0]) -> np.
         if not isinstance(given, (np.ndarray, np.generic, list, tuple)) and made.dtype.kind not in "biufc":
             raise TypeError(f"{op}: {name} must be an array of float32 or float64, got {type(given).__name__}")
         found = made.dtype.str if made.dtype.kind == "f" else made.dtype
-        image = ", and / 255 behind it for an image of 0 to 255" if made.dtype == np.uint8 else ""
+        image = ", then / 255 for an image of 0 to 255" if made.dtype == np.uint8 else ""
         raise TypeError(f"{op}: {name} has dtype {found}, float32 or float64 is needed: write np.asarray({name}).astype(np.{wanted}){image}")
     return made
 

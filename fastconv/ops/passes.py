@@ -26,7 +26,7 @@ class Convolution:
         self.no_bias = np.zeros(g.OC, dtype)
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, relu: bool = False) -> np.ndarray:
-        """y = x * w + b, not below 0 if relu."""
+        """y = conv(x, w) + b, then max(y, 0) if relu."""
         y, memory = self.y.empty()
         if self.g.N:
             run = self._clamped if relu else self._forward
@@ -112,7 +112,7 @@ class Pooling:
         return dx
 
     def mean(self, x: np.ndarray, *divisors) -> np.ndarray:
-        """The sum of each window over its divisor. divisors: (OD, OH, OW), and nothing where windows share the input out."""
+        """The sum of each window over its divisor. divisors: (OD, OH, OW), omitted for adaptive windows."""
         y, memory = self.y.empty()
         if y.size:
             self._average("avg_pool", *divisors)(self.x.flat(x), memory)

@@ -1,6 +1,6 @@
 """Max and average pooling and their gradients in 1, 2 and 3 dimensions.
 
-Words: `kernel_size`, `stride` (None: the kernel size), `padding` (cells that never win and count as 0; at most half a window),
+Options: `kernel_size`, `stride` (None: the kernel size), `padding` (elements that never win and count as 0; at most half a window),
 `dilation` (max only): an int, or one per dimension; `ceil_mode` keeps a last window that hangs over the end.
 Output size: O = floor((I + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, or ceil.
 """

@@ -158,3 +158,48 @@ def test_a_changed_option_is_met_by_new_passes(name, option, value):
     setattr(fresh, option, value)
     np.testing.assert_array_equal(after, fresh.forward(x)[0])
     assert before.shape != after.shape or not np.array_equal(before, after)
+
+
+def test_a_shallow_copy_binds_its_own_passes():
+    layer, x = layers.BatchNorm2d(3), inputs("BatchNorm2d")
+    y = layer.forward(x)[0].copy()
+    other = copy.copy(layer)
+    other.eps = 0.5
+    assert not np.array_equal(other.forward(x)[0], y)
+    np.testing.assert_array_equal(layer.forward(x)[0], y)
+
+
+def test_options_of_a_convolution_are_read_only():
+    for layer in (layers.Conv2d(3, 4, 3), copy.deepcopy(layers.Conv2d(3, 4, 3)), pickle.loads(pickle.dumps(layers.ConvTranspose2d(3, 4, 3)))):
+        with pytest.raises(TypeError, match=r"^a layer's options cannot be changed: make a new layer$"):
+            layer.words["padding"] = 1
+
+
+def test_running_statistics_keep_shape_and_dtype():
+    layer = layers.BatchNorm2d(3)
+    with pytest.raises(TypeError, match=r"^Buffer\.value: the new value must be float32, got float64; write value\.astype\(np\.float32\)$"):
+        layer.running_mean.value = np.zeros(3)
+    with pytest.raises(ValueError, match=r"^Buffer\.value: the new value must have the shape \(3,\), got \(4,\)$"):
+        layer.running_mean.value = np.zeros(4, np.float32)
+
+
+@pytest.mark.parametrize("step", [2, -1])
+def test_weights_of_batch_norm_may_have_any_stride(step):
+    x, rng = inputs("BatchNorm2d"), np.random.default_rng(1)
+    mean, variance = np.zeros(3), np.ones(3)
+    weight, bias = (rng.standard_normal(6).astype(np.float32)[::step][:3] for _ in range(2))
+    expected = fc.ops.batch_norm(x, mean, variance, weight.copy(), bias.copy())
+    np.testing.assert_array_equal(fc.ops.batch_norm(x, mean, variance, weight, bias), expected)
+
+
+def test_options_of_optimizers_may_be_integers():
+    """Whoever comes first in a process: its machine code is everybody's."""
+    moved = []
+    for lr in (1, 0.5):
+        p = layers.Parameter(np.zeros(3, np.float32))
+        optimizer = fc.optim.SGD([p], lr=1.0)
+        optimizer.groups[0]["lr"] = lr
+        p.add_grad(np.ones(3, np.float32))
+        optimizer.step()
+        moved.append(float(p.value[0]))
+    assert moved == [-1, -0.5]

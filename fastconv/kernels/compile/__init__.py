@@ -1,4 +1,4 @@
-"""How kernels are compiled, kept on disk and launched. A kernel wears one of six words.
+"""How kernels are compiled, kept on disk and launched. Each kernel has one of six decorators.
 
 @reference   the textbook: one thread, no liberties with floating point
 @inlined     a part of the kernel that calls it, compiled with it

@@ -1,8 +1,4 @@
-"""How kernels are compiled. The flags are here and nowhere else.
-
-@reference   the textbook: one thread, no liberties with floating point
-@serial      called from other kernels
-"""
+"""How kernels are compiled. The flags are here and nowhere else; the decorators are listed in the package."""
 
 from collections.abc import Callable
 

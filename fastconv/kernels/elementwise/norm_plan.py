@@ -90,7 +90,7 @@ def repeat_channels(plan, table):
 
 @serial
 def rows_of(plan, chunk):
-    """First and last row of a chunk of the sums."""
+    """First row and stop of a chunk of the sums."""
     return plan.rows * chunk // plan.chunks, plan.rows * (chunk + 1) // plan.chunks
 
 

@@ -20,7 +20,7 @@ class Item(NamedTuple):
 
 @inlined
 def item_of(i, plan):
-    """Item i: strips of the same pixels are neighbours, so that they share a patch."""
+    """Item i: strips of the same pixels are neighbors, so that they share a patch."""
     i, channel = i // plan.strips, i % plan.strips * plan.strip
     i, jw = i // plan.items_w, i % plan.items_w * plan.columns
     i, jh = i // plan.items_h, i % plan.items_h * plan.rows
@@ -35,7 +35,7 @@ def item_of(i, plan):
 def inputs_of(item, plan, x, patch):
     """Its inputs: the patch, packed now, or x itself from the item's first input on."""
     d, h, w = item.jd * plan.SD + plan.low_d, item.jh * plan.SH + plan.low_h, item.jw * plan.SW + plan.low_w
-    if plan.packed == 0:
+    if not plan.packed:
         return x[(((item.n * plan.ID + d) * plan.IH + h) * plan.IW + w) * plan.IC + item.group * plan.ICG :]
     pack_patch(plan, x, item.n, d, h, w, item.group, patch)
     return patch

@@ -78,7 +78,10 @@ class Panels(NamedTuple):
 
 @inlined
 def panels_of(tile, plan, w, item, block, scratch):
-    """The weights of one block of K for an item's strip: packed now, or before if not fresh, or where they lie. w: (taps, IC/G, OC), flat."""
+    """The weights of one block of K for an item's strip: packed now, or before if not fresh, or where they lie.
+
+    w, flat: (taps, ICG, OC), if transposed (taps, OCG, IC).
+    """
     k, stop, (panels, fresh) = plan.blocks[block, 1], plan.blocks[block + 1, 1], scratch
     if plan.in_place:
         return Panels(w, k * plan.OC + item.group * plan.OCG + item.channel, tile.NR, plan.OC)

@@ -3,7 +3,8 @@
     dw[k, n] = sum over pixels m of x[input_offsets[m] + k] * dy[m, n]
 
 Running sums have at most 256 pixels, then they are added to float64 totals: of each chunk of the pixels, then over the chunks, in order. The
-totals go straight into dw, (K, OC) as the weights lie in memory, overwriting or adding.
+sums of all chunks go into dw, (K, OC) as the weights lie in memory, overwriting or adding. Where one running sum is all of it (`plan.direct`),
+there are no totals.
 """
 
 import numpy as np
@@ -68,7 +69,7 @@ def product_items(work, tile, plan, parts, x, dy, totals):
 
 @serial
 def direct_items(work, tile, plan, parts, x, dy, totals, out):
-    """The same where one band has all pixels: each part owns its rows of dw."""
+    """The same where one band has all pixels: each part owns its tiles of dw."""
     tiles = plan.a_tiles * plan.b_tiles
     for i in range(work.first, work.stop):
         part, group = i % parts, i // parts
@@ -95,7 +96,7 @@ def operands_of(tile, plan, item, x, dy, scratch):
 
 @inlined
 def store_tile(tile, plan, item, t, inputs, gradients, out):
-    """dw[k, n] (+)= sum over pixels of x[.. + k] * dy[.., n] for one tile; rows after the last k are it again"""
+    """dw[k, n] (+)= sum over pixels of x[.. + k] * dy[.., n] for one tile; rows past the last k repeat it"""
     (dw, accumulate), C, G = out, plan.pixels.OCG, plan.pixels.G
     m, b = t % plan.a_tiles * tile.MR, t // plan.a_tiles
     a_rows, b_rows = inputs[1][: item.pixels], gradients[1]
@@ -152,7 +153,7 @@ def pack_dy(tile, plan, item, dy, dy_offsets, panels):
 
 @inlined
 def sum_dy(tile, plan, item, dy, dy_offsets, totals, fresh):
-    """The bias gradient's totals, behind those of the tiles: (+)= sum over pixels of dy, 256 at a time"""
+    """The bias gradient's totals, after those of the tiles: (+)= sum over pixels of dy, 256 at a time"""
     row, size = one_row(tile), len(plan.dy_rows) * plan.width
     to = plan.size - plan.panels * plan.width
     for first in range(0, plan.panels * plan.width, tile.NR):

@@ -72,7 +72,7 @@ def _unbox(kind, tile, c):
 
 
 def _constant(name: str) -> None:
-    """Kernels may read this number of their tile; to LLVM it is a constant."""
+    """Kernels may read this field of their tile; it is a compile-time constant."""
 
     @overload_attribute(TileType, name)
     def number(tile):
@@ -97,7 +97,7 @@ def square(typing, tile):
 
 
 def address(context, builder, array_type, array, offset):
-    """Of array.ravel()[offset]."""
+    """The address of array.ravel()[offset]."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
 
 
@@ -148,7 +148,7 @@ def store_real(builder, tile, value, pointer, channels, v):
 
 
 def registers(tile):
-    """m, v and the number of the register that holds them."""
+    """All (m, v, i): register i holds vector v of row m."""
     return [(m, v, m * tile.NV + v) for m in range(tile.MR) for v in range(tile.NV)]
 
 
