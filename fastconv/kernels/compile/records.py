@@ -42,7 +42,7 @@ def _unbox(kind, record, c):
 
 
 class Record:
-    """A NamedTuple of ints, bools, floats, int64 arrays and other records, ready to be a kernel's argument; text is left out. Its arrays stay alive."""
+    """A NamedTuple of ints, bools, floats, int64 arrays and other records, ready to be a kernel's argument; text is left out. Arrays stay alive."""
 
     __slots__ = ("_numba_type_", "address", "kept", "words")
 
