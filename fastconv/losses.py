@@ -11,6 +11,8 @@ from fastconv.kernels.elementwise.cross_entropy import NO_WEIGHTS, NONE
 from fastconv.kernels.elementwise.cross_entropy import cross_entropy as softmax_cross_entropy
 from fastconv.ops.operands import dense, floats
 
+LARGEST_LABEL = 2**63 - 1
+
 
 def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weights=None, ignore_index: int | None = None) -> tuple[float, np.ndarray]:
     """Mean over the batch of -log softmax(outputs)[target]; d_outputs = (softmax(outputs) - one_hot(targets)) / N.
@@ -30,6 +32,7 @@ def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weigh
     labels, ignored = _labels("cross_entropy", outputs.shape, targets), NONE
     if ignore_index is not None:
         ignored = whole("cross_entropy", "ignore_index", ignore_index)
+        ignored = ignored if abs(ignored) <= LARGEST_LABEL else NONE
     weights = NO_WEIGHTS if class_weights is None else _class_weights(class_weights, outputs.shape[1])
     d_outputs = np.empty(outputs.shape, outputs.dtype)
     value, wrong = softmax_cross_entropy(dense(outputs), labels, d_outputs, weights, smoothing, ignored)
@@ -62,6 +65,8 @@ def _labels(op: str, shape: tuple[int, ...], targets) -> np.ndarray:
         raise ValueError(f"{op}: targets hold NaN or Inf")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{op}: targets must be integers, got {labels.dtype}: write targets.astype(np.int64)")
+    if labels.dtype == np.uint64:
+        labels = np.minimum(labels, LARGEST_LABEL)  # which is no class either
     return np.ascontiguousarray(labels, np.int64)
 
 

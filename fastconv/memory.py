@@ -18,16 +18,20 @@ ALIGNMENT = 64
 SMALLEST = 64 * 1024  # bytes; below, malloc keeps its own shelves
 PAGE = 4096
 TINY = 4096  # bytes
+KEPT = 1 << 20  # bytes of scratch that a thread keeps for each dtype and use: patches and panels of small layers
 
 
 class _Lease:
-    """Owns a slab for as long as an array looks at it; then hands it back."""
+    """Owns a slab for as long as an array looks at it; then hands it back. A slab: its bytes, and the address of its first cache line.
+
+    (A weak reference to a memoryview, or an array of a type of its own, will not do: NumPy makes the slab itself the base of what looks at them.)
+    """
 
     __slots__ = ("__array_interface__", "returned", "slab")
 
-    def __init__(self, slab: np.ndarray, returned: deque, address: int, shape: tuple, dtype: np.dtype):
+    def __init__(self, slab: tuple[np.ndarray, int], returned: deque, shape: tuple, dtype: np.dtype):
         self.slab, self.returned = slab, returned
-        self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (address, False), "version": 3}
+        self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (slab[1], False), "version": 3}
 
     def __del__(self):
         # Only an atomic append: a garbage collection may run this inside `Shelves.take`, in the thread that holds the lock.
@@ -54,9 +58,9 @@ class Shelves:
                 self.waiting -= size
                 self._by_size.move_to_end(size)
         if slab is None:
-            slab = self.fresh(size + ALIGNMENT)
-        address = slab.__array_interface__["data"][0]
-        return np.asarray(_Lease(slab, self._returned, -(-address // ALIGNMENT) * ALIGNMENT, shape, dtype))
+            fresh = self.fresh(size + ALIGNMENT)
+            slab = fresh, -(-fresh.__array_interface__["data"][0] // ALIGNMENT) * ALIGNMENT
+        return np.asarray(_Lease(slab, self._returned, shape, dtype))
 
     def fresh(self, size: int) -> np.ndarray:
         """So many new bytes; where the system has none left, what waits here is freed for them."""
@@ -69,7 +73,7 @@ class Shelves:
     def _shelve(self) -> None:
         while self._returned:
             slab = self._returned.popleft()
-            size = slab.nbytes - ALIGNMENT
+            size = slab[0].nbytes - ALIGNMENT
             self._by_size.setdefault(size, []).append(slab)
             self._by_size.move_to_end(size)
             self.waiting += size
@@ -141,13 +145,13 @@ _kept = _Scratch()
 def scratch(count: int, dtype: np.dtype, use: str = "scratch") -> np.ndarray:
     """An uninitialized array (count,) for the kernel that is called next, and for nobody after it; one for each use of a call.
 
-    Small ones are the same memory again and again: nothing else of this thread runs while a kernel does.
+    Up to 1 MB it is the same memory again and again: nothing else of this thread runs while a kernel does.
     """
-    if count * dtype.itemsize > SMALLEST:
+    if count * dtype.itemsize > KEPT:
         return shelves.take((count,), dtype)
     slab = _kept.slabs.get((dtype, use))
-    if slab is None:
-        slab = _kept.slabs[dtype, use] = empty((SMALLEST // dtype.itemsize,), dtype)
+    if slab is None or slab.size < count:
+        slab = _kept.slabs[dtype, use] = empty((max(count, SMALLEST // dtype.itemsize),), dtype)
     return slab[:count]
 
 

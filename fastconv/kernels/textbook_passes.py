@@ -6,6 +6,7 @@ from fastconv.geometry import Geometry, reads
 from fastconv.kernels import textbook
 from fastconv.kernels.compile import Record
 from fastconv.kernels.plain.convolution import clamp, store
+from fastconv.kernels.plain.pooling import clamp as clamp_pooled
 
 
 def activation(flat: np.ndarray, memory: tuple[int, ...]) -> np.ndarray:
@@ -74,7 +75,7 @@ def bias_grad(g: Geometry, dtype: np.dtype):
     return run
 
 
-def max_pool(g: Geometry, dtype: np.dtype):
+def max_pool(g: Geometry, dtype: np.dtype, relu: bool):
     record = Record(g)
 
     def run(x, y, argmax):
@@ -83,6 +84,8 @@ def max_pool(g: Geometry, dtype: np.dtype):
         textbook.max_pool(activation(x, g.input_memory), best, tap, record)
         put_activation(best, y)
         put_activation(tap, argmax)
+        if relu:
+            clamp_pooled(y, argmax)
 
     return run
 
@@ -92,7 +95,9 @@ def max_pool_grad(g: Geometry, dtype: np.dtype):
 
     def run(dy, argmax, dx):
         result = np.empty((g.N, g.IC, *g[2:5]), dtype)
-        textbook.max_pool_grad(activation(dy, g.output_memory), activation(argmax, g.output_memory), result, record)
+        lost = argmax >= g.taps  # clamped by a ReLU
+        gradient, tap = np.where(lost, 0, dy), np.where(lost, 0, argmax)
+        textbook.max_pool_grad(activation(gradient, g.output_memory), activation(tap, g.output_memory), result, record)
         put_activation(result, dx)
 
     return run

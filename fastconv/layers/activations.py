@@ -5,7 +5,7 @@ from abc import abstractmethod
 import numpy as np
 
 from fastconv.geometry import number
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.ops.operands import floats, shape_tuple
 
 
@@ -27,7 +27,7 @@ class _Activation(Layer):
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return dy * self.derivative(y) if input_grad else None
 
-        return y, once(backward, y)
+        return y, once_of(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape_tuple(type(self).__name__, "input_shape", input_shape)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastconv import memory
-from fastconv.layers.layer import Backward, Layer, once, only_layers
+from fastconv.layers.layer import Backward, Layer, once_through, only_layers
 from fastconv.ops.elementwise import add
 from fastconv.ops.operands import shape_tuple
 
@@ -30,13 +30,14 @@ class Residual(Layer):
         through, body_backward = self.body.forward(x, training)
         around, shortcut_backward = (x, None) if self.shortcut is None else self.shortcut.forward(x, training)
         y = _sum("Residual", through, np.asarray(around))
+        steps = [(self.body, body_backward)] + ([] if shortcut_backward is None else [(self.shortcut, shortcut_backward)])
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             dx = body_backward(dy, input_grad)
             more = dy if shortcut_backward is None else shortcut_backward(dy, input_grad)
             return _sum("Residual", dx, more) if input_grad else None
 
-        return y, once(backward, y)
+        return y, once_through(steps, backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         input_shape = shape_tuple("Residual", "input_shape", input_shape)
@@ -69,7 +70,7 @@ class Concat(Layer):
             parts = [step(part, input_grad) for step, part in zip(backwards, np.split(dy, ends[:-1], axis=1))]
             return sum(parts[1:], parts[0]) if input_grad else None
 
-        return y, once(backward, y)
+        return y, once_through(list(zip(self.branches, backwards)), backward, y)
 
     def _joined(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
         if min(map(len, shapes)) < 2:

@@ -8,7 +8,7 @@ from fastconv.geometry import Geometry, bind, conv_geometry, flag, integer, padd
 from fastconv.kernels.table import chosen
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import weight_and_bias
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops.convolution import bind_forward, conv_words
 from fastconv.ops.operands import of_layer, shape_tuple
@@ -44,11 +44,9 @@ class _Conv(Layer):
     def weight_shape(self) -> tuple[int, ...]:
         return (self.out_channels, self.in_channels // self.words["groups"], *self.kernel_size)
 
-    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         x, passes = self.bound(x)
-        if relu is not True and relu is not False:
-            relu = flag(type(self).__name__, "relu", relu)
         w = self.weight.memory
         y = passes.forward(x, w, None if self.bias is None else self.bias.memory, relu)
         clamped = y if relu else None
@@ -59,7 +57,7 @@ class _Conv(Layer):
             add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
             return passes.input_grad(dy, w) if input_grad else None
 
-        return y, once(backward, y, self.weight, self.bias)
+        return y, once_of(backward, y, self.weight, self.bias)
 
     def bound(self, x: np.ndarray) -> tuple[np.ndarray, Convolution]:
         """x as an array, and the passes for its shape."""

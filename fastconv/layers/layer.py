@@ -19,15 +19,38 @@ def once(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Ba
 
     dy must have the shape and dtype of y (ValueError, TypeError); nothing has changed when one of these is raised.
     """
+    return _checked(backward, y, [(p, p.version) for p in parameters if p is not None])
+
+
+def once_of(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Backward:
+    """`once` of a layer that has these parameters and no others: its way back tells so, `backward.kept`, pairs of a parameter and its version."""
     kept = [(p, p.version) for p in parameters if p is not None]
+    checked = _checked(backward, y, kept)
+    checked.kept = kept
+    return checked
+
+
+def once_through(steps: list[tuple["Layer", Backward]], backward: Backward, y: np.ndarray) -> Backward:
+    """`once` for a way back through those of other layers: it depends on what they depend on."""
+    kept: list[tuple[Parameter, int]] = []
+    for layer, step in steps:
+        inner = getattr(step, "kept", None)
+        kept += [(p, p.version) for p in layer.parameters()] if inner is None else inner
+    checked = _checked(backward, y, kept)
+    checked.kept = kept
+    return checked
+
+
+def _checked(backward: Backward, y: np.ndarray, kept: list[tuple[Parameter, int]]) -> Backward:
     pending = [backward]
     shape, dtype = y.shape, y.dtype
 
-    def guarded(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+    def checked(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
         if not pending:
             raise RuntimeError("backward: used a second time; its saved arrays are gone, call forward again")
-        if any(p.version != version for p, version in kept):
-            raise RuntimeError("backward: a parameter has changed since forward; call forward again")
+        for p, version in kept:
+            if p.version != version:
+                raise RuntimeError("backward: a parameter has changed since forward; call forward again")
         if input_grad is not True and input_grad is not False:
             input_grad = flag("backward", "input_grad", input_grad)
         if type(dy) is not np.ndarray:
@@ -38,7 +61,7 @@ def once(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Ba
             raise ValueError(f"backward: dy{dy.shape} does not fit the output {shape}")
         return pending.pop()(dy, input_grad)
 
-    return guarded
+    return checked
 
 
 def only_layers(op: str, name: str, given: tuple) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from fastconv.geometry import bind, flag, integer, number
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import float_dtype
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import Buffer, Parameter, add_gradients, learn
 from fastconv.ops.norm import Normalization, normalization
 from fastconv.ops.operands import floats, of_layer, shape_tuple
@@ -38,11 +38,12 @@ class _BatchNorm(Layer):
             self.running_mean, self.running_var = Buffer(np.zeros(num_features, dtype)), Buffer(np.ones(num_features, dtype))
             self.num_batches_tracked = Buffer(np.array(0, np.int64))
 
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
+        """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         if type(x) is not np.ndarray or x.dtype is not self.dtype:
             x = self._checked(x)
         of_batch = self.running_mean is None or (training and not (self.running_mean.frozen or self.running_var.frozen))
-        passes = self._passes.of((x.shape, x.dtype, of_batch), lambda: self._bind(x, of_batch))
+        passes = self._passes.of((x.shape, x.dtype, of_batch, relu), lambda: self._bind(x, of_batch, relu))
         if of_batch and training and x.size == self.num_features:
             op = type(self).__name__
             raise ValueError(f"{op}: one number a channel has no variance to train with, got x{x.shape}: use larger batches or training=False")
@@ -69,7 +70,7 @@ class _BatchNorm(Layer):
             add_gradients(self.weight, self.bias, both, bias_alone)
             return dx
 
-        return y, once(backward, y, self.weight, self.bias)
+        return y, once_of(backward, y, self.weight, self.bias)
 
     def _checked(self, x) -> np.ndarray:
         op = type(self).__name__
@@ -77,12 +78,12 @@ class _BatchNorm(Layer):
             of_layer(op, x, self.dtype)
         return floats(op, x=x)[0]
 
-    def _bind(self, x: np.ndarray, of_batch: bool) -> Normalization:
+    def _bind(self, x: np.ndarray, of_batch: bool, relu: bool) -> Normalization:
         self._check_shape(x.shape)
-        return normalization(x.shape, x.dtype, of_batch, self.eps)
+        return normalization(x.shape, x.dtype, of_batch, self.eps, relu)
 
     def _running(self, track: bool) -> tuple:
-        """Copies of the running statistics and the momentum; whoever holds the old ones, as a way back does, has the statistics of the step before."""
+        """Copies of the running statistics, and the momentum; whoever holds the old ones has the statistics of the step before."""
         if self.running_mean is None:
             return ()
         momentum = self.momentum

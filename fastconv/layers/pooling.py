@@ -1,13 +1,15 @@
 """Pooling layers: one class each for max and average, three ranks."""
 
+import math
 from abc import abstractmethod
 
 import numpy as np
 
 from fastconv.geometry import Geometry, average_divisors, bind, flag, integer, pool_geometry, pool_words
+from fastconv.kernels.pooling.maximum import CLAMPED
 from fastconv.kernels.table import chosen
 from fastconv.layers.bound import BoundPasses
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.ops import pooling
 from fastconv.ops.operands import FLOATS, floats, shape_tuple
 from fastconv.ops.passes import Pooling
@@ -35,10 +37,11 @@ class Windows(Layer):
 class Maximum(Windows):
     """y = the largest of each window; each gradient goes to the one input that was it."""
 
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
+        """relu: y = max(y, 0), to the same bits and gradients as a ReLU before, as `Sequential` asks where there is one."""
         x, passes, _ = self.bound(x)
-        y, argmax = passes.max(x)
-        return y, once(lambda dy, input_grad=True: passes.max_grad(dy, argmax) if input_grad else None, y)
+        y, argmax = passes.max(x, relu)
+        return y, once_of(lambda dy, input_grad=True: passes.max_grad(dy, argmax) if input_grad else None, y)
 
 
 class Average(Windows):
@@ -47,7 +50,7 @@ class Average(Windows):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         x, passes, divisors = self.bound(x)
         y = passes.mean(x, *divisors)
-        return y, once(lambda dy, input_grad=True: passes.mean_grad(dy, *divisors) if input_grad else None, y)
+        return y, once_of(lambda dy, input_grad=True: passes.mean_grad(dy, *divisors) if input_grad else None, y)
 
 
 class _Pool(Windows):
@@ -78,6 +81,11 @@ class _Pool(Windows):
 class _MaxPool(Maximum, _Pool):
     def __init__(self, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False):
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+
+    @property
+    def takes_relu(self) -> bool:
+        """Whether there is a number for what a ReLU has clamped, beside those of the taps, in one byte."""
+        return math.prod(self.kernel_size) <= CLAMPED
 
     def _bind(self, x: np.ndarray) -> tuple[Pooling, tuple]:
         return pooling.bound(self.geometry(x.shape), x.dtype), ()

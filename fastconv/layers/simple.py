@@ -10,7 +10,7 @@ from fastconv.geometry import Geometry, bind, flag, integer
 from fastconv.kernels.table import chosen
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import generator, weight_and_bias
-from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops.elementwise import probability
 from fastconv.ops.linear import linear_geometry, linear_passes
@@ -29,19 +29,23 @@ class Linear(Layer):
         self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), biases, dtype, rng, **sizes)
         self._passes = BoundPasses()
 
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
+        """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         if type(x) is not np.ndarray or x.dtype is not self.weight.dtype:
             of_layer("Linear", x, self.weight.dtype)
             x = np.asarray(x)
         passes = self._passes.of((x.shape, chosen.get()), lambda: self._bind(x))
         w = self.weight.memory
-        y = passes.forward(x, w, None if self.bias is None else self.bias.memory)
+        y = passes.forward(x, w, None if self.bias is None else self.bias.memory, relu)
+        clamped = y if relu else None
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            if clamped is not None:
+                dy = relu_passes(clamped.shape, clamped.dtype).input_grad(dy, clamped)
             add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
             return passes.input_grad(dy, w) if input_grad else None
 
-        return y, once(backward, y, self.weight, self.bias)
+        return y, once_of(backward, y, self.weight, self.bias)
 
     def _bind(self, x: np.ndarray) -> Convolution:
         bind("linear", x=(x.shape, "N I"), w=(self.weight.shape, "O I"))
@@ -71,7 +75,7 @@ class ReLU(Layer):
             (x,) = floats("ReLU", x=x)
         passes = self._passes.of((x.shape, x.dtype), lambda: relu_passes(x.shape, x.dtype))
         y = passes.forward(x)
-        return y, once(lambda dy, input_grad=True: passes.input_grad(dy, y) if input_grad else None, y)
+        return y, once_of(lambda dy, input_grad=True: passes.input_grad(dy, y) if input_grad else None, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape_tuple("ReLU", "input_shape", input_shape)
@@ -90,7 +94,7 @@ class Flatten(Layer):
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return dy.reshape(shape) if input_grad else None
 
-        return y, once(backward, y)
+        return y, once_of(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         shape = shape_tuple("Flatten", "input_shape", input_shape)
@@ -114,14 +118,14 @@ class Dropout(Layer):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         if not training or self.p == 0:
             (x,) = floats("Dropout", x=x)
-            return x, once(lambda dy, input_grad=True: dy if input_grad else None, x)
+            return x, once_of(lambda dy, input_grad=True: dy if input_grad else None, x)
         key = self.stream.key()
         y = ops.dropout(x, self.p, key)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return ops.dropout(dy, self.p, key) if input_grad else None
 
-        return y, once(backward, y)
+        return y, once_of(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape_tuple("Dropout", "input_shape", input_shape)

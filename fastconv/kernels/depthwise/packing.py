@@ -31,7 +31,7 @@ def item_of(i, plan):
 
 @outlined
 def pack_patch(one, plan, item, x, patch):
-    """patch[image, i, j, k, block, l, lane] = the input that lane's channel meets i-th, at position j, k, l of the item, or what the padding has there.
+    """patch[image, i, j, k, block, l, lane] = the i-th input that lane's channel meets, at (j, k, l) of the item, or the padding's.
 
     x: (N, ID, IH, IW, IC), patch: (images, ICG, patch_d, patch_h, strip, patch_w, LANES), both flat.
     """

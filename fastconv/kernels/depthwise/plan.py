@@ -1,14 +1,14 @@
 """What a depthwise pass knows of a convolution: items, the patch of an item, and the rows of its kernel.
 
-Lanes are target channels: y's forward, dx's backward. An item is some rows of pixels in a strip of channel blocks of LANES channels; its inputs are
-copied into a patch, row by row and channel block by channel block, with their padding, so that the loops meet no edges. A kernel row is K taps of neighboring
-columns. For 3x3, padding 1, an image of 4 x 6 and an item of 2 rows, LANES = 8:
+Lanes are target channels: y's forward, dx's backward. An item is some rows of pixels in a strip of channel blocks of LANES channels; its
+inputs are copied into a patch, row by row and channel block by channel block, with their padding, so that the loops meet no edges. A kernel row
+is K taps of neighboring columns. For 3x3, padding 1, LANES = 8 and an item of a whole image of 4 x 6:
 
-    patch: 4 x 8 positions x 8 lanes         where kernel rows start        panels: 3 rows x 3 taps x 8 lanes
+    patch: 6 x 8 positions x 8 lanes         where kernel rows start        panels: 3 rows x 3 taps x 8 lanes
       .  .  .  .  .  .  .  .     0             0  64  128
       . x0 x1 x2 x3 x4 x5  .    64             from the first position that an output reads:
       . x6 ...             .   128             output (oh, ow) from oh * 64 + ow * 8
-      . ..                 .   192
+      . ..                 .   192 ...
 
 With several channels a group, target channel c meets ICG inputs of its group: as many patches, in which lane c is the input that c meets.
 
@@ -218,8 +218,8 @@ def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, 
     return Plan(
         g.N, read.C, ICG, *read.extents, written.C, *written.extents, window.K, len(offsets), blocks, strip, strips, images, *each, *items,
         -(-g.N // images) * math.prod(items) * strips, strides[0], strides[1], window.S, window.T,
-        read.C == written.C == g.G, -columns.low, patch_d, patch_h, patch_w, patch, len(taps) * window.LANES, 0, *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases)), np.array(offsets, np.int64),
-        np.array(taps, np.int64), channels.lanes, channels.weight_lanes,
+        read.C == written.C == g.G, -columns.low, patch_d, patch_h, patch_w, patch, len(taps) * window.LANES, 0,
+        *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases, offsets, taps)), channels.lanes, channels.weight_lanes,
     )  # fmt: skip
 
 

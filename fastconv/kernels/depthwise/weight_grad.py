@@ -62,7 +62,7 @@ def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, Gradi
 
 @driver
 def weight_grad(pool, window, plan, x, dy, gradients, totals, scratch):
-    """The pass. x, dy: (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold; scratch: for each chunk of the work."""
+    """The pass. x, dy: (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold; scratch: for each chunk."""
     dw, db, accumulate = gradients
     chunks, forward = len(scratch) // plan.scratch, plan.forward
     spread(pool, chunks, plan.chunks * forward.strips, product_items, scratch, window, plan, x, dy, totals)

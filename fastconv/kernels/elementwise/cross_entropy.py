@@ -60,7 +60,7 @@ def total_weight(labels, weights, ignored, K):
     total = 0.0
     for n in range(labels.size):
         label = labels[n]
-        if label == ignored:
+        if label == ignored and ignored != NONE:
             continue
         if label < 0 or label >= K:
             return 0.0, n

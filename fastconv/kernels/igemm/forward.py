@@ -15,7 +15,7 @@ from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.packing import panels_of
 from fastconv.kernels.igemm.plan import Limits, Phase, Plan, backward_phases, forward_phases, plans
 from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_gathered, zeros
-from fastconv.kernels.simd.host import IN_PLACE, TERMS, tile_for
+from fastconv.kernels.simd.host import IN_PLACE, PANELS, TERMS, tile_for
 from fastconv.kernels.simd.memory import load_rows, offsets, store_rows
 
 
@@ -33,9 +33,10 @@ def correlate_items(work, tile, plan, x, w, bias, y):
         item = item_of(i, plan)
         if item.channel == 0 or i == work.first:  # else it has the pixels of the item before
             inputs = inputs_of(item, plan, x, patch)
+        fresh = i == work.first or plan.strips > 1 or plan.G > 1 or plan.kept == 0  # else the item before has left its panels
         outputs = outputs_of(item, plan, y)
         for block in range(len(plan.blocks) - 1):
-            multiply(tile, plan, item, block, inputs, panels_of(tile, plan, w, item, block, panels), bias, outputs)
+            multiply(tile, plan, item, block, inputs, panels_of(tile, plan, w, item, block, (panels, fresh)), bias, outputs)
 
 
 @serial
@@ -80,9 +81,12 @@ class Phases:
     def _finish(self, plan: Plan, transposed: bool, lower_bound: float) -> Plan:
         NR = self.tile.NR
         in_place = not transposed and plan.OCG % NR == 0 and (plan.OCG == NR or plan.K <= IN_PLACE)
-        panels = 0 if in_place else memory.lines(min(TERMS, plan.K) * -(-plan.strip // NR) * NR, self.dtype)
+        strip = -(-plan.strip // NR) * NR
+        kept = not in_place and plan.K * strip * self.dtype.itemsize <= PANELS
+        panels = 0 if in_place else memory.lines((plan.K if kept else min(TERMS, plan.K)) * strip, self.dtype)
         scratch = max(1, panels + memory.lines(plan.patch_size, self.dtype))
-        return plan._replace(transposed=transposed, in_place=in_place, lower_bound=float(lower_bound), panels=panels, scratch=scratch)
+        how = {"transposed": transposed, "in_place": in_place, "kept": kept, "lower_bound": float(lower_bound)}
+        return plan._replace(**how, panels=panels, scratch=scratch)
 
     def run(self, x, w, b, y) -> None:
         for plan, record, run in self.bound:

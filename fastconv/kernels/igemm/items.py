@@ -19,8 +19,9 @@ class Item(NamedTuple):
 
 
 def chunks(items: int) -> int:
-    """Into how many chunks items are dealt out: some for each thread, so that a thread that is held up holds up little."""
-    return min(items, 4 * get_num_threads())
+    """Into how many chunks items are dealt out: some for each thread, so that one that is held up holds up little. No result depends on it."""
+    threads = get_num_threads()
+    return 1 if threads == 1 else min(items, 4 * threads)
 
 
 @serial

@@ -77,16 +77,17 @@ class Panels(NamedTuple):
 
 
 @serial
-def panels_of(tile, plan, w, item, block, panels):
-    """The weights of one block of K for an item's strip: packed now, or where they lie. w: (taps, IC/G, OC), flat."""
-    k, stop = plan.blocks[block, 1], plan.blocks[block + 1, 1]
+def panels_of(tile, plan, w, item, block, scratch):
+    """The weights of one block of K for an item's strip: packed now, or before if not fresh, or where they lie. w: (taps, IC/G, OC), flat."""
+    k, stop, (panels, fresh) = plan.blocks[block, 1], plan.blocks[block + 1, 1], scratch
     if plan.in_place:
         return Panels(w, k * plan.OC + item.group * plan.OCG + item.channel, tile.NR, plan.OC)
-    if plan.transposed:
-        pack_transposed(square(tile), tile.NR, plan, w, item, k, stop, panels)
-    else:
-        pack_rows(tile, plan, w, item, k, stop, panels)
-    return Panels(panels, 0, (stop - k) * tile.NR, tile.NR)
+    start = k * -(-plan.strip // tile.NR) * tile.NR if plan.kept else 0
+    if fresh and plan.transposed:
+        pack_transposed(square(tile), tile.NR, plan, w, item, k, stop, panels[start:])
+    elif fresh:
+        pack_rows(tile, plan, w, item, k, stop, panels[start:])
+    return Panels(panels, start, (stop - k) * tile.NR, tile.NR)
 
 
 @serial

@@ -88,6 +88,7 @@ class Plan(NamedTuple):
     blocks: np.ndarray  # (blocks + 1, 2): first segment, first k of each block of at most 256 terms
     transposed: bool = False  # panels are w transposed: the input gradient
     in_place: bool = False  # panels are read where w lies
+    kept: bool = False  # those of all blocks are in scratch at once, for items with the same strip
     panels: int = 0  # elements of scratch for the panels of a block, and in all
     scratch: int = 0
     lower_bound: float = -math.inf  # of y: 0 is a ReLU

@@ -54,11 +54,12 @@ class WeightPlan(NamedTuple):
 def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, Tile]:
     OCG, size = g.OC // g.G, dtype.itemsize
     limits = Limits(pixels=min(PIXELS, max(TERMS // 4, PATCH // (OCG * size))), channels=OCG, itemsize=size)  # dy's panels stay in L2, too
-    if g.N * g.OD * g.OH * g.OW <= TERMS:
+    few = g.N * g.OD * g.OH * g.OW <= TERMS
+    if few:
         limits = limits._replace(pixels=TERMS, items=1)
     (plan,) = plans(g, forward_phases(g), limits)
     counts = plan.segments[:, 1].tolist()
-    direct = plan.items == g.G  # one band: sums are stored once, without totals
+    direct = few and plan.items == g.G  # one band and one running sum: it is stored once, without totals
     tile, way = _cheapest(counts, OCG, dtype, (GATHERED,) if direct else WAYS)
     MR, NR = tile.MR, tile.NR
     if not plan.packed and min(counts) < {CONTIGUOUS: MR, GATHERED: 0, LANES_ARE_K: NR}[way]:
@@ -83,7 +84,7 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
     by_b[...] = by_b // NR * a_tiles * MR * NR + by_b % NR
     sums = 0 if direct else a_tiles * b_tiles * MR * NR
     bands = plan.items // g.G
-    chunks = max(1, min(CHUNKS, bands, PARTIALS // max(1, g.G * sums * 8)))
+    chunks = max(1, min(-(-CHUNKS // (a_tiles * b_tiles)), bands, PARTIALS // max(1, g.G * sums * 8)))
     patch, rows = memory.lines(plan.patch_size + MR + NR, dtype), memory.lines(M * width * panels + MR, dtype)
     return WeightPlan(
         Record(plan), bands, chunks, way, a_tiles, b_tiles, a_offsets, b_starts, width, panels, way == LANES_ARE_K or width != OCG,
@@ -117,5 +118,5 @@ def _tiles(segments: list, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 def parts(plan: WeightPlan, groups: int) -> int:
     """Into how many parts the tiles of a chunk are cut, for threads to share; each packs the chunk's patches anew, none changes a sum."""
-    chunks = plan.chunks * groups
-    return max(1, -(-min(plan.a_tiles * plan.b_tiles * chunks, 4 * get_num_threads()) // chunks))
+    chunks, threads = plan.chunks * groups, get_num_threads()
+    return 1 if threads == 1 else max(1, -(-min(plan.a_tiles * plan.b_tiles * chunks, 4 * threads) // chunks))

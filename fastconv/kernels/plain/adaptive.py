@@ -31,12 +31,14 @@ def max_pool_backward(dy, argmax, dx, depth, row, column, kernel):
         max_pool_grad_image(np.int64(n), dy, argmax, dx, depth, row, column, kernel)
 
 
-def max_pool(shares: Shares, dtype: np.dtype):
+def max_pool(shares: Shares, dtype: np.dtype, relu: bool):
     """run(x, y, argmax) on flat arrays"""
     walk, memory = share_reads(shares), shares.output_memory
 
     def run(x, y, argmax):
         plain.max_pool_forward(_work(y, walk), x.reshape(shares.input_memory), y.reshape(memory), argmax.reshape(memory), *walk)
+        if relu:
+            plain.clamp(y, argmax)
 
     return run
 

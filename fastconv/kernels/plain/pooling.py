@@ -120,14 +120,22 @@ def avg_pool_backward(dy, divisors, dx, depth, row, column, steps):
         avg_pool_grad_row(item // (ID * IH), item // IH % ID, item % IH, dy, divisors, dx, depth, row, column, steps)
 
 
-def max_pool(g: Geometry, dtype: np.dtype):
-    """run(x, y, argmax), bound to a geometry; all arrays flat, as kernels see them."""
+def max_pool(g: Geometry, dtype: np.dtype, relu: bool):
+    """run(x, y, argmax), bound to a geometry; all arrays flat, as kernels see them. relu: y = max(y, 0), and where that is 0 the argmax is 255."""
     walk, work = reads(g), g.N * g.OC * g.OD * g.OH * g.OW * g.taps
 
     def run(x, y, argmax):
         max_pool_forward(work, x.reshape(g.input_memory), y.reshape(g.output_memory), argmax.reshape(g.output_memory), *walk)
+        if relu:
+            clamp(y, argmax)
 
     return run
+
+
+def clamp(y: np.ndarray, argmax: np.ndarray) -> None:
+    """A ReLU after the pooling; an argmax of 255 is no tap's."""
+    np.putmask(argmax, y <= 0, 255)
+    np.putmask(y, y <= 0, 0)
 
 
 def max_pool_grad(g: Geometry, dtype: np.dtype):
