@@ -12,6 +12,7 @@ PATIENCE = {"warm": 20, "cold": 120}  # seconds for a child, which may have to c
 SCRIPT = """
 import os, sys, threading, time
 import numpy as np
+import numpy.testing  # NumPy imports it when it is first asked for: a child forked meanwhile would wait for the lock of that module
 from fastconv import ops
 
 patience, delays = float(sys.argv[1]), [float(word) for word in sys.argv[2:]]
