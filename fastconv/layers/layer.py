@@ -126,6 +126,13 @@ class Layer(ABC):
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return self.forward(x, training=False)[0]
 
+    def __setattr__(self, name: str, value) -> None:
+        """A layer whose options change binds its passes anew."""
+        passes = self.__dict__.get("_passes")
+        if passes:
+            passes.clear()
+        super().__setattr__(name, value)
+
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """The layers inside this one, by name."""
         return self._members(Layer)

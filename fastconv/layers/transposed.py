@@ -33,16 +33,16 @@ class _ConvTranspose(_Conv):
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         x, passes = self.bound(x)  # of the convolution from y to x
-        w = self.weight.memory
+        w, bias_grad = self.weight.memory, partial(sum_dy, algorithm=passes.algorithm)
         y = add_bias(passes.input_grad(x, w), None if self.bias is None else self.bias.memory)
 
         def weight_grad(dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None, accumulate: bool) -> None:
             passes.weight_grad(dy, x, dw, None, accumulate)
             if db is not None:
-                sum_dy(dy, db, accumulate)
+                bias_grad(dy, db, accumulate)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            add_gradients(self.weight, self.bias, partial(weight_grad, dy), partial(sum_dy, dy))
+            add_gradients(self.weight, self.bias, partial(weight_grad, dy), partial(bias_grad, dy))
             return passes.forward(dy, w, None) if input_grad else None
 
         return y, once_of(backward, y, self.weight, self.bias)

@@ -112,13 +112,16 @@ def bias_grad(dy) -> np.ndarray:
     return db
 
 
-def sum_dy(dy: np.ndarray, db: np.ndarray, accumulate: bool = False) -> None:
-    """db[oc] = the sum of dy over all but its channels, added to what it holds if accumulate; dy: (N, OC, spatial...)"""
+def sum_dy(dy: np.ndarray, db: np.ndarray, accumulate: bool = False, algorithm: str | None = None) -> None:
+    """db[oc] = the sum of dy over all but its channels, added to what it holds if accumulate; dy: (N, OC, spatial...)
+
+    algorithm: None is what is chosen now.
+    """
     N, OC, *positions = dy.shape
     if N:
         outputs = (1,) * (3 - len(positions)) + tuple(positions)
         g = Geometry(N, OC, *outputs, OC, *outputs, *(1,) * 6, *(0,) * 6, *(1,) * 3, 1, len(positions))
-        convolution(g, dy.dtype, table.chosen.get()).bias_grad(dy, db, accumulate)
+        convolution(g, dy.dtype, algorithm or table.chosen.get()).bias_grad(dy, db, accumulate)
     elif not accumulate:
         db[...] = 0
 
@@ -132,19 +135,20 @@ def extents(dims: dict, rank: int, letter: str) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _forward_plan(op, rank, x_shape, w_shape, b_shape, stride, padding, dilation, groups, padding_mode) -> Geometry:
+def _forward_plan(op, rank, x_shape, w_shape, b_shape, *words) -> Geometry:
+    """words: stride, padding, dilation, groups, padding_mode"""
+    groups = words[3]
     operands = {"x": (x_shape, f"N IC {spatial_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {spatial_axes(rank, 'K')}")}
     if b_shape is not None:
         operands["b"] = (b_shape, "OC")
     dims = bind(op, groups, **operands)
-    words = stride, padding, dilation, groups, padding_mode
     return conv_geometry(op, dims["N"], dims["IC"], dims["OC"], extents(dims, rank, "I"), extents(dims, rank, "K"), *words)
 
 
 @lru_cache(maxsize=1024)
-def _backward_plan(op, rank, x_shape, w_shape, dy_shape, stride, padding, dilation, groups, padding_mode) -> Geometry:
+def _backward_plan(op, rank, x_shape, w_shape, dy_shape, *words) -> Geometry:
     """As the forward plan, but dy must have the output's shape. w_shape None: only the kernel is known."""
-    g = _forward_plan(op, rank, x_shape, w_shape, None, stride, padding, dilation, groups, padding_mode)
+    g = _forward_plan(op, rank, x_shape, w_shape, None, *words)
     operands = {"x": (x_shape, f"N IC {spatial_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {spatial_axes(rank, 'K')}")}
     check_dy(op, rank, dy_shape, g.output_shape, operands)
     return g

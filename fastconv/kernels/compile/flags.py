@@ -36,3 +36,8 @@ def reference(function: Callable):
 
 def serial(function: Callable):
     return compiled(function, INNER)
+
+
+def inlined(function: Callable):
+    """Part of the kernel that calls it, as if it were written there: compiled and optimized once, with it."""
+    return njit(inline="always", **FLAGS)(function)

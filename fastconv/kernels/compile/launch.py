@@ -154,6 +154,11 @@ class Bound:
 driver = Driver
 
 
+def chunks(items: int) -> int:
+    """Into how many chunks items are dealt out: some for each thread, so that one that is held up holds up little. No result depends on it."""
+    return min(items, 1 if team.size == 1 else 4 * team.size)
+
+
 def kind_of(value) -> types.Type:
     """The Numba type of an operand; of an array only dtype and rank count, so that a read-only one compiles nothing new."""
     if isinstance(value, np.ndarray):

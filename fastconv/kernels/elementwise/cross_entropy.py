@@ -12,9 +12,8 @@ from functools import cache
 
 import numpy as np
 
-from fastconv.kernels.compile import Bound, driver, serial, spread
+from fastconv.kernels.compile import Bound, chunks, driver, serial, spread
 from fastconv.kernels.elementwise.exponential import exponential_parts
-from fastconv.kernels.igemm.items import chunks
 
 NONE = -(2**63)  # the label to ignore, where there is none
 NO_WEIGHTS = np.empty(0)

@@ -18,8 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv import memory
-from fastconv.kernels.compile import serial
-from fastconv.kernels.igemm.items import chunks
+from fastconv.kernels.compile import chunks, serial
 from fastconv.kernels.simd.host import row_tile
 from fastconv.kernels.simd.tile import Tile
 

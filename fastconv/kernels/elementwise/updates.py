@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.compile import Bound, Driver, driver, serial, spread
+from fastconv.kernels.compile import Bound, Driver, chunks, driver, serial, spread
 from fastconv.kernels.elementwise.spans import SPAN, elements, spans
-from fastconv.kernels.igemm.items import chunks
 
 LANES = 64  # sums of squares that run side by side: a single one would wait for each addition
 

@@ -19,8 +19,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, outlined, serial, spread
-from fastconv.kernels.igemm.items import chunks
+from fastconv.kernels.compile import Record, chunks, driver, outlined, serial, spread
 from fastconv.kernels.igemm.packing import clear
 from fastconv.kernels.simd.arithmetic import add, fma_gathered, transpose, zeros
 from fastconv.kernels.simd.host import PATCH, PIXELS, TERMS, menu, registers

@@ -10,8 +10,8 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, serial, spread
-from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
+from fastconv.kernels.compile import Record, chunks, driver, inlined, serial, spread
+from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.packing import panels_of
 from fastconv.kernels.igemm.plan import Limits, Phase, Plan, backward_phases, forward_phases, plans
 from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_gathered, zeros
@@ -39,7 +39,7 @@ def correlate_items(work, tile, plan, x, w, bias, y):
             multiply(tile, plan, item, block, inputs, panels_of(tile, plan, w, item, block, (panels, fresh)), bias, outputs)
 
 
-@serial
+@inlined
 def multiply(tile, plan, item, block, inputs, panels, bias, outputs):
     """Loops 3 and 2: one block of the sum in tiles of NR channels x MR pixels. The first overwrites, others add; then bias and clamp."""
     input_offsets, output_offsets = plan.input_offsets[item.narrow], plan.output_offsets[item.narrow]
@@ -56,7 +56,7 @@ def multiply(tile, plan, item, block, inputs, panels, bias, outputs):
             store_rows(tile, acc, outputs, to, n, channels)
 
 
-@serial
+@inlined
 def sum_block(tile, plan, block, inputs, starts, panels, p):
     """Loop 1: at most 256 terms, acc[m, n] = sum over k of inputs[starts[m] + k] * panel[k, n], a segment of neighbours after another"""
     acc, weights, row = zeros(tile), panels.start + p * panels.panel, panels.row

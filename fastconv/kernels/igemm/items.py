@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fastconv.kernels.compile import get_num_threads, serial
+from fastconv.kernels.compile import inlined
 from fastconv.kernels.igemm.packing import pack_patch
 
 
@@ -18,13 +18,7 @@ class Item(NamedTuple):
     channels: int
 
 
-def chunks(items: int) -> int:
-    """Into how many chunks items are dealt out: some for each thread, so that one that is held up holds up little. No result depends on it."""
-    threads = get_num_threads()
-    return 1 if threads == 1 else min(items, 4 * threads)
-
-
-@serial
+@inlined
 def item_of(i, plan):
     """Item i: strips of the same pixels are neighbours, so that they share a patch."""
     i, channel = i // plan.strips, i % plan.strips * plan.strip
@@ -37,7 +31,7 @@ def item_of(i, plan):
     return Item(group, n, jd, jh, jw, pixels, 1 if columns < plan.columns else 0, channel, min(plan.strip, plan.OCG - channel))
 
 
-@serial
+@inlined
 def inputs_of(item, plan, x, patch):
     """Its inputs: the patch, packed now, or x itself from the item's first input on."""
     d, h, w = item.jd * plan.SD + plan.low_d, item.jh * plan.SH + plan.low_h, item.jw * plan.SW + plan.low_w
@@ -47,7 +41,7 @@ def inputs_of(item, plan, x, patch):
     return patch
 
 
-@serial
+@inlined
 def outputs_of(item, plan, y):
     """y from the item's first pixel and its group's first channel on."""
     d, h, w = item.jd * plan.step_d + plan.first_d, item.jh * plan.step_h + plan.first_h, item.jw * plan.step_w + plan.first_w

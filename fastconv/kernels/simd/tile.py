@@ -122,9 +122,13 @@ def store(builder, tile, value, pointer):
 
 
 def real_lanes(builder, tile, channels, v):
-    """Which lanes of vector v belong to the first `channels` channels."""
-    numbers = ir.Constant(ir.VectorType(I64, tile.LANES), [v * tile.LANES + i for i in range(tile.LANES)])
-    return builder.icmp_signed("<", numbers, splat(builder, channels, numbers.type))
+    """Which lanes of vector v belong to the first `channels` channels; made once in a block, for all rows of a tile."""
+    made = builder.__dict__.setdefault("real_lanes", {})
+    key = builder.block, channels, tile.LANES, v
+    if key not in made:
+        numbers = ir.Constant(ir.VectorType(I64, tile.LANES), [v * tile.LANES + i for i in range(tile.LANES)])
+        made[key] = builder.icmp_signed("<", numbers, splat(builder, channels, numbers.type))
+    return made[key]
 
 
 def load_real(builder, tile, pointer, channels, v):
