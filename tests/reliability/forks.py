@@ -66,7 +66,7 @@ def tasks(seed: int, long: bool) -> list[str]:
     chance = random.Random(seed)
     kinds = [("omp", "warm"), ("workqueue", "warm")] + [("omp", "cold"), ("workqueue", "cold")] * long
     return [
-        " ".join([layer, cache, *(f"{chance.uniform(0, 0.4 if cache == 'warm' else 6):.3f}" for _ in range(6))])
+        " ".join([layer, cache, *(f"{chance.uniform(0, 0.4 if cache == 'warm' else 6):.3f}" for _ in range(6 if long else 2))])
         for _ in range(4 if long else 1) for layer, cache in kinds
     ]  # fmt: skip
 
