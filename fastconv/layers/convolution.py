@@ -44,11 +44,9 @@ class _Conv(Layer):
     def weight_shape(self) -> tuple[int, ...]:
         return (self.out_channels, self.in_channels // self.words["groups"], *self.kernel_size)
 
-    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         x, passes = self.bound(x)
-        if relu is not True and relu is not False:
-            relu = flag(type(self).__name__, "relu", relu)
         w = self.weight.memory
         y = passes.forward(x, w, None if self.bias is None else self.bias.memory, relu)
         clamped = y if relu else None

@@ -38,7 +38,7 @@ class _BatchNorm(Layer):
             self.running_mean, self.running_var = Buffer(np.zeros(num_features, dtype)), Buffer(np.ones(num_features, dtype))
             self.num_batches_tracked = Buffer(np.array(0, np.int64))
 
-    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         if relu is not True and relu is not False:
             relu = flag(type(self).__name__, "relu", relu)

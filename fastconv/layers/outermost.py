@@ -29,6 +29,8 @@ def outermost_forward(forward):
         if _pass.running:
             return forward(self, x, training, *more, **words)
         flag(type(self).__name__, "training", training)
+        if "relu" in words:
+            flag(type(self).__name__, "relu", words["relu"])
         try:
             _pass.running = True
             y, backward = forward(self, x, training, *more, **words)

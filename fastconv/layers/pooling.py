@@ -37,7 +37,7 @@ class Windows(Layer):
 class Maximum(Windows):
     """y = the largest of each window; each gradient goes to the one input that was it."""
 
-    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0), to the same bits and gradients as a ReLU before, as `Sequential` asks where there is one."""
         if relu is not True and relu is not False:
             relu = flag(type(self).__name__, "relu", relu)

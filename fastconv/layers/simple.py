@@ -29,7 +29,7 @@ class Linear(Layer):
         self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), biases, dtype, rng, **sizes)
         self._passes = BoundPasses()
 
-    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         if relu is not True and relu is not False:
             relu = flag("Linear", "relu", relu)
