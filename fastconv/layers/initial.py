@@ -38,7 +38,7 @@ def float_dtype(op: str, dtype) -> np.dtype:
         found = None if dtype is None else np.dtype(dtype)
     except (TypeError, ValueError, RecursionError):
         found = None
-    if found not in FLOATS:
+    if found is None or found not in FLOATS:  # NumPy takes None for float64
         raise TypeError(f"{op}: dtype must be float32 or float64, got {shown(dtype) if found is None else found}")
     return found
 

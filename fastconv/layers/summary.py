@@ -63,7 +63,8 @@ def summarize(model, input_shape: tuple[int, ...]) -> Summary:
     rows = []
     for name, layer, shape in leaves(model, shape_tuple("summary", "input_shape", input_shape)):
         output = layer.output_shape(shape)
-        macs = layer.geometry(shape).flops // 2 if hasattr(layer, "geometry") else 0
+        multiplies = hasattr(layer, "geometry") and hasattr(layer, "weight")  # pooling has a geometry too, and nothing to multiply
+        macs = layer.geometry(shape).flops // 2 if multiplies else 0
         rows.append(Row(name, repr(layer), output, new(layer), macs, math.prod(output) * itemsize))
     return Summary(tuple(rows))
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from fastconv.geometry import Geometry, padding_word, spatial, transposed_geometry, transposed_words
+from fastconv.geometry import Geometry, shown, spatial, transposed_geometry, transposed_words
 from fastconv.layers.bound import Options
 from fastconv.layers.convolution import _Conv
 from fastconv.layers.layer import Backward, once_of
@@ -21,8 +21,8 @@ class _ConvTranspose(_Conv):
     ):  # fmt: skip
         op = type(self).__name__
         kernel = spatial(op, "kernel_size", kernel_size, self.rank)
-        if padding_word(op, padding_mode) != "zeros":
-            raise ValueError(f'{op}: padding_mode must be "zeros", a transposed convolution has no other; got {padding_mode!r}')
+        if not isinstance(padding_mode, str) or padding_mode != "zeros":
+            raise ValueError(f'{op}: padding_mode must be "zeros", a transposed convolution has no other; got {shown(padding_mode)}')
         transposed_words(op, kernel, stride, padding, output_padding, dilation)
         words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         super().__init__(in_channels, out_channels, kernel, **words, bias=bias, dtype=dtype, rng=rng)

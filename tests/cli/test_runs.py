@@ -97,7 +97,7 @@ def test_a_configuration_changed_by_hand_is_one_line(at_home, tmp_path, capsys, 
     config = json.loads((at_home / "runs" / "digits-1" / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | change))
     assert main(["train", "--resume", str(tmp_path)]) == 2
-    assert one_error(capsys).startswith(f"{tmp_path / 'config.json'} cannot be resumed: ")
+    assert re.match(rf"{re.escape(str(tmp_path / 'config.json'))} (is no run's|cannot be resumed): ", one_error(capsys))
 
 
 def test_eval_warns_of_images_that_were_trained_on(at_home, tmp_path, capsys):
@@ -167,7 +167,7 @@ def test_predict_says_what_it_takes(at_home, tmp_path, capsys):
     assert main(["predict", "runs/digits-1", str(tmp_path)]) == 2
     assert re.match(r"no images in .*, which holds notes.txt; pass a \.npy file, a picture \(\.png, .*\) or a folder with some$", one_error(capsys))
     assert main(["predict", "missing.npy"]) == 2
-    assert one_error(capsys) == "missing.npy: No such file or directory"
+    assert one_error(capsys) == "no missing.npy in ., which holds runs"
 
 
 @pytest.mark.parametrize(("model", "size"), [("lenet5", "1x28x28"), ("ds_cnn", "1x49x10")])

@@ -220,7 +220,7 @@ ERRORS = [
     (lambda: derivative(CONV, X), ValueError, "derivative: x must be one image, (1, ...), got (2, 3, 5, 6): write x[:1]"),
     (lambda: ties(CONV, BIG), ValueError, "ties: a matrix of 63936016 x 48000000 is too large"),
     (lambda: as_dense_matrix(CONV, BIG), ValueError, "a matrix of 63936016 x 48000000 is too large"),
-    (lambda: fold(np.ones((3, 2)), np.ones((2, 3)), (6,)), ValueError, "fold: matrix_gradient(3, 2) and ties(2, 3) must have the same shape"),
+    (lambda: fold(np.ones((3, 2)), np.ones((2, 3), int), (6,)), ValueError, "fold: matrix_gradient(3, 2) and ties(2, 3) must have the same shape"),
 ]
 
 

@@ -231,7 +231,7 @@ def test_a_bias_gradient_is_summed_only_where_a_bias_learns(kind, bias, monkeypa
     summed = []
     weight_grad, sum_dy = passes.Convolution.weight_grad, transposed.sum_dy
     monkeypatch.setattr(passes.Convolution, "weight_grad", lambda self, *args: summed.append(args[3] is not None) or weight_grad(self, *args))
-    monkeypatch.setattr(transposed, "sum_dy", lambda *args: summed.append(True) or sum_dy(*args))
+    monkeypatch.setattr(transposed, "sum_dy", lambda *args, **words: summed.append(True) or sum_dy(*args, **words))
     y, backward = layer.forward(np.ones((2, 4) if kind == "Linear" else (2, 4, 5, 5), np.float32))
     backward(y)
     assert any(summed) == (bias == "learns")

@@ -130,7 +130,7 @@ def test_the_norm_is_one_of_all_dtypes_and_in_float64():
     np.testing.assert_allclose([a.value[0], b.value[0]], [-0.6, -0.8], rtol=1e-6)
     many = layers.Parameter(np.zeros(10_000_000, np.float32))
     optimizer = optim.SGD([many], lr=1, clip_norm=1)
-    train(optimizer, [many], [[np.float32(1e-3)]])
+    train(optimizer, [many], [[np.full(10_000_000, 1e-3, np.float32)]])
     assert optimizer.grad_norm == pytest.approx(float(np.float32(1e-3)) * np.sqrt(1e7), rel=1e-12)
 
 

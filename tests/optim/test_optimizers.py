@@ -56,7 +56,7 @@ def rmsprop(value, gradients, lr, alpha, eps, decay, momentum, centered):
 
 WORDS = [
     (sgd, optim.SGD, {"lr": 0.1, "momentum": m, "weight_decay": d, "nesterov": n})
-    for m, d, n in [(0, 0, 0), (0.9, 0, 0), (0.9, 0.01, 1), (0, 0.1, 0)]
+    for m, d, n in [(0, 0, False), (0.9, 0, False), (0.9, 0.01, True), (0, 0.1, False)]
 ]
 WORDS += [(adam, optim.Adam, {"lr": 0.01, "betas": b, "eps": e, "weight_decay": d}) for b, e, d in [((0.9, 0.999), 1e-8, 0), ((0, 0.5), 1e-3, 0.1)]]
 WORDS += [(adamw, optim.AdamW, {"lr": 0.01, "betas": b, "eps": e, "weight_decay": d}) for b, e, d in [((0.9, 0.999), 1e-8, 0.3), ((0, 0.5), 1e-3, 0)]]

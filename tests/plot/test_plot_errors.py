@@ -42,7 +42,7 @@ TABLE = np.array([[1, -2.5, 0], [4, 0.125, -0.0]])
         (plot.misclassified, (IMAGES, LABELS, PREDICTIONS), {"count": 0}, ValueError, r"misclassified: count must be between 1 and"),
         (plot.numbers, (TABLE[0],), {}, ValueError, r"numbers: a must be a 2-D array with at least one cell, got \(3,\)"),
         (plot.numbers, ([["a"]],), {}, TypeError, r"numbers: a must be an array of numbers, got dtype <U1"),
-        (plot.numbers, (TABLE,), {"limit": 0}, ValueError, r"numbers: limit must be a number above 0, got 0"),
+        (plot.numbers, (TABLE,), {"limit": 0}, ValueError, r"numbers: limit must be above 0, got 0"),
         (plot.numbers, (TABLE,), {"labels": [["a"]]}, ValueError, r"numbers: labels must have the shape of a, \(2, 3\), got \(1, 1\)"),
         (plot.numbers, (TABLE,), {"highlight": [(2, 0)]}, ValueError, r"numbers: highlight must be .* inside of it, got \[\[2, 0\]\]"),
         (plot.numbers, (TABLE,), {"highlight": [(0, -1)]}, ValueError, r"numbers: highlight must be"),

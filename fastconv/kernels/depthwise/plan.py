@@ -13,7 +13,7 @@ is K taps of neighboring columns. For 3x3, padding 1, LANES = 8 and an item of a
 With several channels a group, target channel c meets ICG inputs of its group: as many patches, in which lane c is the input that c meets.
 
 >>> from fastconv.geometry import conv_geometry
->>> plan, window = forward_plan(conv_geometry("conv2d", 1, 16, 16, (4, 6), (3, 3), 1, 1, 1, 16), np.dtype("f4"), 8)
+>>> plan, window = forward_plan(conv_geometry("conv2d", 1, 8, 8, (4, 6), (3, 3), 1, 1, 1, 8), np.dtype("f4"), 8)
 >>> plan.patch_h, plan.patch_w, plan.row_offsets.tolist()
 (6, 8, [0, 64, 128])
 >>> window
