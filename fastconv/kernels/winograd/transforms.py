@@ -79,3 +79,33 @@ def load_taps(square, plan, w, ic, n, taps):
         else:
             block = load_rows(square, w, offsets_apart(square, plan.OC, plan.IC - ic), at + ic * plan.OC + n, plan.OC - n)
             store_rows(square, block, taps, rows, k * LANES * LANES, LANES)
+
+
+@outlined
+def transform_gradients(A, plan, dy, origin, tiles, channels, M, sums):
+    """M[k, t - origin, n] = (A dy A^T)[k] for tiles[0] <= t < tiles[1] and channels; with a bias, sums[n] += the sum over dy[n]"""
+    for t in range(tiles[0], tiles[1]):
+        n, th, tw = t // (plan.TH * plan.TW), t // plan.TW % plan.TH, t % plan.TW
+        image, to = n * plan.OH * plan.OW * plan.OC, (t - origin) * plan.M_tile
+        at = image + (4 * th * plan.OW + 4 * tw) * plan.OC
+        whole = 4 * th + 4 <= plan.OH and 4 * tw + 4 <= plan.OW
+        for c in range(channels[0], channels[1], A.LANES):
+            if whole and c + A.LANES <= plan.OC:
+                grid = load_grid(A, dy, at + c, plan.OW * plan.OC, plan.OC)
+            else:
+                grid = gather_grid(A, dy, image + c, plan.gradient_rows, 4 * th, plan.gradient_columns, 4 * tw, plan.OC - c)
+            if len(sums) > 0:
+                add_to_wide(one_row(result_tile(A)), total_of_grid(A, grid), sums, c, 0)
+            store_grid(A, both_sides(A, grid), M, to + c, 6 * plan.M_point, plan.M_point)
+
+
+@outlined
+def transform_back(GT, NR, plan, dU, U_point, panels, partial):
+    """partial[kh, kw, ic, p * NR + n] = (G^T dU[:, p, ic, n] G)[kh, kw] for panels[0] <= p < panels[1]; dU begins with the first of them"""
+    IC, OC = plan.tiles.IC, plan.tiles.OC
+    for p in range(panels[0], panels[1]):
+        for ic in range(IC):
+            for n in range(p * NR, min(OC, (p + 1) * NR), GT.LANES):
+                at = ((p - panels[0]) * plan.rows + ic) * NR + n - p * NR
+                grid = both_sides(GT, load_grid(GT, dU, at, 6 * U_point, U_point))
+                store_part(GT, grid, partial, ic * OC + n, 3 * IC * OC, IC * OC, (3, 3), OC - n)
