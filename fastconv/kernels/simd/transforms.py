@@ -1,7 +1,7 @@
-"""Intrinsics for transforms of small grids: a constant matrix times R x R vectors times the matrix transposed, all in registers.
+"""Intrinsics for transforms of small grids: a constant matrix times a grid of vectors times another transposed, all in registers.
 
-A `Matrix` is a Python object whose Numba type carries its numbers. A grid is the accumulators of a tile of n * n rows of one vector, row after
-row, so that `add_row` and `clamp` take it too. Each docstring says what it means in NumPy. Nothing checks bounds.
+A `Matrix` is a Python object whose Numba type carries its numbers. A grid is the accumulators of a tile of one vector a row, the grid's rows
+one after another, so that `add_row` and `clamp` take it too. Each docstring says what it means in NumPy. Nothing checks bounds.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ from fastconv.kernels.simd.tile import I32, I64, Accumulators, address, after, l
 
 
 class Matrix:
-    """ROWS x COLS constants in float32, for vectors of LANES elements. Kernels read LANES and ROWS."""
+    """ROWS x COLS constants in float32, for vectors of LANES elements. Kernels read LANES."""
 
     def __init__(self, numbers, LANES: int):
         self.numbers = tuple(tuple(map(float, row)) for row in numbers)
@@ -26,7 +26,7 @@ class Matrix:
 class MatrixType(types.Type):
     def __init__(self, numbers, LANES):
         self.numbers, self.ROWS, self.COLS, self.LANES = np.array(numbers), len(numbers), len(numbers[0]), LANES
-        self.before, self.after = (tile_type(n * n, 1, LANES, types.float32) for n in (self.COLS, self.ROWS))
+        self.window = tile_type(self.COLS**2, 1, LANES, types.float32)  # of a grid that it is multiplied with
         super().__init__(name=f"Matrix({numbers}, {LANES})")
 
 
@@ -42,14 +42,17 @@ def _constant(name: str) -> None:
         return lambda matrix: value
 
 
-for name in ("ROWS", "LANES"):
-    _constant(name)
+_constant("LANES")
 
 
 @intrinsic
-def result_tile(typing, matrix):
+def result_tile(typing, left, right):
     """The tile whose accumulators `both_sides` returns."""
-    return matrix.after(matrix), lambda context, *_: context.get_dummy_value()
+    return _result(left, right)(left, right), lambda context, *_: context.get_dummy_value()
+
+
+def _result(left, right):
+    return tile_type(left.ROWS * right.ROWS, 1, right.LANES, types.float32)
 
 
 def _combination(builder, tile, coefficients, values):
@@ -87,20 +90,20 @@ def _times(builder, tile, matrix, values):
 
 
 @intrinsic
-def both_sides(typing, matrix, grid):
-    """matrix @ grid @ matrix.T"""
+def both_sides(typing, left, grid, right):
+    """left @ grid @ right.T"""
 
     def generate(context, builder, signature, arguments):
-        n, m, tile = matrix.COLS, matrix.ROWS, matrix.after
-        values = [builder.extract_value(arguments[1], i) for i in range(n * n)]
-        columns = [_times(builder, tile, matrix.numbers, values[j::n]) for j in range(n)]
+        n, tile = right.COLS, right.window
+        values = [builder.extract_value(arguments[1], i) for i in range(left.COLS * n)]
+        columns = [_times(builder, tile, left.numbers, values[j::n]) for j in range(n)]
+        rows = [_times(builder, tile, right.numbers, [column[i] for column in columns]) for i in range(left.ROWS)]
         result = ir.Constant(signature.return_type.registers, ir.Undefined)
-        for i in range(m):
-            for j, value in enumerate(_times(builder, tile, matrix.numbers, [column[i] for column in columns])):
-                result = builder.insert_value(result, value, i * m + j)
+        for i, value in enumerate(value for row in rows for value in row):
+            result = builder.insert_value(result, value, i)
         return result
 
-    return Accumulators(matrix.after)(matrix, grid), generate
+    return Accumulators(_result(left, right))(left, grid, right), generate
 
 
 def _steps(builder, step, count: int) -> list:
@@ -117,11 +120,18 @@ def load_grid(typing, matrix, x, at, down, across):
         grid = ir.Constant(signature.return_type.registers, ir.Undefined)
         for i, row in enumerate(_steps(builder, down, n)):
             for j, column in enumerate(_steps(builder, across, n)):
-                value = load(builder, matrix.before, builder.gep(builder.gep(x, [row]), [column]))
+                value = load(builder, matrix.window, builder.gep(builder.gep(x, [row]), [column]))
                 grid = builder.insert_value(grid, value, i * n + j)
         return grid
 
-    return Accumulators(matrix.before)(matrix, x, *[types.intp] * 3), generate
+    return Accumulators(matrix.window)(matrix, x, *[types.intp] * 3), generate
+
+
+def _zeros(builder, tile):
+    """The address of one vector of zeros."""
+    zeros = ir.GlobalVariable(builder.module, tile.vector, builder.module.get_unique_name("zeros"))
+    zeros.linkage, zeros.global_constant, zeros.align, zeros.initializer = "internal", True, 64, ir.Constant(tile.vector, None)
+    return builder.bitcast(zeros, tile.vector.element.as_pointer())
 
 
 @intrinsic
@@ -131,52 +141,53 @@ def gather_grid(typing, matrix, x, at, rows, i, columns, j, channels):
     def generate(context, builder, signature, arguments):
         _, x, at, rows, i, columns, j, channels = arguments
         x, n = address(context, builder, signature.args[1], x, at), matrix.COLS
+        nothing = _zeros(builder, matrix.window)
         tables = (address(context, builder, signature.args[k], arguments[k], arguments[k + 1]) for k in (3, 5))
         rows, columns = ([builder.load(after(builder, table, k)) for k in range(n)] for table in tables)
         grid = ir.Constant(signature.return_type.registers, ir.Undefined)
         for k, row in enumerate(rows):
             for l, column in enumerate(columns):
                 real = builder.icmp_signed(">=", builder.or_(row, column), I64(0))
-                pointer = builder.gep(x, [builder.select(real, builder.add(row, column), I64(0))])
-                value = load_real(builder, matrix.before, pointer, builder.select(real, channels, I64(0)), 0)
-                grid = builder.insert_value(grid, value, k * n + l)
+                pointer = builder.select(real, builder.gep(x, [builder.add(row, column)]), nothing)
+                grid = builder.insert_value(grid, load_real(builder, matrix.window, pointer, channels, 0), k * n + l)
         return grid
 
-    return Accumulators(matrix.before)(matrix, x, types.intp, rows, types.intp, columns, types.intp, types.intp), generate
+    return Accumulators(matrix.window)(matrix, x, types.intp, rows, types.intp, columns, types.intp, types.intp), generate
 
 
 @intrinsic
-def store_grid(typing, matrix, grid, y, at, down, across):
-    """y[at + i * down + j * across : ... + LANES] = grid[i, j] for i, j < ROWS"""
+def store_grid(typing, left, right, grid, y, at, down, across):
+    """y[at + i * down + j * across : ... + LANES] = grid[i, j] for i < left.ROWS, j < right.ROWS"""
 
     def generate(context, builder, signature, arguments):
-        _, grid, y, at, down, across = arguments
-        y, n = address(context, builder, signature.args[2], y, at), matrix.ROWS
-        for i, row in enumerate(_steps(builder, down, n)):
+        _, _, grid, y, at, down, across = arguments
+        y, n = address(context, builder, signature.args[3], y, at), right.ROWS
+        for i, row in enumerate(_steps(builder, down, left.ROWS)):
             for j, column in enumerate(_steps(builder, across, n)):
-                store(builder, matrix.after, builder.extract_value(grid, i * n + j), builder.gep(builder.gep(y, [row]), [column]))
+                store(builder, right.window, builder.extract_value(grid, i * n + j), builder.gep(builder.gep(y, [row]), [column]))
         return context.get_dummy_value()
 
-    return types.void(matrix, grid, y, *[types.intp] * 3), generate
+    return types.void(left, right, grid, y, *[types.intp] * 3), generate
 
 
 @intrinsic
-def store_part(typing, matrix, grid, y, at, down, across, shape, channels):
-    """y[at + i * down + j * across : ... + channels] = grid[i, j, :channels] for i, j < shape"""
+def store_part(typing, matrix, grid, y, at, steps, shape, channels):
+    """y[at + i * steps[0] + j * steps[1] : ... + channels] = grid[i, j, :channels] for i, j < shape; both sides were the matrix"""
 
     def generate(context, builder, signature, arguments):
-        _, grid, y, at, down, across, shape, channels = arguments
+        _, grid, y, at, steps, shape, channels = arguments
         y, n = address(context, builder, signature.args[2], y, at), matrix.ROWS
-        height, width = (builder.extract_value(shape, k) for k in range(2))
+        (down, across), (height, width) = (cgutils.unpack_tuple(builder, pair) for pair in (steps, shape))
         for i, row in enumerate(_steps(builder, down, n)):
             for j, column in enumerate(_steps(builder, across, n)):
                 real = builder.and_(builder.icmp_signed("<", I64(i), height), builder.icmp_signed("<", I64(j), width))
                 with builder.if_then(real):
                     pointer = builder.gep(builder.gep(y, [row]), [column])
-                    store_real(builder, matrix.after, builder.extract_value(grid, i * n + j), pointer, channels, 0)
+                    store_real(builder, matrix.window, builder.extract_value(grid, i * n + j), pointer, channels, 0)
         return context.get_dummy_value()
 
-    return types.void(matrix, grid, y, *[types.intp] * 3, types.UniTuple(types.intp, 2), types.intp), generate
+    pair = types.UniTuple(types.intp, 2)
+    return types.void(matrix, grid, y, types.intp, pair, pair, types.intp), generate
 
 
 @intrinsic
@@ -190,6 +201,23 @@ def total_of_grid(typing, matrix, grid):
         return builder.insert_value(ir.Constant(signature.return_type.registers, ir.Undefined), values[0], 0)
 
     return Accumulators(tile_type(1, 1, matrix.LANES, types.float32))(matrix, grid), generate
+
+
+@intrinsic
+def prefetch_grid(typing, left, right, y, at, down, across):
+    """Have the lines of y that `store_grid` will write brought into L1, to be written; this changes nothing."""
+
+    def generate(context, builder, signature, arguments):
+        _, _, y, at, down, across = arguments
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
+        fetch, y = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), address(context, builder, signature.args[2], y, at)
+        for row in _steps(builder, down, left.ROWS):
+            for column in _steps(builder, across, right.ROWS):
+                pointer = builder.bitcast(builder.gep(builder.gep(y, [row]), [column]), ir.IntType(8).as_pointer())
+                builder.call(fetch, [pointer, I32(1), I32(3), I32(1)])
+        return context.get_dummy_value()
+
+    return types.void(left, right, y, *[types.intp] * 3), generate
 
 
 @intrinsic

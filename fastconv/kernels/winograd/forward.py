@@ -20,6 +20,8 @@ from fastconv.kernels.simd.arithmetic import fma_gathered, zeros
 from fastconv.kernels.simd.host import tile_for
 from fastconv.kernels.simd.memory import offsets_apart, store_rows
 from fastconv.kernels.simd.tile import Tile
+from fastconv.kernels.simd.transforms import prefetch
+from fastconv.kernels.winograd.ahead import Ahead, elements_of
 from fastconv.kernels.winograd.matrices import matrices
 from fastconv.kernels.winograd.plan import POINTS, Side, backward_side, forward_side, tiles_plan
 from fastconv.kernels.winograd.transforms import transform_inputs, transform_outputs, transform_weights
@@ -40,7 +42,7 @@ def correlate(pool, tile, matrices, plan, arrays, U, scratch, cut):
     else:
         V, M = scratch[: POINTS * plan.V_point], scratch[POINTS * plan.V_point :]
         spread(pool, many, plan.tiles, input_items, scratch, BT, plan, x, V)
-        spread(pool, many, POINTS * plan.panels, point_items, scratch, tile, plan, V, U, M)
+        spread(pool, many, POINTS * plan.panels, point_items, scratch, tile, plan, V, U, (M, y))
         spread(pool, many, plan.tiles, output_items, scratch, AT, plan, M, bias, y)
 
 
@@ -58,7 +60,9 @@ def block_items(work, tile, AT, BT, plan, arrays, U):
     for block in range(work.first, work.stop):
         first, stop = plan.tiles * block // plan.blocks, plan.tiles * (block + 1) // plan.blocks
         transform_inputs(BT, plan, x, first, first, stop, V)
-        multiply(tile, plan, V, U, M, stop - first, 0, POINTS * plan.panels)
+        parts = POINTS * plan.panels * -(-(stop - first) // tile.MR)
+        ahead = elements_of(x, stop, stop + plan.block, plan, parts), elements_of(y, first, stop, plan, parts)
+        multiply(tile, plan, V, U, M, stop - first, (0, POINTS * plan.panels), ahead)
         transform_outputs(AT, plan, M, first, first, stop, bias, y)
 
 
@@ -69,9 +73,11 @@ def input_items(work, BT, plan, x, V):
 
 
 @serial
-def point_items(work, tile, plan, V, U, M):
+def point_items(work, tile, plan, V, U, outputs):
     """Points of the only block, each with its panels."""
-    multiply(tile, plan, V, U, M, plan.tiles, work.first, work.stop)
+    M, y = outputs
+    nothing = Ahead(y, 0, 0, 0)
+    multiply(tile, plan, V, U, M, plan.tiles, (work.first, work.stop), (nothing, nothing))
 
 
 @serial
@@ -81,18 +87,22 @@ def output_items(work, AT, plan, M, bias, y):
 
 
 @outlined
-def multiply(tile, plan, V, U, M, tiles, first, stop):
-    """M[k, t, p * NR + n] = sum over c of V[k, t, c] * U[k, p, c, n] for the pairs (k, p) of first..stop, in tiles of MR tiles x NR channels"""
-    size = plan.IC * tile.NR
-    for pair in range(first, stop):
+def multiply(tile, plan, V, U, M, count, pairs, ahead):
+    """M[k, t, p * NR + n] = sum over c of V[k, t, c] * U[k, p, c, n] for t < count and some pairs (k, p), in tiles of MR tiles x NR channels"""
+    size, (x, y) = plan.IC * tile.NR, ahead
+    from_x, from_y = x.start, y.start
+    for pair in range(pairs[0], pairs[1]):
         k, p = pair // plan.panels, pair % plan.panels
         panel = U[k * plan.U_point + p * size : k * plan.U_point + (p + 1) * size]
-        for t in range(0, tiles, tile.MR):
-            acc, rows = zeros(tile), offsets_apart(tile, plan.V_tile, tiles - t)
+        for t in range(0, count, tile.MR):
+            prefetch(x.memory, from_x, min(from_x + x.step, x.stop))
+            prefetch(y.memory, from_y, min(from_y + y.step, y.stop))
+            from_x, from_y = from_x + x.step, from_y + y.step
+            acc, rows = zeros(tile), offsets_apart(tile, plan.V_tile, count - t)
             inputs = V[k * plan.V_point + t * plan.V_tile :]
             for c in range(plan.IC):
                 acc = fma_gathered(tile, acc, inputs, rows, c, panel, c * tile.NR)
-            store_rows(tile, acc, M, offsets_apart(tile, plan.M_tile, tiles - t), k * plan.M_point + t * plan.M_tile + p * tile.NR, tile.NR)
+            store_rows(tile, acc, M, offsets_apart(tile, plan.M_tile, count - t), k * plan.M_point + t * plan.M_tile + p * tile.NR, tile.NR)
 
 
 class Pass:

@@ -17,6 +17,7 @@ True
 from fractions import Fraction
 from functools import cache
 from math import prod
+from typing import NamedTuple
 
 from fastconv.kernels.simd.transforms import Matrix
 
@@ -48,11 +49,20 @@ def times(matrix, column) -> list:
     return [sum(a * b for a, b in zip(row, column)) for row in matrix]
 
 
+class Matrices(NamedTuple):
+    """As kernels take them."""
+
+    AT: Matrix
+    G: Matrix
+    BT: Matrix
+    A: Matrix
+    GT: Matrix
+
+
 @cache
-def matrices(LANES: int) -> tuple[Matrix, ...]:
-    """A^T, G, B^T, A, G^T as kernels take them."""
+def matrices(LANES: int) -> Matrices:
     AT, G, BT = cook_toom(4, 3, POINTS)
-    return tuple(Matrix(matrix, LANES) for matrix in (AT, G, BT, [*zip(*AT)], [*zip(*G)]))
+    return Matrices(*(Matrix(matrix, LANES) for matrix in (AT, G, BT, [*zip(*AT)], [*zip(*G)])))
 
 
 @cache

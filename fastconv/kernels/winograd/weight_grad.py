@@ -22,6 +22,8 @@ from fastconv.kernels.simd.arithmetic import add, fma_contiguous, zeros
 from fastconv.kernels.simd.host import menu
 from fastconv.kernels.simd.memory import load_rows, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import Tile
+from fastconv.kernels.simd.transforms import prefetch
+from fastconv.kernels.winograd.ahead import elements_of
 from fastconv.kernels.winograd.matrices import matrices
 from fastconv.kernels.winograd.plan import LINE, POINTS, Plan, forward_side, odd_lines, tiles_plan
 from fastconv.kernels.winograd.transforms import transform_back, transform_gradients, transform_inputs
@@ -118,19 +120,26 @@ def chunk_items(work, tile, matrices, plan, arrays, totals, cut):
             first, stop = start + (end - start) * block // blocks, start + (end - start) * (block + 1) // blocks
             transform_inputs(BT, tiles, x, first, first, stop, V)
             transform_gradients(A, tiles, dy, first, (first, stop), channels, M, own)
-            multiply_transposed(tile, plan, V, M, stop - first, panels, dU, (U_point, 1 if block == 0 else 0))
+            parts_of_block = POINTS * (panels[1] - panels[0]) * (plan.rows // tile.MR)
+            after = stop + stop - first
+            ahead = elements_of(x, stop, after, tiles, parts_of_block), elements_of(dy, stop, after, tiles, parts_of_block)
+            multiply_transposed(tile, plan, (V, M), stop - first, panels, dU, (U_point, 1 if block == 0 else 0), ahead)
         transform_back(GT, tile.NR, plan, dU, U_point, panels, partials[chunk * plan.size :])
 
 
 @outlined
-def multiply_transposed(tile, plan, V, M, count, panels, dU, point):
+def multiply_transposed(tile, plan, operands, count, panels, dU, point, ahead):
     """dU[k, p, ic, n] (+)= sum over t < count of V[k, t, ic] * M[k, t, p * NR + n] for panels[0] <= p < panels[1]"""
-    tiles, (U_point, fresh), size = plan.tiles, point, plan.rows * tile.NR
+    tiles, (U_point, fresh), size, (V, M), (x, dy) = plan.tiles, point, plan.rows * tile.NR, operands, ahead
+    from_x, from_dy = x.start, dy.start
     to = offsets_apart(tile, tile.NR, tile.MR)
-    for k in range(36):
+    for k in range(POINTS):
         for p in range(panels[0], panels[1]):
             sums = dU[k * U_point + (p - panels[0]) * size : k * U_point + (p - panels[0] + 1) * size]
             for ic in range(0, plan.rows, tile.MR):
+                prefetch(x.memory, from_x, min(from_x + x.step, x.stop))
+                prefetch(dy.memory, from_dy, min(from_dy + dy.step, dy.stop))
+                from_x, from_dy = from_x + x.step, from_dy + dy.step
                 acc, a, b = zeros(tile), k * tiles.V_point + ic, k * tiles.M_point + p * tile.NR
                 for t in range(count):
                     acc = fma_contiguous(tile, acc, V, a, M, b)
@@ -157,8 +166,7 @@ class WeightGrad:
     def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
         self.flops = g.flops
         self.plan, self.tiles, self.tile = weight_plan(g, bias)
-        _, _, BT, A, GT = matrices(self.tile.LANES)
-        self.matrices, self.record, self.bound = (BT, A, GT), Record(self.plan), weight_grad.bind()
+        self.matrices, self.record, self.bound = matrices(self.tile.LANES)[2:], Record(self.plan), weight_grad.bind()
         self.no_bias = np.empty(0, FLOAT32)
 
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
