@@ -96,7 +96,7 @@ def measure(layer: Layer, name: str, workers: dict[str, Worker], repeats: int) -
             against[peer] = in_turns(
                 lambda ours=ours: ours.rate(layer.line, name), lambda worker=worker, act=act: worker.rate(layer.line, act), repeats
             )
-    return Row(layer, name, table.pick(layer.operation(name), layer.g).name, against, {})
+    return Row(layer, name, table.pick(layer.operation(name), layer.g, layer.dtype).name, against, {})
 
 
 def memory(layer: Layer, names: list[str], workers: dict[str, Worker], threads: int) -> dict[str, dict[str, int | None]]:

@@ -133,7 +133,7 @@ def test_error_bound_where_every_addition_rounds(algorithm, dtype):
     dy = np.full((1, 1, 600), u, dtype)
     dy[..., 0] = 1
     with fc.algorithm(algorithm):
-        dx, c = case.input_grad(dy, np.ones((1, 1, 1), dtype)), table.pick("conv_input_grad", case.g).error(case.g, dtype)
+        dx, c = case.input_grad(dy, np.ones((1, 1, 1), dtype)), table.pick("conv_input_grad", case.g, dtype).error(case.g, dtype)
     S = 1 + 599 * u  # rounded to float64 itself: the 1 below
     assert abs(dx.item() - S) <= (c + 1) * u * S
 

@@ -143,7 +143,7 @@ def test_average_error_bound(case, algorithm, dtype, words):
     exact, S = (both("reference", *(f(a.astype(np.float64)) for a in drawn)) for f in (np.positive, np.abs))
     for operation, result in both(algorithm, *drawn).items():
         with fc.algorithm(algorithm):
-            c = table.pick(operation, case.g).error(case.g, dtype)
+            c = table.pick(operation, case.g, dtype).error(case.g, dtype)
         oracle = 2 * (case.g.taps + 1) * ROUNDOFF[np.float64]
         assert result.dtype == dtype
         assert (abs(result - exact[operation]) <= (c * ROUNDOFF[dtype] + oracle) * S[operation]).all(), operation
@@ -157,7 +157,7 @@ def test_average_bound_where_every_addition_rounds(algorithm, dtype):
     case, x = Pooling("", (1, 1, taps), taps), np.full((1, 1, taps), u, dtype)
     x[..., 0] = 1
     with fc.algorithm(algorithm):
-        y, c = case.avg(x).item(), table.pick("avg_pool", case.g).error(case.g, dtype)
+        y, c = case.avg(x).item(), table.pick("avg_pool", case.g, dtype).error(case.g, dtype)
     S = (1 + (taps - 1) * u) / taps
     assert abs(y - S) <= (c + 1) * u * S
 

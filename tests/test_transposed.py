@@ -100,7 +100,7 @@ def test_adjoint_identity(case, algorithm):
     forms = [math.fsum((a * da).ravel()) for a, da in ((y, dy), (x, dx), (w, dw))]
     S = math.fsum((case.call("", abs(x), abs(w)) * abs(dy)).ravel())
     with fc.algorithm(algorithm):
-        c = max(table.pick(row, case.g).error(case.g, np.float64) for row in ROWS) + 2  # the product with dy, fsum's own rounding
+        c = max(table.pick(row, case.g, np.float64).error(case.g, np.float64) for row in ROWS) + 2  # the product with dy, fsum's own rounding
     assert max(forms) - min(forms) <= 2 * c * ROUNDOFF[np.float64] * S
 
 

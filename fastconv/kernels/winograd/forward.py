@@ -14,7 +14,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, outlined, serial, spread
+from fastconv.kernels.compile import Record, driver, get_num_threads, outlined, serial, spread
 from fastconv.kernels.igemm.items import chunks
 from fastconv.kernels.simd.arithmetic import fma_gathered, zeros
 from fastconv.kernels.simd.host import tile_for
@@ -118,7 +118,7 @@ class Pass:
 
     def run(self, x, w, bias, y) -> None:
         plan, many = self.plan, chunks(POINTS)
-        own = 0 if plan.blocks == 1 else chunks(plan.blocks)
+        own = 0 if plan.blocks == 1 else min(plan.blocks, get_num_threads())  # each with V and M of its own
         size = max(max(1, own) * (plan.V_size + plan.M_size), many * self.taps)
         U, scratch = memory.scratch(POINTS * plan.U_point, FLOAT32, "U"), memory.scratch(size, FLOAT32)
         self.bound(self.flops, self.tile, self.matrices, self.record, (x, w, bias, y), U, scratch, (own, many))

@@ -17,7 +17,6 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import Record, driver, get_num_threads, outlined, serial, spread
-from fastconv.kernels.igemm.items import chunks
 from fastconv.kernels.simd.arithmetic import add, fma_contiguous, zeros
 from fastconv.kernels.simd.host import menu
 from fastconv.kernels.simd.memory import load_rows, offsets_apart, store_rows
@@ -173,7 +172,7 @@ class WeightGrad:
         plan, threads = self.plan, get_num_threads()
         parts = 1 if threads == 1 else max(1, min(plan.panels, 2 * threads // plan.chunks))
         U_point = odd_lines(-(-plan.panels // parts) * plan.rows * self.tile.NR)
-        many = chunks(plan.chunks * parts)
+        many = min(plan.chunks * parts, threads)  # each with V, M and dU of its own
         scratch = memory.scratch(many * (POINTS * (self.tiles.V_point + self.tiles.M_point + U_point) + LINE), FLOAT32)
         totals = memory.scratch(plan.chunks * plan.size, FLOAT32, "partials"), memory.scratch(plan.chunks * plan.bias_size, FLOAT64, "totals")
         arrays = x, dy, dw, self.no_bias if db is None else db, int(accumulate)
