@@ -139,7 +139,7 @@ def gather_grid(typing, matrix, x, at, rows, i, columns, j, channels):
     """x[at + rows[i + k] + columns[j + l] : ...] for k, l < COLS; 0 where an offset is negative and after the first `channels`, not read there"""
 
     def generate(context, builder, signature, arguments):
-        _, x, at, rows, i, columns, j, channels = arguments
+        x, at, channels = arguments[1], arguments[2], arguments[7]
         x, n = address(context, builder, signature.args[1], x, at), matrix.COLS
         nothing = _zeros(builder, matrix.window)
         tables = (address(context, builder, signature.args[k], arguments[k], arguments[k + 1]) for k in (3, 5))

@@ -56,7 +56,7 @@ def weight_items(work, tile, G, square, plan, w, U):
 @serial
 def block_items(work, tile, AT, BT, plan, arrays, U):
     """Some work items, each a block of tiles with all channels."""
-    (x, w, bias, y), V, M = arrays, work.scratch[: POINTS * plan.V_point], work.scratch[POINTS * plan.V_point :]
+    (x, _, bias, y), V, M = arrays, work.scratch[: POINTS * plan.V_point], work.scratch[POINTS * plan.V_point :]
     for block in range(work.first, work.stop):
         first, stop = plan.tiles * block // plan.blocks, plan.tiles * (block + 1) // plan.blocks
         transform_inputs(BT, plan, x, first, first, stop, V)

@@ -26,9 +26,10 @@ from fastconv.geometry import Geometry, sources
 
 LINE = 16  # float32 of a cache line
 POINTS = 36
-BLOCK = 24, 48  # tiles: enough to reuse U and to hide its way from L3; on Zen 3 12 to 48 were equal within 6 %
+BLOCK = 24  # tiles: enough to reuse U and to hide its way from L3; Zen 5: 12 to 36 are equal within 10 %, 48 and more slower where maps are large
+FEW = 16  # blocks: for fewer of them, blocks half as large, for threads to share
 SCRATCH = 1 << 20  # bytes of V and M of a block
-
+NOTHING = np.empty(0, np.int64)
 FEWEST, MOST = 16, 1024  # channels: of each side, because transforms cost as much as few products; of both together, because V and M must stay in L2
 WASTE = 4 / 3  # outputs of tiles over those of the map, along an axis: 6x6 with 64 channels 1.7 times as fast as direct, 5x5 1.2 times
 WASTE_OF_FEW = 6 / 5  # with less than 32 channels: 7x7 gains, 9x9 only forward (1.3, weight gradient 0.9)
@@ -72,7 +73,9 @@ class Plan(NamedTuple):
     column_offsets: np.ndarray
     whole_rows: np.ndarray  # (TH,): whether a tile's six rows are neighbors in memory
     whole_columns: np.ndarray
-    flip: bool = False
+    gradient_rows: np.ndarray = NOTHING  # (4 * TH,): where in an image of dy a row begins, -1 after the last; a weight gradient's
+    gradient_columns: np.ndarray = NOTHING
+    flip: bool = False  # w is transposed and turned round: an input gradient's
     lower_bound: float = -math.inf
 
     @property
@@ -106,14 +109,11 @@ def _padded(outputs: int, inputs: int, padding: int, mode: str) -> np.ndarray:
     return np.where(i < outputs + 2, sources(i - padding, inputs, mode), -1)
 
 
-def tiles_plan(side: Side, MR: int, NR: int, block: int | None = None) -> Plan:
+def tiles_plan(side: Side, MR: int, NR: int, few: int = FEW) -> Plan:
     TH, TW, panels = -(-side.OH // 4), -(-side.OW // 4), -(-side.OC // NR)
     tiles, V_tile, M_tile = side.N * TH * TW, odd_lines(side.IC), odd_lines(panels * NR)
-    if block is None:
-        most = SCRATCH // (POINTS * 4 * (V_tile + M_tile))
-        block = max(1, min(BLOCK[1], most) // MR) * MR
-        if -(-tiles // block) < 16:  # few: smaller blocks for threads to share
-            block = max(1, min(block, BLOCK[0]) // MR) * MR
+    most = min(BLOCK if tiles >= few * BLOCK else BLOCK // 2, SCRATCH // (POINTS * 4 * (V_tile + M_tile)))
+    block = max(1, most // MR) * MR
     blocks = max(1, -(-tiles // block))
     row_offsets, column_offsets = (np.where(table < 0, -1, table * step) for table, step in ((side.rows, side.IW * side.IC), (side.columns, side.IC)))
     whole_rows, whole_columns = (_whole(table, count) for table, count in ((side.rows, TH), (side.columns, TW)))

@@ -2,9 +2,9 @@
 
     dw = G^T [sum over tiles of (B^T d B) * (A dy A^T)] G         d: 6x6 inputs, dy: 4x4 outputs
 
-Again the sums are 36 GEMMs, dU[k] += V[k]^T M[k]. With 64 channels, 64 images of 16x16 (1024 tiles) and blocks of 32 tiles:
+Again the sums are 36 GEMMs, dU[k] += V[k]^T M[k]. With 64 channels, 64 images of 16x16 (1024 tiles) and blocks of 24 tiles:
 
-    8 chunks of 128 tiles    x --> V (36, 32, 64), dy --> M (36, 32, 64)    dU (36, 64, 64) += V^T M, four blocks    9 of 36 numbers
+    8 chunks of 128 tiles    x --> V (36, 24, 64), dy --> M (36, 24, 64)    dU (36, 64, 64) += V^T M, six blocks     9 of 36 numbers
                              --transform_back--> partial (3, 3, 64, 64) of the chunk                                 147 KB a chunk
 
 Chunks are cut by shape; partials are added in their order, in float64.
@@ -28,7 +28,6 @@ from fastconv.kernels.winograd.plan import LINE, POINTS, Plan, forward_side, odd
 from fastconv.kernels.winograd.transforms import transform_back, transform_gradients, transform_inputs
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-BLOCK = 32  # tiles: 16 to 48 were alike on Zen 3, 64 and more slower
 CHUNKS, CHUNK = 16, 128  # of tiles, so many at most, and tiles of one at least: each is transformed back
 PARTIALS = 4 << 20  # bytes of all chunks' partials
 
@@ -36,37 +35,12 @@ PARTIALS = 4 << 20  # bytes of all chunks' partials
 class WeightPlan(NamedTuple):
     """As kernels see it."""
 
-    tiles: Record  # the forward pass's plan, with the distances of V and M and where dy's rows are
+    tiles: Record  # the forward pass's plan, and where rows of dy are
     chunks: int  # of tiles
     rows: int  # of a panel of dU: the input channels in whole tiles
     panels: int  # of NR output channels
     size: int  # of a partial, and of a chunk's sums of dy
     bias_size: int
-
-
-class Sources(NamedTuple):
-    """A `Plan` that also says where in an image of dy a row of a tile begins, and a column, -1 after the last."""
-
-    IC: int
-    IH: int
-    IW: int
-    OC: int
-    OH: int
-    OW: int
-    TH: int
-    TW: int
-    tiles: int
-    block: int
-    V_tile: int
-    V_point: int
-    M_tile: int
-    M_point: int
-    row_offsets: np.ndarray
-    column_offsets: np.ndarray
-    whole_rows: np.ndarray
-    whole_columns: np.ndarray
-    gradient_rows: np.ndarray
-    gradient_columns: np.ndarray
 
 
 def weight_plan(g: Geometry, bias: bool) -> tuple[WeightPlan, Plan, Tile]:
@@ -77,14 +51,14 @@ def weight_plan(g: Geometry, bias: bool) -> tuple[WeightPlan, Plan, Tile]:
         return -(-g.IC // tile.MR) * tile.MR * -(-g.OC // tile.NR) * tile.NR / efficiency
 
     tile = min(menu(FLOAT32), key=cost)[0]
-    plan = tiles_plan(forward_side(g), tile.MR, tile.NR, BLOCK)
-    rows, columns = (np.where(np.arange(4 * T) < O, np.arange(4 * T) * step, -1) for T, O, step in ((plan.TH, g.OH, g.OW * g.OC), (plan.TW, g.OW, g.OC)))
-    same = {field: getattr(plan, field) for field in Sources._fields if hasattr(plan, field)}
+    plan = tiles_plan(forward_side(g), tile.MR, tile.NR, few=0)
+    axes = (plan.TH, g.OH, g.OW * g.OC), (plan.TW, g.OW, g.OC)
+    rows, columns = (np.where(np.arange(4 * T) < O, np.arange(4 * T) * step, -1) for T, O, step in axes)
     size = 9 * g.IC * g.OC
     count = max(1, min(CHUNKS, plan.tiles // CHUNK, PARTIALS // (4 * size)))
-    sources = Record(Sources(**same, gradient_rows=rows, gradient_columns=columns))
+    plan = plan._replace(gradient_rows=rows, gradient_columns=columns)
     bias_size = plan.panels * tile.NR if bias else 0
-    return WeightPlan(sources, count, -(-g.IC // tile.MR) * tile.MR, plan.panels, size, bias_size), plan, tile
+    return WeightPlan(Record(plan), count, -(-g.IC // tile.MR) * tile.MR, plan.panels, size, bias_size), plan, tile
 
 
 @driver
@@ -140,7 +114,7 @@ def multiply_transposed(tile, plan, operands, count, panels, dU, point, ahead):
                 prefetch(dy.memory, from_dy, min(from_dy + dy.step, dy.stop))
                 from_x, from_dy = from_x + x.step, from_dy + dy.step
                 acc, a, b = zeros(tile), k * tiles.V_point + ic, k * tiles.M_point + p * tile.NR
-                for t in range(count):
+                for _ in range(count):
                     acc = fma_contiguous(tile, acc, V, a, M, b)
                     a += tiles.V_tile
                     b += tiles.M_tile
