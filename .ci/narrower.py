@@ -1,4 +1,4 @@
-"""The tests of vectors, convolutions and specialisations once more, compiled for narrower vectors than this machine's: as an older CPU runs them.
+"""The tests of vectors, convolutions and specializations once more, compiled for narrower vectors than this machine's: as an older CPU runs them.
 
 The next narrower: AVX2's 8 lanes where there are AVX-512's 16, SSE's 4 where there are 8.
 """
@@ -15,7 +15,8 @@ NARROWER = {  # bytes of this machine's vectors: bytes, CPU name and features of
     64: (32, "haswell", "+avx2,+fma"),
     32: (16, "nehalem", "+sse4.2"),
 }
-TESTS = "tests/test_vectors.py", "tests/test_convolution.py", "tests/test_specialisations.py"
+REGISTERS = "tests/kernels/simd/test_registers.py"
+TESTS = "tests/kernels/simd", "tests/kernels/compile/test_specializations.py", "tests/ops/test_convolution.py"
 LANES = "from fastconv.kernels.simd.host import registers; assert registers().bytes == {}, registers(); print('now', registers())"
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     run(cpu, features, "-c", LANES.format(width))
     run(cpu, features, "-m", "pytest", "-n", "2", "--dist", "loadfile", *TESTS)
     if width == 32:  # LLVM unrolls the loops for this one, and needs more registers; the code is read, not run
-        run("znver3", features, "-m", "pytest", "tests/test_vectors.py", "-k", "stay_in_registers")
+        run("znver3", features, "-m", "pytest", REGISTERS)
 
 
 if __name__ == "__main__":

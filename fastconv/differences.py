@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fastconv.geometry import array, flag
 from fastconv.layers import Layer
 
 STEP = 1e-5  # of float64 inputs near 1: the error of a difference, about STEP^2 + u / STEP, is near its least
@@ -52,7 +53,8 @@ def gradcheck(layer_or_function: Layer | Callable, inputs: np.ndarray | tuple[np
     fastconv.differences.GradientError: gradcheck: Scale: the gradient of factor is wrong at 2 of 3 elements, most at [2]: backward gives ...
     """
     given = inputs if isinstance(inputs, tuple) else (inputs,)
-    xs = [np.array(x, np.float64) for x in given]
+    xs = [_float64(i, x) for i, x in enumerate(given)]
+    training = flag("gradcheck", "training", training)
     if isinstance(layer_or_function, Layer):
         if len(xs) != 1:
             raise TypeError(f"gradcheck: inputs must be one array for a layer, got {len(xs)}")
@@ -68,12 +70,20 @@ def gradcheck(layer_or_function: Layer | Callable, inputs: np.ndarray | tuple[np
     found += [p.grad.copy() for _, p in parameters]
     rounding = 100 * np.finfo(np.float64).eps * np.sum(abs(forward(*xs)[0] * dy)) / STEP
     off = []
-    for what, array, gradient in zip([*names, *(label for label, _ in parameters)], [*xs, *(p.value for _, p in parameters)], found):
-        if np.shape(gradient) != array.shape:
-            raise ValueError(f"gradcheck: {name}: the gradient of {what} has the shape {np.shape(gradient)}, it must be {array.shape}")
-        off += _compare(what, np.asarray(gradient), _slopes(lambda: np.sum(forward(*xs)[0] * dy), array), rounding)
+    for what, varied, gradient in zip([*names, *(label for label, _ in parameters)], [*xs, *(p.value for _, p in parameters)], found):
+        if np.shape(gradient) != varied.shape:
+            raise ValueError(f"gradcheck: {name}: the gradient of {what} has the shape {np.shape(gradient)}, it must be {varied.shape}")
+        off += _compare(what, np.asarray(gradient), _slopes(lambda: np.sum(forward(*xs)[0] * dy), varied), rounding)
     if off:
         raise GradientError(f"gradcheck: {name}: {'; '.join(off)}")
+
+
+def _float64(i: int, given) -> np.ndarray:
+    """A copy, whose elements are moved."""
+    x = array("gradcheck", f"inputs[{i}]", given)
+    if x.dtype.kind not in "biuf":
+        raise TypeError(f"gradcheck: inputs[{i}] must be an array of numbers, got dtype {x.dtype}")
+    return x.astype(np.float64)
 
 
 def _in_float64(layer: Layer) -> Layer:

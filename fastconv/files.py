@@ -13,6 +13,16 @@ class FileFormatError(ValueError):
     """A file does not hold what its format promises; the message names the file and what is wrong."""
 
 
+def as_path(op: str, name: str, given) -> Path:
+    """A path that a caller wrote; TypeError, ValueError for what is none."""
+    if not isinstance(given, (str, os.PathLike)):
+        raise TypeError(f"{op}: {name} must be a path, a str or os.PathLike, got {type(given).__name__}")
+    path = Path(given)
+    if "\0" in str(path):
+        raise ValueError(f"{op}: {name} must be a path, and no path holds a NUL character, got {str(path)!r}")
+    return path
+
+
 def check_writable(path: Path) -> None:
     """OSError where `write_whole` could not write."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

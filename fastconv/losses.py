@@ -6,7 +6,7 @@ function of two arguments is wanted, `functools.partial(losses.cross_entropy, la
 
 import numpy as np
 
-from fastconv.geometry import number, whole
+from fastconv.geometry import array, number, whole
 from fastconv.kernels.elementwise.cross_entropy import NO_WEIGHTS, NONE
 from fastconv.kernels.elementwise.cross_entropy import cross_entropy as softmax_cross_entropy
 from fastconv.ops.operands import dense, floats
@@ -56,7 +56,7 @@ def _labels(op: str, shape: tuple[int, ...], targets) -> np.ndarray:
     """The targets as (N,) integers of any size."""
     if isinstance(targets, tuple):
         raise TypeError(f"{op}: targets is a tuple; unpack it")
-    labels = _array(op, "targets", targets)
+    labels = array(op, "targets", targets)
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"{op}: outputs must be (N, K) with N, K >= 1, got {shape}")
     if labels.shape != shape[:1]:
@@ -77,7 +77,7 @@ def _no_class(op: str, shape: tuple[int, ...], targets, n: int) -> ValueError:
 def _class_weights(class_weights, classes: int) -> np.ndarray:
     if class_weights is None:
         return np.ones(classes)
-    weights = _array("cross_entropy", "class_weights", class_weights)
+    weights = array("cross_entropy", "class_weights", class_weights)
     if weights.dtype.kind not in "fiu":
         raise TypeError(f"cross_entropy: class_weights must be numbers, got {weights.dtype}")
     if weights.shape != (classes,):
@@ -85,13 +85,6 @@ def _class_weights(class_weights, classes: int) -> np.ndarray:
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError("cross_entropy: class_weights must be finite and >= 0")
     return weights.astype(np.float64)
-
-
-def _array(op: str, name: str, given) -> np.ndarray:
-    try:
-        return np.asarray(given)
-    except ValueError:
-        raise ValueError(f"{op}: {name} must be an array, or lists of equal lengths") from None
 
 
 def mse(outputs, targets) -> tuple[float, np.ndarray]:

@@ -156,7 +156,7 @@ def scratch(count: int, dtype: np.dtype, use: str = "scratch") -> np.ndarray:
 
 
 def lines(count: int, dtype: np.dtype) -> int:
-    """So many numbers, rounded up to whole cache lines."""
+    """So many elements, rounded up to whole cache lines."""
     return -(-count * dtype.itemsize // ALIGNMENT) * ALIGNMENT // dtype.itemsize
 
 
@@ -167,7 +167,7 @@ def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
 
 
 def channels_last(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """An uninitialised (N, C, spatial...) array whose memory is (N, spatial..., C): the channels of a pixel are neighbours."""
+    """An uninitialized (N, C, spatial...) array whose memory is (N, spatial..., C): the channels of a pixel are neighbors."""
     N, C, *spatial = shape
     array = empty((N, *spatial, C), dtype)
     return array.transpose(0, array.ndim - 1, *range(1, array.ndim - 1))

@@ -3,7 +3,7 @@
 Weights have PyTorch's names and shapes where the same layers stand in a `torch.nn.Sequential`.
 """
 
-from fastconv.geometry import spatial
+from fastconv.geometry import number, spatial
 from fastconv.layers import BatchNorm2d, Conv2d, Dropout, Flatten, GlobalAvgPool2d, Layer, Linear, MaxPool2d, ReLU, Residual, Sequential
 
 
@@ -56,15 +56,16 @@ def vgg_small(in_channels: int = 3, size: int | tuple[int, int] = 32, classes: i
 
 def resnet8(in_channels: int = 3, size: int | tuple[int, int] = 32, classes: int = 10) -> Sequential:
     """`resnet20` with one block of two convolutions a stage."""
-    return _resnet(1, in_channels, classes)
+    return _resnet("resnet8", 1, in_channels, size, classes)
 
 
 def resnet20(in_channels: int = 3, size: int | tuple[int, int] = 32, classes: int = 10) -> Sequential:
     """He et al. 2015, "Deep residual learning": the net for CIFAR, with 1x1 convolutions where a shortcut changes its shape. Images of any size."""
-    return _resnet(3, in_channels, classes)
+    return _resnet("resnet20", 3, in_channels, size, classes)
 
 
-def _resnet(blocks: int, in_channels: int, classes: int) -> Sequential:
+def _resnet(name: str, blocks: int, in_channels: int, size, classes: int) -> Sequential:
+    spatial(name, "size", size, 2)
     body: list[Layer] = [*_conv(in_channels, 16, 3), ReLU()]
     in_channels = 16
     for channels in (16, 32, 64):
@@ -80,6 +81,9 @@ def _resnet(blocks: int, in_channels: int, classes: int) -> Sequential:
 def mobilenet_v1(in_channels: int = 3, size: int | tuple[int, int] = 32, classes: int = 10, width: float = 1.0) -> Sequential:
     """Howard et al. 2017: depthwise 3x3 and pointwise 1x1 convolutions in turn; for small images without its first stride. Images of any size."""
 
+    spatial("mobilenet_v1", "size", size, 2)
+    width = number("mobilenet_v1", "width", width)
+
     def wide(channels: int) -> int:
         return max(8, round(channels * width))
 
@@ -93,6 +97,7 @@ def mobilenet_v1(in_channels: int = 3, size: int | tuple[int, int] = 32, classes
 
 def ds_cnn(in_channels: int = 1, size: int | tuple[int, int] = (49, 10), classes: int = 12) -> Sequential:
     """Zhang et al. 2017, "Hello Edge": keyword spotting on 49 frames of 10 coefficients; the small depthwise separable net. Images of any size."""
+    spatial("ds_cnn", "size", size, 2)
     body = [Conv2d(in_channels, 64, (10, 4), stride=2, padding=((5, 5), (1, 1)), bias=False), BatchNorm2d(64), ReLU()]
     for _ in range(4):
         body += _separable(64, 64, 1)

@@ -65,7 +65,7 @@ def profile(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer, *
 
     x, y: the batch, as `train.step` takes it. After each step comes a backward pass with all parameters frozen: it shows what the input
     gradients take, and the weight gradient's time is what is left. Where one pass gives both (BatchNorm), all of it counts as the input's.
-    A ReLU that runs inside the convolution before it counts there. Running statistics and random streams move on in both kinds of steps.
+    A ReLU that runs inside the layer before or behind it counts there. Running statistics and random streams move on in both kinds of steps.
     """
     steps = integer("profile", "steps", steps, 1)
     parts, whole, frozen = [], [], []  # of each step: (loss, update, all); each clock's reading; the same with frozen parameters

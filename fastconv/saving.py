@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.data import npy
 from fastconv.data.reading import brief
-from fastconv.files import FileFormatError, opened, write_whole
+from fastconv.files import FileFormatError, as_path, opened, write_whole
 from fastconv.layers import Layer
 from fastconv.memory import spared
 
@@ -27,7 +27,7 @@ def save(model: Layer, path: str | os.PathLike) -> None:
     The file says nothing of the layers; a model that has the same ones takes it over: `model.load_state_dict(fc.load(path))`.
     TypeError for what is no Layer, ValueError for another suffix, ImportError without safetensors, OSError where nothing can be written.
     """
-    path = Path(path)
+    path = as_path("save", "path", path)
     if not isinstance(model, Layer):
         raise TypeError(f"save: model must be a Layer, got {type(model).__name__}")
     if path.suffix not in KINDS:
@@ -43,7 +43,7 @@ def load(path: str | os.PathLike) -> dict[str, np.ndarray]:
     The counterpart of `save`: `model.load_state_dict(fc.load(path))`. OSError where there is no such file, FileFormatError (a ValueError)
     for what is not what its suffix says, is damaged, or holds anything but integers and floats that NumPy has: pickled objects, bfloat16.
     """
-    path = Path(path)
+    path = as_path("load", "path", path)
     if path.suffix not in KINDS:
         hint = "; PyTorch writes the latter: safetensors.torch.save_file(model.state_dict(), path)" if path.suffix in (".pt", ".pth") else ""
         raise FileFormatError(f"{path}: the name must end in {' or '.join(KINDS)}{hint}")

@@ -4,6 +4,7 @@ Every draw has a number; draw k of a stream is a pure function of (key, k), so t
 of threads, and a stream set back to its state goes on as if it had never stopped.
 """
 
+import operator
 import os
 
 import numpy as np
@@ -26,11 +27,13 @@ class Stream:
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
-        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-            raise TypeError(f"seed: an integer is wanted, got {seed!r}")
-        if not 0 <= seed <= _MASK:
-            raise ValueError(f"seed: must be between 0 and 2**64 - 1, got {seed}")
-        self._key, self._count = mix(int(seed)), 0
+        try:
+            number = operator.index(None if isinstance(seed, (bool, np.bool_)) else seed)
+        except TypeError:
+            raise TypeError(f"seed: an integer is wanted, got {seed!r}") from None
+        if not 0 <= number <= _MASK:
+            raise ValueError(f"seed: must be between 0 and 2**64 - 1, got {number if number < 10**100 else 'more'}")
+        self._key, self._count = mix(number), 0
 
     def key(self) -> int:
         self._count += 1

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import pickle
 import struct
 import tracemalloc
@@ -93,3 +94,8 @@ def write_folder(folder, images, **more):
         for i, image in enumerate(batch):
             np.save(folder / name / f"{i:03}.npy", image)
     return folder
+
+
+def safetensors_bytes(header, data: bytes = bytes(8)) -> bytes:
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(header)) + header + data

@@ -9,7 +9,6 @@ from fastconv.geometry import Geometry, conv_geometry, pool_geometry
 
 DTYPES = (np.float32, np.float64)
 NUMPYS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # padding modes in `np.pad`
-ROUNDOFF = {np.float32: 2.0**-24, np.float64: 2.0**-53}  # u of SEMANTICS.md
 
 
 def integers(rng: np.random.Generator, shape: tuple, dtype) -> np.ndarray:

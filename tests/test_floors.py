@@ -22,9 +22,24 @@ FLOORS = (
 )
 LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 
+# Inside kernels, in the same way: a room is a folder, or a file beside the folders.
+ROOMS = (
+    ("compile",),
+    ("simd",),
+    ("igemm", "depthwise", "pooling", "elementwise", "plain", "textbook"),  # which know nothing of each other
+    ("textbook_passes", "errors", "selfcheck"),
+    ("table",),
+    ("__init__",),
+)
+ROOM_LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+SPEAK_LLVM = ("kernels/compile/", "kernels/simd/")
+
 REQUIRED = {"numpy", "numba"}  # what `pip install fastconv` brings
 WITHOUT_NUMBA = GROUND
-ONLY_IN = {"tqdm": {"train/progress.py"}, "llvmlite": {"kernels/cache.py", "kernels/forks.py", "cli/info.py"}}  # for its version and its lock
+ONLY_IN = {
+    "tqdm": {"train/progress.py"},
+    "llvmlite": {"kernels/compile/cache.py", "kernels/compile/forks.py", "cli/info.py"},
+}  # for its version, its lock
 EXTRAS = {"matplotlib", "safetensors"}  # installed by choice, so imported by the function that needs them
 STANDARD = {"__future__"} | sys.stdlib_module_names
 
@@ -93,7 +108,7 @@ def strangers(files: dict[str, list[Import]]) -> list[str]:
                 or (name in REQUIRED and not (name == "numba" and unit(path) in WITHOUT_NUMBA))
                 or path in ONLY_IN.get(name, ())
                 or (name in EXTRAS and entry.inside)
-                or entry.module.startswith("llvmlite.ir")  # one file: see below
+                or entry.module.startswith(("llvmlite.ir", "llvmlite.binding"))  # in two rooms: see below
             )
             if not allowed:
                 found.append(f"{path}:{entry.line} imports {entry.module}")
@@ -104,6 +119,43 @@ def speaks_llvm(files: dict[str, list[Import]]) -> list[str]:
     return [path for path, entries in files.items() if any(entry.module.startswith("llvmlite.ir") for entry in entries)]
 
 
+def room(path_or_module: str) -> str:
+    """kernels/igemm/plan.py, fastconv.kernels.igemm -> igemm; kernels/table.py -> table."""
+    parts = path_or_module.removesuffix(".py").replace("/", ".").removeprefix("fastconv.").split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def room_breaches(files: dict[str, list[Import]]) -> list[str]:
+    """Each import inside kernels that reaches up, or into a neighboring room of arithmetic."""
+    found = []
+    for path, entries in files.items():
+        if unit(path) != "kernels":
+            continue
+        own = room(path)
+        if own not in ROOM_LEVEL:
+            found.append(f"{path} is in no room")
+            continue
+        for entry in entries:
+            if not entry.module.startswith("fastconv.kernels"):
+                continue
+            other = room(entry.module)
+            sideways = own in ROOMS[2] and other in ROOMS[2] and other != own
+            if sideways or ROOM_LEVEL.get(other, len(ROOMS)) > ROOM_LEVEL[own]:
+                found.append(f"{path}:{entry.line} imports {entry.module}")
+    return found
+
+
+def circles(files: dict[str, list[Import]]) -> list[str]:
+    """Modules that import each other in a ring when they are loaded, and those that import them."""
+    names = {".".join(("fastconv", *Path(path).with_suffix("").parts)).removesuffix(".__init__"): path for path in files}
+    uses = {name: {entry.module for entry in files[path] if not entry.inside and entry.module in names} - {name} for name, path in names.items()}
+    while True:
+        ends = {name for name, used in uses.items() if not used}
+        if not ends:
+            return sorted(uses)
+        uses = {name: used - ends for name, used in uses.items() if name not in ends}
+
+
 def test_each_file_imports_only_from_below():
     assert breaches(read(PACKAGE)) == []
 
@@ -112,23 +164,34 @@ def test_third_parties_stay_where_they_belong():
     assert strangers(read(PACKAGE)) == []
 
 
-def test_at_most_one_kernel_file_speaks_llvm():
-    assert all(path.startswith("kernels/") for path in speaks_llvm(read(PACKAGE)))
-    assert len(speaks_llvm(read(PACKAGE))) <= 1
+def test_two_rooms_speak_llvm():
+    assert [path for path in speaks_llvm(read(PACKAGE)) if not path.startswith(SPEAK_LLVM)] == []
+
+
+def test_rooms_of_kernels_know_what_stands_below_them():
+    assert room_breaches(read(PACKAGE)) == []
+
+
+def test_no_modules_import_each_other():
+    assert circles(read(PACKAGE)) == []
 
 
 def test_a_package_that_breaks_the_rules_is_caught(tmp_path):
-    """The same functions on six wrong files and a right one."""
+    """The same functions on wrong files and right ones."""
     for name, text in {
         "geometry/windows.py": "from fastconv import memory\nimport numba\n",
         "kernels/table.py": "def f():\n    from fastconv import ops\n",
         "kernels/words.py": "from llvmlite import ir\n",
+        "kernels/simd/tile.py": "from fastconv.kernels.compile import flags\nfrom fastconv.kernels.igemm import plan\n",
+        "kernels/compile/flags.py": "import numba\n",
+        "kernels/igemm/plan.py": "from fastconv.kernels.simd import tile\nfrom fastconv.kernels.pooling import windows\n",
+        "kernels/pooling/windows.py": "from fastconv.kernels.table import x\nfrom fastconv.kernels.pooling import windows\n",
         "ops/convolution.py": "import llvmlite.ir\nfrom fastconv.kernels import table\nimport fastconv.layers.simple as s\n",
         "layers/plot.py": "import matplotlib\nfrom fastconv import algorithm\n",
         "train/loop.py": "from fastconv import layers\nimport numpy as np\ndef plot():\n    import matplotlib\n",
         "extra/things.py": "import torch\n",
     }.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     for module in ("memory", "layers/simple", "ops/__init__", "layers/__init__", "kernels/__init__"):
         (tmp_path / f"{module}.py").touch()
@@ -146,3 +209,10 @@ def test_a_package_that_breaks_the_rules_is_caught(tmp_path):
         "layers/plot.py:1 imports matplotlib",
     ]
     assert speaks_llvm(files) == ["kernels/words.py", "ops/convolution.py"]
+    assert room_breaches(files) == [
+        "kernels/igemm/plan.py:2 imports fastconv.kernels.pooling.windows",
+        "kernels/pooling/windows.py:1 imports fastconv.kernels.table",
+        "kernels/simd/tile.py:2 imports fastconv.kernels.igemm.plan",
+        "kernels/words.py is in no room",
+    ]
+    assert circles(files) == ["fastconv.kernels.igemm.plan", "fastconv.kernels.simd.tile"]

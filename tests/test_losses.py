@@ -55,7 +55,7 @@ def test_cross_entropy_does_not_change_with_a_constant_added_to_a_row(rng):
 
 @pytest.mark.parametrize("score", [np.inf, -np.inf, np.nan])
 def test_not_finite_scores_give_a_not_finite_loss_without_a_warning(score):
-    """SEMANTICS: `fit` turns a non-finite loss into its FloatingPointError, so the loss must be able to return one."""
+    """`fit` turns a non-finite loss into its FloatingPointError, so the loss must be able to return one."""
     outputs = np.zeros((2, 3), np.float32)
     outputs[0, 1] = score
     assert not math.isfinite(losses.cross_entropy(outputs, [1, 0])[0])
@@ -73,14 +73,14 @@ BAD_LABELS = [
 
 @pytest.mark.parametrize(("targets", "error", "words"), BAD_LABELS)
 def test_labels_are_checked(targets, error, words):
-    """SEMANTICS: labels out of range, wrong length, NaN: ValueError; a tuple given to a loss: TypeError that says to unpack it."""
+    """Labels out of range, wrong length, NaN: ValueError; a tuple given to a loss: TypeError that says to unpack it."""
     with pytest.raises(error, match=words):
         losses.cross_entropy(np.zeros((3, 3), np.float32), targets)
 
 
 @pytest.mark.parametrize("loss", [losses.cross_entropy, losses.mse, losses.huber, losses.bce_with_logits])
 def test_the_pair_of_forward_given_to_a_loss_says_to_unpack_it(loss):
-    """SEMANTICS: a tuple given to a loss (`model.forward`'s pair): TypeError that says to unpack it."""
+    """A tuple given to a loss (`model.forward`'s pair): TypeError that says to unpack it."""
     pair = layers.ReLU().forward(np.zeros((2, 3), np.float32))
     with pytest.raises(TypeError, match="unpack"):
         loss(pair, [0, 1])
@@ -133,7 +133,7 @@ def test_losses_of_elements_check_their_operands(name):
 
 @pytest.mark.parametrize("name", ["mse", "huber", "bce_with_logits"])
 def test_losses_of_elements_that_are_not_finite_neither_raise_nor_warn(name):
-    """SEMANTICS: `fit` turns a non-finite loss into its FloatingPointError, so the loss must be able to return one."""
+    """`fit` turns a non-finite loss into its FloatingPointError, so the loss must be able to return one."""
     for score in (np.inf, -np.inf, np.nan):
         value, gradient = getattr(losses, name)(np.array([score, 0.5]), np.array([0.25, 0.5]))
         assert not math.isfinite(value)
@@ -237,7 +237,7 @@ BAD_OPTIONS = [
     ({"class_weights": [1, -2, 1]}, ValueError, "class_weights must be finite and >= 0"),
     ({"class_weights": [1, np.inf, 1]}, ValueError, "class_weights must be finite"),
     ({"class_weights": ["1", "2", "3"]}, TypeError, "class_weights must be numbers"),
-    ({"class_weights": [[1], [2, 3], 1]}, ValueError, "class_weights must be an array, or lists of equal lengths"),
+    ({"class_weights": [[1], [2, 3], 1]}, ValueError, "class_weights is no array: its rows differ in length"),
     ({"ignore_index": 1.0}, TypeError, "ignore_index must be an integer"),
     ({"ignore_index": -1}, ValueError, r"targets\[2\] = -100 is not a class 0\.\.2"),
 ]
@@ -250,5 +250,5 @@ def test_options_of_cross_entropy_are_checked(words, error, message):
 
 
 def test_ragged_targets_are_named():
-    with pytest.raises(ValueError, match=r"^cross_entropy: targets must be an array, or lists of equal lengths"):
+    with pytest.raises(ValueError, match=r"^cross_entropy: targets is no array: its rows differ in length"):
         losses.cross_entropy(np.zeros((3, 3)), [[1], [2, 3], 1])

@@ -29,7 +29,7 @@ def nothing_waits():
 
 
 def test_memory_is_used_again_after_the_array_died():
-    """DESIGN 7: memory goes back when the last view dies."""
+    """Memory goes back when the last view dies."""
     a = memory.empty(LARGE, np.float32)
     where = address(a)
     del a
@@ -43,7 +43,7 @@ def test_memory_is_used_again_after_the_array_died():
 
 @pytest.mark.parametrize("view", [lambda a: a[3:5], lambda a: a.T, lambda a: a.reshape(-1)[::-2], lambda a: a.view(np.uint8), memoryview, np.asarray])
 def test_any_view_keeps_the_memory(view):
-    """DESIGN 7: when the last view dies."""
+    """When the last view dies."""
     a = memory.empty(LARGE, np.float32)
     a.fill(7)
     where, kept = address(a), view(a)
@@ -59,7 +59,7 @@ def test_any_view_keeps_the_memory(view):
 @pytest.mark.parametrize("shape", [LARGE, (16385,), (3, 5, 7, 1001), (1, 2**20)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
 def test_large_arrays_start_on_a_cache_line_and_are_plain(shape, dtype):
-    """DESIGN 7: 64-byte aligned."""
+    """64-byte aligned."""
     a = memory.empty(shape, dtype)
     assert (a.shape, a.dtype) == (shape, dtype)
     assert a.flags.c_contiguous
@@ -87,14 +87,14 @@ def test_zeros_are_zero_in_used_memory():
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 40, 500), (2, 3, 4, 5, 600), (5, 7)])
 def test_channels_last_has_the_channels_of_a_pixel_side_by_side(shape):
-    """DESIGN 1: `y.transpose(0, 2, 3, 1)` is C-contiguous."""
+    """`y.transpose(0, 2, 3, 1)` is C-contiguous."""
     a = memory.channels_last(shape, np.float32)
     assert a.shape == shape
     assert np.moveaxis(a, 1, -1).flags.c_contiguous
 
 
 def test_no_more_than_the_limit_waits(shelves):
-    """DESIGN 7: with a limit."""
+    """With a limit."""
     arrays = [shelves.take((2**20,), np.dtype(np.uint8)) for _ in range(20)]
     assert shelves.waiting == 0
     del arrays
@@ -124,7 +124,7 @@ def test_clear_frees_what_waits(shelves):
 
 
 def test_threads_never_share_live_memory():
-    """SEMANTICS: from several Python threads at once: never another thread's numbers."""
+    """From several Python threads at once: never another thread's numbers."""
     wrong, start = [], threading.Barrier(6)
 
     def work(number):
@@ -212,7 +212,7 @@ def test_small_arrays_get_what_waits_too(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_allocates_even_if_a_thread_held_the_lock():
-    """SEMANTICS: after `fork`: right answers, never a hang."""
+    """After `fork`: right answers, never a hang."""
     mine = memory.empty(LARGE, np.float32)
     mine.fill(1)
     with memory.shelves._lock:

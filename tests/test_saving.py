@@ -1,7 +1,6 @@
 """`fc.save` and `fc.load`: what was saved comes back, PyTorch reads it, and a bad file is an error with its name."""
 
 import copy
-import json
 import os
 import pickle
 import struct
@@ -9,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from data_files import npy_bytes, npy_head, zipped
+from data_files import npy_bytes, npy_head, safetensors_bytes, zipped
 
 import fastconv as fc
 from fastconv import layers, losses, models, optim, train
@@ -113,11 +112,6 @@ def test_a_model_trained_here_gives_the_same_logits_in_pytorch_and_back(tmp_path
     again = models.MODELS[name]()
     again.load_state_dict(fc.load(tmp_path / "theirs.safetensors"))
     np.testing.assert_array_equal(again(x), model(x))
-
-
-def safetensors_bytes(header, data: bytes = bytes(8)) -> bytes:
-    header = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(header)) + header + data
 
 
 def entry(dtype="F32", shape=(2,), offsets=(0, 8)):

@@ -18,6 +18,7 @@ def parser():
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. What nobody but a programmer can mend is raised."""
     _open_closed_streams()
+    _print_any_name()
     try:
         try:
             from fastconv.cli import verbs
@@ -43,6 +44,12 @@ def _open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as the process lives
+
+
+def _print_any_name() -> None:
+    """A file's name need not be text, nor every character one of the terminal's: what cannot be encoded is shown as stderr shows it."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_what_cannot_be_written() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv import memory, streams
 from fastconv.data.normalise import Normalise
-from fastconv.geometry import described, flag, instance, integer, real
+from fastconv.geometry import array, described, flag, instance, integer, real
 from fastconv.kernels.elementwise.batches import PLAN, QUANTILES, take_changed
 from fastconv.ops.operands import dense, floats
 
@@ -32,7 +32,7 @@ class Batches:
         normalise: Normalise | None = None, stream: streams.Stream | None = None,
     ):  # fmt: skip
         (x,) = floats("Batches", x=x)
-        self.y = np.asarray(y)
+        self.y = array("Batches", "y", y)
         self.batch_size = integer("Batches", "batch_size", batch_size, 1)
         self.shift = integer("Batches", "shift", shift, 0)
         self.flip = _level("flip", flip, most=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fastconv.data.reading import as_labels, check_size, exactly, find, is_pickle
-from fastconv.files import FileFormatError, opened
+from fastconv.files import FileFormatError, as_path, opened
 from fastconv.memory import spared
 
 TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
@@ -26,7 +26,7 @@ def cifar10(folder: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], t
     folder: holds data_batch_1.bin to data_batch_5.bin and test_batch.bin (or the folder cifar-10-batches-bin with them).
     FileNotFoundError; FileFormatError (a ValueError), also for the Python version, whose files are pickled.
     """
-    folder = Path(folder)
+    folder = as_path("cifar10", "folder", folder)
     if (folder / "cifar-10-batches-bin").is_dir():
         folder = folder / "cifar-10-batches-bin"
     parts = [[_file(folder, name) for name in names] for names in (TRAIN, TEST)]

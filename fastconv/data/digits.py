@@ -27,7 +27,7 @@ def digits(split: str = "stratified") -> tuple[tuple[np.ndarray, np.ndarray], tu
 
     split: "stratified" (a fixed random 80 / 20 of each digit) or "writers" (the last 20 % in file order: other hands).
     """
-    if split not in SPLITS:
+    if not isinstance(split, str) or split not in SPLITS:
         raise ValueError(f"digits: split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}")
     images, labels, stratified_test = _arrays()
     test = stratified_test.astype(bool) if split == "stratified" else np.arange(len(labels)) >= len(labels) * 4 // 5

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from fastconv.data.reading import as_images, as_labels, check_size, exactly, find, readable, refuse_bomb, there
-from fastconv.files import FileFormatError
+from fastconv.files import FileFormatError, as_path
 from fastconv.memory import spared
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -26,7 +26,7 @@ def idx(path: str | os.PathLike) -> np.ndarray:
     The file: two zero bytes, the type's code, the number of dimensions, each extent as a big-endian int32, the numbers in row-major order.
     FileFormatError (a ValueError) for anything else, before memory is allocated for it; FileNotFoundError.
     """
-    path = Path(path)
+    path = as_path("idx", "path", path)
     with there(path) as file, readable(path):
         size = os.fstat(file.fileno()).st_size
         if file.read(2) == b"\x1f\x8b":
@@ -64,7 +64,8 @@ def mnist(folder: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tup
     folder: holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each as it is or
     with .gz at its end, also as train-images.idx3-ubyte and so on. FileNotFoundError, FileFormatError (a ValueError).
     """
-    (x, y), (x_test, y_test) = (_part(Path(folder), part) for part in ("train", "t10k"))
+    folder = as_path("mnist", "folder", folder)
+    (x, y), (x_test, y_test) = (_part(folder, part) for part in ("train", "t10k"))
     if x.shape[1:] != x_test.shape[1:]:
         raise FileFormatError(f"{folder}: images to train on are {x.shape[2:]}, those to test with {x_test.shape[2:]}")
     return (x, y), (x_test, y_test)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastconv.geometry import array, shown
 from fastconv.memory import spared
 from fastconv.ops.operands import floats
 
@@ -67,9 +68,9 @@ class Normalise:
 
 
 def _numbers(name: str, given: Sequence[float]) -> list[float]:
-    array = np.asarray(given)
-    if array.dtype.kind not in "iuf" or array.ndim != 1:
-        raise TypeError(f"Normalise: {name} must be a list of numbers, one per channel, got {given!r}")
-    if not np.isfinite(array).all():
+    numbers = array("Normalise", name, given)
+    if numbers.dtype.kind not in "iuf" or numbers.ndim != 1:
+        raise TypeError(f"Normalise: {name} must be a list of numbers, one per channel, got {shown(given)}")
+    if not np.isfinite(numbers).all():
         raise ValueError(f"Normalise: {name} must be finite, got {given}")
-    return array.astype(np.float64).tolist()
+    return numbers.astype(np.float64).tolist()

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastconv.data.reading import as_images, as_labels, brief, check_size, exactly, is_pickle, readable, refuse_bomb, there
 from fastconv.data.split import stratified
-from fastconv.files import FileFormatError
+from fastconv.files import FileFormatError, as_path
 from fastconv.memory import spared
 
 MOST_DIMENSIONS = 32  # that NumPy 1.26 can have
@@ -31,7 +31,7 @@ def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[n
     integers from 0; and x_test and y_test alike. Without these a fixed random fifth of each class is there to test with.
     FileNotFoundError; FileFormatError (a ValueError), also for arrays of Python objects, which are pickled.
     """
-    path = Path(path)
+    path = as_path("npz", "path", path)
 
     def wanted(held: list[str]) -> list[str]:
         names = ["x", "y", "x_test", "y_test"] if {"x_test", "y_test"} & set(held) else ["x", "y"]
@@ -50,7 +50,7 @@ def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[n
     return (x, y), (x_test, as_labels(path, "y_test", found["y_test"], len(x_test), int(y.max()) + 1))
 
 
-def arrays(path: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np.ndarray]:
+def arrays(path: Path, wanted: Callable[[list[str]], list[str]], kinds: str = "iuf") -> dict[str, np.ndarray]:
     """The arrays of a .npz file that `wanted` names of all that it holds."""
     with there(path) as file, readable(path):
         if is_pickle(file.read(2)):
@@ -63,7 +63,7 @@ def arrays(path: Path, wanted: Callable[[list[str]], list[str]]) -> dict[str, np
                 _check_member(info, size, path / info.filename)
             packed = min(sum(info.compress_size for info in chosen.values()), size)  # members may claim the same bytes
             refuse_bomb(path, sum(info.file_size for info in chosen.values()), packed)
-            return {name: _member(archive, info, path / info.filename) for name, info in chosen.items()}
+            return {name: _member(archive, info, path / info.filename, kinds) for name, info in chosen.items()}
 
 
 @spared
@@ -89,13 +89,16 @@ def _check_member(info: zipfile.ZipInfo, size: int, where: Path) -> None:
         raise FileFormatError(f"{where}: broken, said to begin at byte {info.header_offset} of {size}")
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: Path) -> np.ndarray:
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: Path, kinds: str) -> np.ndarray:
     with archive.open(info) as stream:
-        return read(stream, header(stream, info.file_size, where), where)
+        return read(stream, header(stream, info.file_size, where, kinds), where)
 
 
-def header(file: BinaryIO, size: int, path: Path) -> Header:
-    """What a .npy file of `size` bytes says of itself; the numbers it promises must be as many bytes as are left."""
+def header(file: BinaryIO, size: int, path: Path, kinds: str = "iuf") -> Header:
+    """What a .npy file of `size` bytes says of itself; the numbers it promises must be as many bytes as are left.
+
+    kinds: of dtype that it may have.
+    """
     start = file.read(10)  # magic, version, length of the rest: at most 64 KB
     if is_pickle(start):
         raise FileFormatError(f"{path}: {PICKLED}")
@@ -109,7 +112,7 @@ def header(file: BinaryIO, size: int, path: Path) -> Header:
         raise FileFormatError(f"{path}: not a .npy file, {brief(error)}") from None
     if dtype.hasobject:
         raise FileFormatError(f"{path}: {PICKLED}")
-    if dtype.kind not in "iuf" or dtype.subdtype:
+    if dtype.kind not in kinds or dtype.subdtype:
         raise FileFormatError(f"{path}: must hold integers or floats, got {dtype}")
     if len(shape) > MOST_DIMENSIONS or not all(type(extent) is int and 1 <= extent < 2**63 for extent in shape):
         told = ", ".join("over 2**63" if extent >= 2**63 else str(max(extent, -1)) if type(extent) is int else repr(extent) for extent in shape[:8])

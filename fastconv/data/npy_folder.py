@@ -7,13 +7,13 @@ import numpy as np
 
 from fastconv.data import npy
 from fastconv.data.reading import as_images, contents
-from fastconv.files import FileFormatError, opened
+from fastconv.files import FileFormatError, as_path, opened
 from fastconv.memory import spared
 
 
 def class_names(folder: str | os.PathLike) -> list[str]:
     """The names of the sub-folders in sorted order: class i of `npy_folder` is called class_names(folder)[i]."""
-    folder = Path(folder)
+    folder = as_path("class_names", "folder", folder)
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []
     if not names:
         raise FileNotFoundError(f"no sub-folders, one for each class, in {folder}, {contents(folder)}")
@@ -27,7 +27,7 @@ def npy_folder(folder: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray]
     folder: its sub-folders are the classes (`class_names`), and each of their .npy files is an image, (H, W) or (C, H, W), integers 0..255 or
     floats 0..1, all of one shape. FileNotFoundError; FileFormatError (a ValueError), also for pickled objects.
     """
-    folder = Path(folder)
+    folder = as_path("npy_folder", "folder", folder)
     files = [(path, label) for label, name in enumerate(class_names(folder)) for path in _files(folder / name)]
     shapes = [_shape(path) for path, _ in files]  # all headers, before anything is allocated
     for (path, _), shape in zip(files, shapes):

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastconv.geometry import Geometry, sources
+from fastconv.geometry import Geometry, array, instance, sources
 from fastconv.layers import Conv2d, Layer, Linear
-from fastconv.ops.operands import floats
+from fastconv.ops.operands import floats, shape_tuple
 
 CONVOLUTIONS = (Conv2d.forward, Linear.forward)  # Conv1d and Conv3d have Conv2d's
 LARGEST = 2**28  # entries of a matrix: 1 GB of float32
@@ -21,6 +21,7 @@ def derivative(layer: Layer, x) -> np.ndarray:
     Row o is what the layer's backward answers to a dy that is 1 at output o and 0 elsewhere (in inference mode). The gradients of its
     parameters stay what they were. ValueError for matrices of more than 2**28 entries.
     """
+    instance("derivative", "layer", layer, Layer, "a Layer")
     (x,) = floats("derivative", x=x)
     if x.shape[:1] != (1,) or x.ndim < 2:
         raise ValueError(f"derivative: x must be one image, (1, ...), got {x.shape}: write x[:1]")
@@ -62,7 +63,8 @@ def as_dense_matrix(layer: Layer, input_shape) -> np.ndarray:
     (outputs, inputs), for Conv, AvgPool, Linear, Flatten, chains of these, with any option; input_shape: (N, C, ...), N is not used.
     ValueError where no one matrix will do (ReLU, MaxPool): `derivative` gives the one that holds near some x.
     """
-    shape = (1, *tuple(input_shape)[1:])
+    instance("as_dense_matrix", "layer", layer, Layer, "a Layer")
+    shape = one_image("as_dense_matrix", input_shape)
     dtype = next((p.dtype for p in layer.parameters()), np.dtype(np.float64))
     _check_size("as_dense_matrix", math.prod(layer.output_shape(shape)), math.prod(shape))
     matrix = derivative(layer, np.zeros(shape, dtype))
@@ -83,7 +85,8 @@ def ties(layer: Layer, input_shape) -> np.ndarray:
     For Conv and Linear; input_shape: (N, IC, ...), N is not used. Entries with the same number are tied: they are one weight. ValueError
     where copies in the padding (padding_mode) make an entry the sum of several weights.
     """
-    g = geometry(layer, (1, *tuple(input_shape)[1:]))
+    instance("ties", "layer", layer, Layer, "a Layer")
+    g = geometry(layer, one_image("ties", input_shape))
     if g is None:
         raise ValueError(f"ties: {type(layer).__name__} is no convolution and no Linear layer")
     outputs, inputs = math.prod(g.output_shape), math.prod(g.input_shape)
@@ -106,14 +109,22 @@ def ties(layer: Layer, input_shape) -> np.ndarray:
 
 def fold(matrix_gradient: np.ndarray, ties: np.ndarray, weight_shape: tuple[int, ...]) -> np.ndarray:
     """The gradient of shared weights from the gradient of the matrix they fill: each sums over its places. Zeros get none."""
-    matrix_gradient, ties = np.asarray(matrix_gradient), np.asarray(ties)
+    (matrix_gradient,), ties = floats("fold", matrix_gradient=matrix_gradient), array("fold", "ties", ties)
+    if ties.dtype.kind not in "iu":
+        raise TypeError(f"fold: ties must hold integers, got dtype {ties.dtype}")
+    weight_shape = shape_tuple("fold", "weight_shape", weight_shape, "OC IC ...")
     if matrix_gradient.shape != ties.shape:
         raise ValueError(f"fold: matrix_gradient{matrix_gradient.shape} and ties{ties.shape} must have the same shape")
     weights = math.prod(weight_shape)
-    if ties.max(initial=-1) >= weights:
+    if ties.size and ties.max() >= weights:
         raise ValueError(f"fold: ties name weight {ties.max()}, but weight_shape={weight_shape} has {weights}")
     used = ties >= 0
-    return np.bincount(ties[used], matrix_gradient[used], minlength=weights).reshape(weight_shape)
+    return np.bincount(ties[used].astype(np.int64), matrix_gradient[used], minlength=weights).reshape(weight_shape)
+
+
+def one_image(op: str, input_shape) -> tuple[int, ...]:
+    """(1, C, ...) of a batch's shape."""
+    return (1, *shape_tuple(op, "input_shape", input_shape)[1:])
 
 
 def geometry(layer: Layer, input_shape: tuple[int, ...]) -> Geometry | None:

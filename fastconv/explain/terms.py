@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.explain.dense import CONVOLUTIONS, cells_read, derivative, geometry, inside, rows_of_derivative
-from fastconv.geometry import coordinates, sources, whole
+from fastconv.geometry import coordinates, instance, shown, sources, whole
 from fastconv.layers import Layer
 from fastconv.ops.operands import floats
 
@@ -193,7 +193,7 @@ def _index(op: str, name: str, index, shape: tuple[int, ...]) -> tuple[int, ...]
     try:
         numbers = tuple(whole(op, "index", i) for i in index)
     except TypeError:
-        raise TypeError(f"{op}: index must be {len(shape)} integers, one per axis of {name}{shape}, got {index!r}") from None
+        raise TypeError(f"{op}: index must be {len(shape)} integers, one per axis of {name}{shape}, got {shown(index)}") from None
     if len(numbers) != len(shape) or not all(0 <= i < extent for i, extent in zip(numbers, shape)):
         raise ValueError(f"{op}: index {numbers} is outside {name}{shape}")
     return numbers
@@ -201,6 +201,7 @@ def _index(op: str, name: str, index, shape: tuple[int, ...]) -> tuple[int, ...]
 
 def _batches(op: str, layer: Layer, **arrays) -> list[np.ndarray]:
     """The arrays as batches (N, ...) of the layer's dtype."""
+    instance(op, "layer", layer, Layer, "a Layer")
     batches = floats(op, **arrays, **({"w": layer.weight.value} if type(layer).forward in CONVOLUTIONS else {}))[: len(arrays)]
     for name, array in zip(arrays, batches):
         if array.ndim < 2:

@@ -15,7 +15,9 @@ from fastconv.geometry.windows import (
 )
 from fastconv.geometry.words import (
     LARGEST,
+    array,
     described,
+    entries,
     flag,
     function,
     instance,
@@ -34,6 +36,7 @@ __all__ = [
     "Shares",
     "Walk",
     "along",
+    "array",
     "average_divisors",
     "bind",
     "collects",
@@ -42,6 +45,7 @@ __all__ = [
     "copies",
     "describe",
     "described",
+    "entries",
     "flag",
     "function",
     "instance",

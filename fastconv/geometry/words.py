@@ -5,6 +5,7 @@ Everything is compared as Python integers before anything is allocated, so 2**63
 
 import math
 import operator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -15,7 +16,10 @@ AXES = "DHW"  # the names of the spatial dimensions, innermost last
 
 def shown(value: object) -> str:
     """`value` as a message shows it: on one line, or only its type."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an int of more than 4300 digits
+        return f"a value of type {type(value).__name__}"
     return text if len(text) <= SHOWN and "\n" not in text else f"a value of type {type(value).__name__}"
 
 
@@ -31,7 +35,7 @@ def integer(op: str, name: str, value: object, least: int) -> int:
     """`value` as an int in least..2**31-1. TypeError for what is not an integer (bool, float, str, None), ValueError out of range."""
     number = whole(op, name, value)
     if not least <= number <= LARGEST:
-        raise ValueError(f"{op}: {name} must be between {least} and {LARGEST}, got {number}")
+        raise ValueError(f"{op}: {name} must be between {least} and {LARGEST}, got {shown(number)}")
     return number
 
 
@@ -48,8 +52,24 @@ def real(op: str, name: str, value: object) -> float:
 def number(op: str, name: str, value: object, most: float = math.inf) -> float:
     """`value` as a finite float in 0..most. TypeError for what is no number (bool, str, None), ValueError out of range."""
     if not (math.isfinite(real(op, name, value)) and 0 <= value <= most):  # type: ignore[operator]  # real says what it is
-        raise ValueError(f"{op}: {name} must be finite and >= 0{f' and <= {most:g}' if most < math.inf else ''}, got {value}")
+        raise ValueError(f"{op}: {name} must be finite and >= 0{f' and <= {most:g}' if most < math.inf else ''}, got {shown(value)}")
     return float(value)
+
+
+def array(op: str, name: str, value: object) -> np.ndarray:
+    """`value` as NumPy makes an array of it; ValueError where it makes none."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{op}: {name} is no array: its rows differ in length or hold what is no number ({error})") from None
+
+
+def entries(value: object) -> list:
+    """What `value` holds, in a list; nothing where it cannot be gone through, as an array without axes."""
+    try:
+        return list(value) if isinstance(value, Iterable) else []
+    except TypeError:
+        return []
 
 
 def flag(op: str, name: str, value: object) -> bool:

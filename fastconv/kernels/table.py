@@ -9,7 +9,7 @@
     bias_grad           bind(g, dtype)                  run(dy, db, accumulate)
 
 `fits` says for which geometries a row may be chosen (by any extent but N), `dtypes` for which dtypes; `error(g, dtype)` is its error constant
-c in |result - exact| <= c * u * (the same sums over absolute values).
+c in |result - exact| <= c * u * (the same sums over absolute values), u the unit roundoff.
 """
 
 import math
@@ -139,8 +139,8 @@ def algorithm(name: str) -> Iterator[None]:
 
     An operation that has no such algorithm, or whose geometry it does not fit, stays with "auto". ValueError for unknown names.
     """
-    if name not in names():
-        raise ValueError(f"algorithm: {name!r} is not one of {', '.join(map(repr, names()))}")
+    if not isinstance(name, str) or name not in names():
+        raise ValueError(f"algorithm: name {name!r} is not one of {', '.join(map(repr, names()))}")
     token = chosen.set(name)
     try:
         yield

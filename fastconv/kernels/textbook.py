@@ -6,7 +6,7 @@ A convolution is a trilinear form: sum over n, oc, od, oh, ow, ic, kd, kh, kw of
 
 Its three derivatives are the three passes: by dy the forward pass, by x the input gradient, by w the weight gradient. Three tables tell what
 input an index of the padded input reads, counted from its first: row[oh * SH + kh * DH] is ih where that is inside the input; in the
-padding it is the cell that the padding mode repeats there, or -1 for zeros.
+padding it is the input index that the padding mode repeats, or -1 for zeros.
 """
 
 import numpy as np

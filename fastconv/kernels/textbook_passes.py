@@ -5,8 +5,6 @@ import numpy as np
 from fastconv.geometry import Geometry, reads
 from fastconv.kernels import textbook
 from fastconv.kernels.compile import Record
-from fastconv.kernels.plain.convolution import clamp, store
-from fastconv.kernels.plain.pooling import clamp as clamp_pooled
 
 
 def activation(flat: np.ndarray, memory: tuple[int, ...]) -> np.ndarray:
@@ -30,14 +28,18 @@ def put_activation(result: np.ndarray, flat: np.ndarray) -> None:
     flat[...] = result.transpose(0, 2, 3, 4, 1).reshape(-1)
 
 
+def store(sums: np.ndarray, out: np.ndarray, accumulate: bool) -> None:
+    """The sums, in float64, are rounded once: they overwrite, or are added to, what is there."""
+    out[...] = out + sums.astype(out.dtype) if accumulate else sums
+
+
 def conv_forward(g: Geometry, dtype: np.dtype, lower_bound: float):
     record, tables = lookup(g)
 
     def run(x, w, b, y):
         result = np.empty((g.N, g.OC, *g[6:9]), dtype)
         textbook.conv_forward(activation(x, g.input_memory), weights(w, g), b, result, record, *tables)
-        put_activation(result, y)
-        clamp(y, lower_bound)
+        put_activation(np.where(result <= lower_bound, dtype.type(lower_bound), result), y)  # NaN stays
 
     return run
 
@@ -82,10 +84,11 @@ def max_pool(g: Geometry, dtype: np.dtype, relu: bool):
         shape = (g.N, g.OC, *g[6:9])
         best, tap = np.empty(shape, dtype), np.empty(shape, argmax.dtype)
         textbook.max_pool(activation(x, g.input_memory), best, tap, record)
+        if relu:  # an argmax of 255 is no tap's
+            lost = best <= 0
+            best[lost], tap[lost] = 0, 255
         put_activation(best, y)
         put_activation(tap, argmax)
-        if relu:
-            clamp_pooled(y, argmax)
 
     return run
 

@@ -10,7 +10,7 @@ from fastconv.ops.operands import floats, shape_tuple
 
 
 class _Activation(Layer):
-    """y = f(x), number by number, with f' written in terms of y."""
+    """y = f(x), element by element, with f' written in terms of y."""
 
     @abstractmethod
     def value(self, x: np.ndarray) -> np.ndarray:

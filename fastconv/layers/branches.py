@@ -7,6 +7,7 @@ import numpy as np
 from fastconv import memory
 from fastconv.layers.layer import Backward, Layer, once_through, only_layers
 from fastconv.ops.elementwise import add
+from fastconv.ops.operands import shape_tuple
 
 
 def _sum(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -39,7 +40,8 @@ class Residual(Layer):
         return y, once_through(steps, backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        shapes = self.body.output_shape(input_shape), tuple(input_shape) if self.shortcut is None else self.shortcut.output_shape(input_shape)
+        input_shape = shape_tuple("Residual", "input_shape", input_shape)
+        shapes = self.body.output_shape(input_shape), input_shape if self.shortcut is None else self.shortcut.output_shape(input_shape)
         if shapes[0] != shapes[1]:
             raise ValueError(f"Residual: the body gives {shapes[0]}, the shortcut {shapes[1]}; they must have the same shape to be added")
         return shapes[0]
@@ -71,6 +73,8 @@ class Concat(Layer):
         return y, once_through(list(zip(self.branches, backwards)), backward, y)
 
     def _joined(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+        if min(map(len, shapes)) < 2:
+            raise ValueError(f"Concat: the branches must give (N, C, ...), there are no channels in {', '.join(map(str, shapes))}")
         if len({(shape[:1], shape[2:]) for shape in shapes}) > 1:
             raise ValueError(f"Concat: the branches give {', '.join(map(str, shapes))}; only channels may differ")
         return (shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:])

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, bind, conv_geometry, flag, integer, padding_pairs, padding_word, spatial
 from fastconv.kernels.table import chosen
-from fastconv.layers.bound import BoundPasses
+from fastconv.layers.bound import BoundPasses, Options
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import add_gradients
@@ -29,7 +29,7 @@ class _Conv(Layer):
         self.out_channels = integer(op, "out_channels", out_channels, 1)
         self.kernel_size = spatial(op, "kernel_size", kernel_size, self.rank)
         self.words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": integer(op, "groups", groups, 1)}
-        self.words["padding_mode"] = padding_word(op, padding_mode)
+        self.words = Options(self.words, padding_mode=padding_word(op, padding_mode))
         for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
             if channels % groups:
                 raise ValueError(f"{op}: {name}={channels} is not divisible by groups={groups}")
@@ -44,7 +44,7 @@ class _Conv(Layer):
     def weight_shape(self) -> tuple[int, ...]:
         return (self.out_channels, self.in_channels // self.words["groups"], *self.kernel_size)
 
-    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         x, passes = self.bound(x)
         w = self.weight.memory
@@ -80,8 +80,9 @@ class _Conv(Layer):
         """N, IC and the spatial extents; ValueError where they do not fit the layer."""
         axes = " ".join(("N", "IC", *("ID", "IH", "IW")[3 - self.rank :]))
         op = type(self).__name__
-        N, IC, *extent = input_shape = shape_tuple(op, "input_shape", input_shape, axes)
+        input_shape = shape_tuple(op, "input_shape", input_shape, axes)
         bind(op, x=(input_shape, axes), layer=((self.in_channels,), "IC"))
+        N, IC, *extent = input_shape
         return N, IC, tuple(extent)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -99,7 +100,7 @@ class Conv1d(_Conv):
 
 
 class Conv2d(_Conv):
-    """`ops.conv2d` with a weight (OC, IC/groups, KH, KW) and a bias (OC,), initialised as PyTorch does. x: (N, IC, IH, IW) -> (N, OC, OH, OW).
+    """`ops.conv2d` with a weight (OC, IC/groups, KH, KW) and a bias (OC,), initialized as PyTorch does. x: (N, IC, IH, IW) -> (N, OC, OH, OW).
 
     kernel_size, stride, dilation: an int or one per dimension; padding: also (before, after) pairs, "same", "valid"; padding_mode: "zeros",
     "reflect", "replicate" or "circular"; dtype float32 or float64; rng: a NumPy generator to draw the initial values from (None: the stream that

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from fastconv import streams
+from fastconv.geometry import shown
 from fastconv.layers.parameter import Parameter
 from fastconv.ops.layout import weight_axes
 from fastconv.ops.operands import FLOATS
@@ -33,9 +34,13 @@ def weight_and_bias(
 
 def float_dtype(op: str, dtype) -> np.dtype:
     """TypeError for anything but float32 and float64."""
-    if dtype is None or np.dtype(dtype) not in FLOATS:
-        raise TypeError(f"{op}: dtype must be float32 or float64, got {dtype}")
-    return np.dtype(dtype)
+    try:
+        found = None if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError, RecursionError):
+        found = None
+    if found is None or found not in FLOATS:  # NumPy takes None for float64
+        raise TypeError(f"{op}: dtype must be float32 or float64, got {shown(dtype) if found is None else found}")
+    return found
 
 
 def generator(op: str, rng: np.random.Generator | None) -> np.random.Generator | None:

@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from fastconv.geometry import flag
+from fastconv.geometry import array, flag
+from fastconv.layers.bound import BoundPasses
 from fastconv.layers.outermost import outermost_call, outermost_forward
 from fastconv.layers.parameter import Buffer, Parameter
-from fastconv.layers.summary import Summary, summarise
+from fastconv.layers.summary import Summary, summarize
 from fastconv.streams import Stream
 
 Backward = Callable[..., np.ndarray | None]
 
 
 def once(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Backward:
-    """The way back from the output y: usable one time, and only while the parameters are what they were, else RuntimeError.
+    """The way back from the output y: usable once, and only while the parameters are what they were, else RuntimeError.
 
     dy must have the shape and dtype of y (ValueError, TypeError); nothing has changed when one of these is raised.
     """
@@ -51,7 +52,10 @@ def _checked(backward: Backward, y: np.ndarray, kept: list[tuple[Parameter, int]
         for p, version in kept:
             if p.version != version:
                 raise RuntimeError("backward: a parameter has changed since forward; call forward again")
-        dy = np.asarray(dy)
+        if input_grad is not True and input_grad is not False:
+            input_grad = flag("backward", "input_grad", input_grad)
+        if type(dy) is not np.ndarray:
+            dy = array("backward", "dy", dy)
         if dy.dtype != dtype:
             raise TypeError(f"backward: dy has dtype {dy.dtype}, but the output was {dtype}: write dy.astype(np.{dtype})")
         if dy.shape != shape:
@@ -123,6 +127,21 @@ class Layer(ABC):
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return self.forward(x, training=False)[0]
 
+    def __setattr__(self, name: str, value) -> None:
+        """A layer whose options change binds its passes anew."""
+        passes = self.__dict__.get("_passes")
+        if isinstance(passes, BoundPasses):
+            passes.clear()
+        super().__setattr__(name, value)
+
+    def __copy__(self) -> "Layer":
+        """A copy with the same parameters, and with options of its own: it binds its own passes."""
+        other = type(self).__new__(type(self))
+        other.__dict__ |= self.__dict__
+        if isinstance(self.__dict__.get("_passes"), BoundPasses):
+            other.__dict__["_passes"] = BoundPasses()
+        return other
+
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """The layers inside this one, by name."""
         return self._members(Layer)
@@ -133,7 +152,7 @@ class Layer(ABC):
 
     def summary(self, input_shape: tuple[int, ...]) -> Summary:
         """Output shape, parameters, multiplications and activation bytes of every layer inside, without running any; print it."""
-        return summarise(self, input_shape)
+        return summarize(self, input_shape)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         return self._named(Parameter)
@@ -175,7 +194,8 @@ class Layer(ABC):
         own = dict(self._state())
         wrong = [f"missing {name}" for name in own if name not in state]
         wrong += [f"unexpected {name}" for name in state if name not in own]
-        given = {name: np.array(state[name]) for name in own if name in state}  # each is read once: some files are read as they are asked
+        # Each is read once: some files are read as they are asked.
+        given = {name: array("load_state_dict", name, state[name]).copy() for name in own if name in state}
         for name, new in given.items():
             mine = own[name].value
             if new.shape != mine.shape:

@@ -14,7 +14,7 @@ from fastconv.ops.operands import floats, of_layer, shape_tuple
 class _BatchNorm(Layer):
     """y = (x - mean) / sqrt(variance + eps) * weight + bias, channel by channel (Ioffe and Szegedy 2015), with PyTorch's names and statistics.
 
-    In training, mean and variance are the batch's, and running averages of them are kept, the variance's without bias:
+    In training, mean and variance are the batch's, and running averages of them are kept, the variance's unbiased (over M - 1):
     running = (1 - momentum) * running + momentum * batch's; momentum None: the average of all batches. Otherwise, and if the
     layer is frozen, the running ones are used, and stay.
     """
@@ -38,15 +38,17 @@ class _BatchNorm(Layer):
             self.running_mean, self.running_var = Buffer(np.zeros(num_features, dtype)), Buffer(np.ones(num_features, dtype))
             self.num_batches_tracked = Buffer(np.array(0, np.int64))
 
-    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
+        if relu is not True and relu is not False:
+            relu = flag(type(self).__name__, "relu", relu)
         if type(x) is not np.ndarray or x.dtype is not self.dtype:
             x = self._checked(x)
         of_batch = self.running_mean is None or (training and not (self.running_mean.frozen or self.running_var.frozen))
         passes = self._passes.of((x.shape, x.dtype, of_batch, relu), lambda: self._bind(x, of_batch, relu))
         if of_batch and training and x.size == self.num_features:
             op = type(self).__name__
-            raise ValueError(f"{op}: one number a channel has no variance to train with, got x{x.shape}: use larger batches or training=False")
+            raise ValueError(f"{op}: one element per channel has no variance to train with, got x{x.shape}: use larger batches or training=False")
         parameters = () if self.weight is None else (self.weight.memory, self.bias.memory)
         saved = np.empty(2 * self.num_features)
         running = self._running(of_batch and x.size > 0)

@@ -25,13 +25,15 @@ def outermost_forward(forward):
     """A layer's `forward`, whose outermost output is safe."""
 
     @wraps(forward)
-    def whole(self, x, training=True, **words):
+    def whole(self, x, training=True, *more, **words):
         if _pass.running:
-            return forward(self, x, training, **words)
+            return forward(self, x, training, *more, **words)
         flag(type(self).__name__, "training", training)
+        if "relu" in words:
+            flag(type(self).__name__, "relu", words["relu"])
         try:
             _pass.running = True
-            y, backward = forward(self, x, training, **words)
+            y, backward = forward(self, x, training, *more, **words)
         finally:
             _pass.running = False
         return (_read_only(y) if training else _own(y, x)), backward

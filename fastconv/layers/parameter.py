@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterator
 import numpy as np
 
 from fastconv import memory
-from fastconv.geometry import flag
+from fastconv.geometry import array, flag, shown
 from fastconv.layers.values import Values
 from fastconv.ops.layout import Layout
 from fastconv.ops.operands import floats
@@ -26,6 +26,8 @@ class Parameter:
     def __init__(self, value: np.ndarray, memory_axes: tuple[int, ...] | None = None):
         (value,) = floats("Parameter", value=value)
         self.memory_axes = tuple(range(value.ndim)) if memory_axes is None else memory_axes
+        if not isinstance(self.memory_axes, tuple) or set(self.memory_axes) != set(range(value.ndim)) or len(self.memory_axes) > value.ndim:
+            raise ValueError(f"Parameter: memory_axes must be an order of the {value.ndim} axes of value{value.shape}, got {shown(memory_axes)}")
         self._layout = Layout(value.shape, value.dtype, self.memory_axes)
         own = value.transpose(self.memory_axes).reshape(-1).copy()
         self._live_in(None, own, np.empty_like(own))
@@ -48,7 +50,7 @@ class Parameter:
 
     @value.setter
     def value(self, new) -> None:
-        new = np.asarray(new)
+        new = array("Parameter.value", "the new value", new)
         if new.shape != self.shape:
             raise ValueError(f"Parameter.value: the new value must have the shape {self.shape}, got {new.shape}")
         if new.dtype != self.dtype:
@@ -91,11 +93,21 @@ class Parameter:
         """Add a backward pass's gradient; the first since `zero_grad` overwrites. A frozen parameter takes none."""
         if self._frozen:
             return
+        if type(gradient) is not np.ndarray or gradient.shape != self._grad.shape or gradient.dtype.kind != "f":
+            gradient = self._checked(gradient)
         if self.has_grad:
             self._grad += gradient
         else:
             self._grad[...] = gradient
             self.has_grad = True
+
+    def _checked(self, gradient) -> np.ndarray:
+        gradient = array("Parameter.add_grad", "the gradient", gradient)
+        if gradient.dtype.kind not in "biuf":
+            raise TypeError(f"Parameter.add_grad: the gradient must be an array of numbers, got dtype {gradient.dtype}")
+        if gradient.shape != self.shape:
+            raise ValueError(f"Parameter.add_grad: the gradient must have the shape {self.shape}, got {gradient.shape}")
+        return gradient
 
     def zero_grad(self) -> None:
         self.has_grad = False
@@ -162,10 +174,24 @@ class Buffer:
     """An array that is saved with a layer but that no gradient reaches, such as running statistics. With `.frozen = True` the layer leaves it."""
 
     def __init__(self, value: np.ndarray):
-        self.value = np.asarray(value)
-        if self.value.dtype.kind not in "biuf":
-            raise TypeError(f"Buffer: value must be an array of numbers, got dtype {self.value.dtype}")
+        self._value = array("Buffer", "value", value)
+        if self._value.dtype.kind not in "biuf":
+            raise TypeError(f"Buffer: value must be an array of numbers, got dtype {self._value.dtype}")
         self._frozen = False
+
+    @property
+    def value(self) -> np.ndarray:
+        return self._value
+
+    @value.setter
+    def value(self, new) -> None:
+        """Another array in its place, of the same shape and dtype."""
+        new = array("Buffer.value", "value", new)
+        if new.shape != self._value.shape:
+            raise ValueError(f"Buffer.value: the new value must have the shape {self._value.shape}, got {new.shape}")
+        if new.dtype != self._value.dtype:
+            raise TypeError(f"Buffer.value: the new value must be {self._value.dtype}, got {new.dtype}; write value.astype(np.{self._value.dtype})")
+        self._value = new
 
     @property
     def frozen(self) -> bool:

@@ -37,8 +37,10 @@ class Windows(Layer):
 class Maximum(Windows):
     """y = the largest of each window; each gradient goes to the one input that was it."""
 
-    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0), to the same bits and gradients as a ReLU before, as `Sequential` asks where there is one."""
+        if relu is not True and relu is not False:
+            relu = flag(type(self).__name__, "relu", relu)
         x, passes, _ = self.bound(x)
         y, argmax = passes.max(x, relu)
         return y, once_of(lambda dy, input_grad=True: passes.max_grad(dy, argmax) if input_grad else None, y)
@@ -84,7 +86,7 @@ class _MaxPool(Maximum, _Pool):
 
     @property
     def takes_relu(self) -> bool:
-        """Whether there is a number for what a ReLU has clamped, beside those of the taps, in one byte."""
+        """Whether one byte holds all tap indices and the mark of what a ReLU has clamped."""
         return math.prod(self.kernel_size) <= CLAMPED
 
     def _bind(self, x: np.ndarray) -> tuple[Pooling, tuple]:

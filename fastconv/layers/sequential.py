@@ -11,6 +11,7 @@ from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import flatten, learn
 from fastconv.layers.pooling import MaxPool1d, MaxPool2d, MaxPool3d
 from fastconv.layers.simple import Linear, ReLU
+from fastconv.ops.operands import shape_tuple
 
 TAKE_RELU = Conv1d, Conv2d, Conv3d, Linear, BatchNorm1d, BatchNorm2d, BatchNorm3d
 POOLS = MaxPool1d, MaxPool2d, MaxPool3d
@@ -83,6 +84,7 @@ class Sequential(Layer):
             input_shape = layer.output_shape(input_shape)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        input_shape = shape_tuple("Sequential", "input_shape", input_shape)
         for layer in self.layers:
             input_shape = layer.output_shape(input_shape)
         return input_shape

@@ -29,8 +29,10 @@ class Linear(Layer):
         self.weight, self.bias = weight_and_bias("Linear", (self.out_features, self.in_features), biases, dtype, rng, **sizes)
         self._passes = BoundPasses()
 
-    def forward(self, x: np.ndarray, training: bool = True, relu: bool = False) -> tuple[np.ndarray, Backward]:
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
+        if relu is not True and relu is not False:
+            relu = flag("Linear", "relu", relu)
         if type(x) is not np.ndarray or x.dtype is not self.weight.dtype:
             of_layer("Linear", x, self.weight.dtype)
             x = np.asarray(x)
@@ -97,8 +99,10 @@ class Flatten(Layer):
         return y, once_of(backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        N, *extents = shape_tuple("Flatten", "input_shape", input_shape)
-        return (N, math.prod(extents))
+        shape = shape_tuple("Flatten", "input_shape", input_shape)
+        if not shape:
+            raise ValueError("Flatten: x must have at least 1 axis (N, ...), got x()")
+        return (shape[0], math.prod(shape[1:]))
 
 
 class Dropout(Layer):
@@ -117,11 +121,11 @@ class Dropout(Layer):
         if not training or self.p == 0:
             (x,) = floats("Dropout", x=x)
             return x, once_of(lambda dy, input_grad=True: dy if input_grad else None, x)
-        key = self.stream.key()
-        y = ops.dropout(x, self.p, key)
+        key, p = self.stream.key(), self.p
+        y = ops.dropout(x, p, key)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            return ops.dropout(dy, self.p, key) if input_grad else None
+            return ops.dropout(dy, p, key) if input_grad else None
 
         return y, once_of(backward, y)
 

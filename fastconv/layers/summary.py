@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from fastconv.ops.operands import shape_tuple
+
 
 class Row(NamedTuple):
     name: str
@@ -49,7 +51,7 @@ def columns(head: tuple[str, ...], lines: list[tuple[str, ...]], sums: tuple[str
     return "\n".join([shown[0], rule, *shown[1:-1], rule, shown[-1]])
 
 
-def summarise(model, input_shape: tuple[int, ...]) -> Summary:
+def summarize(model, input_shape: tuple[int, ...]) -> Summary:
     counted = set()
 
     def new(layer) -> int:
@@ -59,9 +61,10 @@ def summarise(model, input_shape: tuple[int, ...]) -> Summary:
 
     itemsize = next((p.dtype.itemsize for p in model.parameters()), 4)
     rows = []
-    for name, layer, shape in leaves(model, tuple(input_shape)):
+    for name, layer, shape in leaves(model, shape_tuple("summary", "input_shape", input_shape)):
         output = layer.output_shape(shape)
-        macs = layer.geometry(shape).flops // 2 if hasattr(layer, "geometry") else 0
+        multiplies = hasattr(layer, "geometry") and hasattr(layer, "weight")  # pooling has a geometry too, and nothing to multiply
+        macs = layer.geometry(shape).flops // 2 if multiplies else 0
         rows.append(Row(name, repr(layer), output, new(layer), macs, math.prod(output) * itemsize))
     return Summary(tuple(rows))
 

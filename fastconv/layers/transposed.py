@@ -4,7 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from fastconv.geometry import Geometry, spatial, transposed_geometry, transposed_words
+from fastconv.geometry import Geometry, shown, spatial, transposed_geometry, transposed_words
+from fastconv.layers.bound import Options
 from fastconv.layers.convolution import _Conv
 from fastconv.layers.layer import Backward, once_of
 from fastconv.layers.parameter import add_gradients
@@ -20,29 +21,29 @@ class _ConvTranspose(_Conv):
     ):  # fmt: skip
         op = type(self).__name__
         kernel = spatial(op, "kernel_size", kernel_size, self.rank)
-        if padding_mode != "zeros":
-            raise ValueError(f'{op}: padding_mode must be "zeros", a transposed convolution has no other; got {padding_mode!r}')
+        if not isinstance(padding_mode, str) or padding_mode != "zeros":
+            raise ValueError(f'{op}: padding_mode must be "zeros", a transposed convolution has no other; got {shown(padding_mode)}')
         transposed_words(op, kernel, stride, padding, output_padding, dilation)
         words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         super().__init__(in_channels, out_channels, kernel, **words, bias=bias, dtype=dtype, rng=rng)
-        del self.words["padding_mode"]
-        self.words["output_padding"] = output_padding
+        kept = {name: value for name, value in self.words.items() if name != "padding_mode"}
+        self.words = Options(kept, output_padding=output_padding)
 
     def weight_shape(self) -> tuple[int, ...]:
         return (self.in_channels, self.out_channels // self.words["groups"], *self.kernel_size)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         x, passes = self.bound(x)  # of the convolution from y to x
-        w = self.weight.memory
+        w, bias_grad = self.weight.memory, partial(sum_dy, algorithm=passes.algorithm)
         y = add_bias(passes.input_grad(x, w), None if self.bias is None else self.bias.memory)
 
         def weight_grad(dy: np.ndarray, dw: np.ndarray, db: np.ndarray | None, accumulate: bool) -> None:
             passes.weight_grad(dy, x, dw, None, accumulate)
             if db is not None:
-                sum_dy(dy, db, accumulate)
+                bias_grad(dy, db, accumulate)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            add_gradients(self.weight, self.bias, partial(weight_grad, dy), partial(sum_dy, dy))
+            add_gradients(self.weight, self.bias, partial(weight_grad, dy), partial(bias_grad, dy))
             return passes.forward(dy, w, None) if input_grad else None
 
         return y, once_of(backward, y, self.weight, self.bias)
@@ -68,7 +69,7 @@ class ConvTranspose1d(_ConvTranspose):
 
 
 class ConvTranspose2d(_ConvTranspose):
-    """`ops.conv_transpose2d` with a weight (IC, OC/groups, KH, KW) and a bias (OC,), initialised as PyTorch does.
+    """`ops.conv_transpose2d` with a weight (IC, OC/groups, KH, KW) and a bias (OC,), initialized as PyTorch does.
 
     x: (N, IC, IH, IW) -> (N, OC, OH, OW), OH = (IH - 1) * stride - before - after + dilation * (KH - 1) + output_padding + 1.
     kernel_size, stride, dilation, output_padding (smaller than stride or dilation): an int or one per dimension; padding: also (before,

@@ -1,6 +1,6 @@
 """Max and average pooling to a given output size, and their gradients, in 1, 2 and 3 dimensions.
 
-`output_size`: an int, or one per dimension. Output o of an axis has the cells floor(o * I / O) .. ceil((o + 1) * I / O) of it: windows of I / O
+`output_size`: an int, or one per dimension. Output o of an axis reads the inputs floor(o * I / O) .. ceil((o + 1) * I / O) of it: windows of I / O
 cells, side by side, where O divides I; else some overlap, and their sizes differ by one. O may also be larger than I.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.geometry import Shares, along, average_divisors, bind, share_taps, spatial
 from fastconv.kernels import table
 from fastconv.ops import passes, pooling
-from fastconv.ops.operands import floats, shape_tuple
+from fastconv.ops.operands import floats, no_mask, shape_tuple
 from fastconv.ops.passes import Pooling
 
 
@@ -148,6 +148,7 @@ def _five_axes(a: np.ndarray) -> np.ndarray:
 
 def _check_argmax(op: str, argmax, shape: tuple[int, ...], shares: Shares) -> None:
     dtype = _argmax_dtype(shares)
+    no_mask(op, "argmax", argmax)
     if not isinstance(argmax, np.ndarray) or argmax.dtype != dtype:
         raise TypeError(f"{op}: argmax must be a {dtype} array, got {getattr(argmax, 'dtype', type(argmax).__name__)}")
     if argmax.shape != shape:

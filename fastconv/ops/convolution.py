@@ -1,6 +1,6 @@
 """Convolution and its three gradients in 1, 2 and 3 dimensions.
 
-All take the same five words after their operands: `stride`, `padding`, `dilation` (an int, or one per dimension), `groups` and
+All take the same five options after their operands: `stride`, `padding`, `dilation` (an int, or one per dimension), `groups` and
 `padding_mode`. `padding` is cells around the input: an int, a tuple of one int or (before, after) pair per dimension, "valid" (none)
 or "same" (ceil(I / stride) outputs, by the smallest padding that gives them, the odd cell at the end). `padding_mode` says what these
 cells hold: "zeros"; "reflect", the input mirrored at its end cells (at most I - 1 cells of it); "replicate", copies of the end cells; or
@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fastconv.geometry import Geometry, bind, conv_geometry, describe, integer, padding_word, spatial
+from fastconv.geometry import Geometry, bind, conv_geometry, describe, flag, integer, padding_word, spatial
 from fastconv.kernels import table
 from fastconv.ops.layout import Layout
 from fastconv.ops.operands import dense, floats, shape_tuple
@@ -31,7 +31,7 @@ def conv2d(x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, padding_m
     """Cross-correlate images with filters, as every framework's convolution does (no flip).
 
     y[n,oc,oh,ow] = b[oc] + sum over ic,kh,kw of x[n, ic, oh*SH - PH + kh*DH, ow*SW - PW + kw*DW] * w[oc,ic,kh,kw]
-    with what padding_mode ("zeros", "reflect", "replicate", "circular") says for places outside of x.
+    with what padding_mode ("zeros", "reflect", "replicate", "circular") says for positions outside x.
 
     x: (N, IC, IH, IW), w: (OC, IC/groups, KH, KW), b: (OC,) or None. Returns y: (N, OC, OH, OW). Output group i sees input
     group i only. TypeError for dtypes other than float32 or float64 throughout, ValueError for shapes and values.
@@ -58,7 +58,8 @@ def conv2d_weight_grad(
     dw[oc,ic,kh,kw] = sum over n,oh,ow of x[n, ic, oh*SH - PH + kh*DH, ow*SW - PW + kw*DW] * dy[n,oc,oh,ow]
 
     x: (N, IC, IH, IW), dy: (N, OC, OH, OW), kernel_size: an int or (KH, KW). Returns dw: (OC, IC/groups, KH, KW), or (dw, db)
-    if return_bias_grad. `out` takes the result (added to what it holds if accumulate); it must not overlap x or dy. Errors as `conv2d`.
+    if return_bias_grad. `out` takes the result (added to what it holds if accumulate, which needs an `out`); it must not overlap x or dy. Errors as
+    `conv2d`.
     """
     options = stride, padding, dilation, groups, padding_mode
     return weight_grad("conv2d_weight_grad", 2, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
@@ -111,13 +112,16 @@ def bias_grad(dy) -> np.ndarray:
     return db
 
 
-def sum_dy(dy: np.ndarray, db: np.ndarray, accumulate: bool = False) -> None:
-    """db[oc] = the sum of dy over all but its channels, added to what it holds if accumulate; dy: (N, OC, spatial...)"""
+def sum_dy(dy: np.ndarray, db: np.ndarray, accumulate: bool = False, algorithm: str | None = None) -> None:
+    """db[oc] = the sum of dy over all but its channels, added to what it holds if accumulate; dy: (N, OC, spatial...)
+
+    algorithm: None is what is chosen now.
+    """
     N, OC, *positions = dy.shape
     if N:
         outputs = (1,) * (3 - len(positions)) + tuple(positions)
         g = Geometry(N, OC, *outputs, OC, *outputs, *(1,) * 6, *(0,) * 6, *(1,) * 3, 1, len(positions))
-        convolution(g, dy.dtype, table.chosen.get()).bias_grad(dy, db, accumulate)
+        convolution(g, dy.dtype, algorithm or table.chosen.get()).bias_grad(dy, db, accumulate)
     elif not accumulate:
         db[...] = 0
 
@@ -131,19 +135,20 @@ def extents(dims: dict, rank: int, letter: str) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _forward_plan(op, rank, x_shape, w_shape, b_shape, stride, padding, dilation, groups, padding_mode) -> Geometry:
+def _forward_plan(op, rank, x_shape, w_shape, b_shape, *words) -> Geometry:
+    """words: stride, padding, dilation, groups, padding_mode"""
+    groups = words[3]
     operands = {"x": (x_shape, f"N IC {spatial_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {spatial_axes(rank, 'K')}")}
     if b_shape is not None:
         operands["b"] = (b_shape, "OC")
     dims = bind(op, groups, **operands)
-    words = stride, padding, dilation, groups, padding_mode
     return conv_geometry(op, dims["N"], dims["IC"], dims["OC"], extents(dims, rank, "I"), extents(dims, rank, "K"), *words)
 
 
 @lru_cache(maxsize=1024)
-def _backward_plan(op, rank, x_shape, w_shape, dy_shape, stride, padding, dilation, groups, padding_mode) -> Geometry:
+def _backward_plan(op, rank, x_shape, w_shape, dy_shape, *words) -> Geometry:
     """As the forward plan, but dy must have the output's shape. w_shape None: only the kernel is known."""
-    g = _forward_plan(op, rank, x_shape, w_shape, None, stride, padding, dilation, groups, padding_mode)
+    g = _forward_plan(op, rank, x_shape, w_shape, None, *words)
     operands = {"x": (x_shape, f"N IC {spatial_axes(rank, 'I')}"), "w": (w_shape, f"OC IC/groups {spatial_axes(rank, 'K')}")}
     check_dy(op, rank, dy_shape, g.output_shape, operands)
     return g
@@ -164,10 +169,16 @@ def conv_words(op, rank, stride, padding, dilation, groups, padding_mode="zeros"
 
 
 def _freeze(op, padding):
-    """Lists as tuples; a number keeps its type, because the cache would take True for 1 and 1.0 for 1."""
+    """Lists as tuples, of integers, because the cache would take True for 1 and 1.0 for 1."""
     if isinstance(padding, (tuple, list)):
-        return tuple(_freeze(op, entry) for entry in padding)
+        return tuple(_freeze_pair(op, f"padding[{i}]", entry) for i, entry in enumerate(padding))
     return padding if isinstance(padding, str) else integer(op, "padding", padding, 0)
+
+
+def _freeze_pair(op, name, entry):
+    if isinstance(entry, (tuple, list)):
+        return tuple(integer(op, name, amount, 0) for amount in entry)
+    return integer(op, name, entry, 0)
 
 
 def bind_forward(op, rank, x, w_shape, b_shape, words) -> Convolution:
@@ -191,6 +202,7 @@ def input_grad(op, rank, dy, w, input_shape, *options):
 
 def weight_grad(op, rank, operands, kernel_size, options, out, accumulate, return_bias_grad):
     x, dy = floats(op, **operands)
+    check_result(op, out, accumulate, return_bias_grad)
     words = conv_words(op, rank, *options)
     kernel, groups = spatial(op, "kernel_size", kernel_size, rank), words[3]
     bind(op, groups, x=(x.shape, f"N IC {spatial_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {spatial_axes(rank, 'O')}"))
@@ -216,6 +228,13 @@ def into(layout: Layout, out: np.ndarray | None, accumulate: bool, run) -> np.nd
     else:
         out[...] = dw
     return out
+
+
+def check_result(op: str, out, accumulate, return_bias_grad) -> None:
+    """How a weight gradient is returned: TypeError for flags that are none, ValueError where there is nothing to add to."""
+    flag(op, "return_bias_grad", return_bias_grad)
+    if flag(op, "accumulate", accumulate) and out is None:
+        raise ValueError(f"{op}: accumulate=True needs out, the array to add to")
 
 
 def check_out(op: str, out, shape: tuple, x: np.ndarray, dy: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""ReLU and Dropout. Results keep the memory order of a channels-last activation."""
+"""ReLU, dropout and addition. Results keep the memory order of a channels-last activation."""
 
 from functools import lru_cache
 

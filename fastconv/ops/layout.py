@@ -15,7 +15,7 @@ from fastconv import memory
 
 def activation_axes(ndim: int) -> tuple[int, ...]:
     """The public axes of an activation, in the order of memory."""
-    return (0, *range(2, ndim), 1) if ndim > 2 else (0, 1)
+    return (0, *range(2, ndim), 1) if ndim > 2 else tuple(range(ndim))
 
 
 def weight_axes(ndim: int) -> tuple[int, ...]:
@@ -24,7 +24,7 @@ def weight_axes(ndim: int) -> tuple[int, ...]:
 
 
 class Layout:
-    """What a bound pass takes and gives in one place: arrays of this public shape and dtype, whose axes lie in memory in this order."""
+    """An operand of a bound pass: its public shape, dtype, and the order of its axes in memory."""
 
     __slots__ = ("axes", "dtype", "memory_shape", "shape", "size", "strides")
 
@@ -53,7 +53,7 @@ class Layout:
         return np.ndarray(self.shape, self.dtype, flat, 0, self.strides), flat
 
     def view(self, flat: np.ndarray) -> np.ndarray:
-        """The array behind this memory."""
+        """The array, in its public shape, that views this memory."""
         return np.ndarray(self.shape, self.dtype, flat, 0, self.strides)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, bind
 from fastconv.kernels import table
-from fastconv.ops.convolution import check_out, into
+from fastconv.ops.convolution import check_out, check_result, into
 from fastconv.ops.operands import dense, floats
 from fastconv.ops.passes import Convolution, convolution
 
@@ -31,6 +31,7 @@ def linear_input_grad(dy, w) -> np.ndarray:
 def linear_weight_grad(x, dy, *, out=None, accumulate=False, return_bias_grad=False):
     """dw[o,i] = sum over n of x[n,i] * dy[n,o]. x: (N, I), dy: (N, O). Returns (O, I), or (dw, db); `out` as in `conv2d_weight_grad`."""
     x, dy = floats("linear_weight_grad", x=x, dy=dy)
+    check_result("linear_weight_grad", out, accumulate, return_bias_grad)
     bind("linear_weight_grad", x=(x.shape, "N I"), dy=(dy.shape, "N O"))
     check_out("linear_weight_grad", out, (dy.shape[1], x.shape[1]), x, dy)
     passes = linear_passes(x, dy.shape[1])

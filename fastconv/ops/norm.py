@@ -104,9 +104,9 @@ def _channels(op: str, x: np.ndarray, mean, variance, weight, bias, eps) -> tupl
     if not eps:
         raise ValueError(f"{op}: eps must be above 0, got {eps}")
     (mean,), (variance,) = floats(op, mean=mean), floats(op, variance=variance)
-    found = {} if weight is None else {"weight": _alike(op, x, "weight", weight)}
+    found = {} if weight is None else {"weight": dense(_alike(op, x, "weight", weight))}
     if bias is not None:
-        found["bias"] = _alike(op, x, "bias", bias)
+        found["bias"] = dense(_alike(op, x, "bias", bias))
     shapes = {name: (array.shape, "C") for name, array in found.items()}
     bind(op, x=(x.shape, _axes(op, x)), mean=(mean.shape, "C"), variance=(variance.shape, "C"), **shapes)
     mean, variance = mean.astype(np.float64, copy=False), variance.astype(np.float64, copy=False)
@@ -124,7 +124,7 @@ def _alike(op: str, x: np.ndarray, name: str, given) -> np.ndarray:
 
 
 def _pixels(op: str, x: np.ndarray) -> np.ndarray:
-    """(pixels, C): the memory behind an activation."""
+    """(pixels, C): an activation's memory."""
     _axes(op, x)
     return dense(np.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
 

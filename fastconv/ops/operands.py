@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from fastconv import memory
-from fastconv.geometry import LARGEST, shown, whole
+from fastconv.geometry import LARGEST, array, shown, whole
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -19,12 +19,12 @@ def floats(op: str, **arrays) -> list[np.ndarray]:
         if given is None and name == "b":
             checked.append(None)
             continue
-        array = _float_array(op, name, given)
+        operand = _float_array(op, name, given)
         if first is None:
-            first = name, array.dtype
-        elif array.dtype != first[1]:
-            raise TypeError(_unlike(op, arrays, *first, name, array.dtype))
-        checked.append(array)
+            first = name, operand.dtype
+        elif operand.dtype != first[1]:
+            raise TypeError(_unlike(op, arrays, *first, name, operand.dtype))
+        checked.append(operand)
     return checked
 
 
@@ -49,23 +49,26 @@ def _conversion(name: str, given, dtype: np.dtype) -> str:
 
 
 def _float_array(op: str, name: str, given, wanted: np.dtype = FLOATS[0]) -> np.ndarray:
+    if type(given) is np.ndarray and given.dtype in FLOATS:
+        return given
     if isinstance(given, tuple) and any(isinstance(part, np.ndarray) for part in given):
         raise TypeError(f"{op}: {name} is a tuple of {len(given)}; forward returns (y, backward): unpack it, or call the layer, `y = layer(x)`")
-    if isinstance(given, np.ma.MaskedArray):
-        raise TypeError(f"{op}: {name} is a masked array, and masks are not supported: write {name}.filled(value)")
+    no_mask(op, name, given)
     if given is None:
         raise TypeError(f"{op}: {name} is None; an array is needed")
-    try:
-        array = np.asarray(given)
-    except ValueError as error:  # lists of different lengths
-        raise ValueError(f"{op}: {name} is no array: its rows differ in length or hold what is no number ({error})") from None
-    if array.dtype not in FLOATS:
-        if not isinstance(given, (np.ndarray, np.generic, list, tuple)) and array.dtype.kind not in "biufc":
+    made = array(op, name, given)
+    if made.dtype not in FLOATS:
+        if not isinstance(given, (np.ndarray, np.generic, list, tuple)) and made.dtype.kind not in "biufc":
             raise TypeError(f"{op}: {name} must be an array of float32 or float64, got {type(given).__name__}")
-        found = array.dtype.str if array.dtype.kind == "f" else array.dtype
-        image = ", and / 255 behind it for an image of 0 to 255" if array.dtype == np.uint8 else ""
+        found = made.dtype.str if made.dtype.kind == "f" else made.dtype
+        image = ", then / 255 for an image of 0 to 255" if made.dtype == np.uint8 else ""
         raise TypeError(f"{op}: {name} has dtype {found}, float32 or float64 is needed: write np.asarray({name}).astype(np.{wanted}){image}")
-    return array
+    return made
+
+
+def no_mask(op: str, name: str, given) -> None:
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{op}: {name} is a masked array, and masks are not supported: write {name}.filled(value)")
 
 
 def dense(a: np.ndarray) -> np.ndarray:

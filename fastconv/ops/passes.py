@@ -4,7 +4,9 @@ Public functions and layers validate, then end here. A layer keeps those of the 
 """
 
 import math
-from functools import cached_property, lru_cache
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,21 @@ from fastconv.kernels.elementwise.activations import Relu, ReluGrad
 from fastconv.ops import layout
 
 KEPT = 512  # bound passes of each operation, for all layers together
+
+
+class bound_once:
+    """An attribute that is made when it is first read.
+
+    Before Python 3.12 `functools.cached_property` holds a lock meanwhile, which a child forked by another thread would wait for without end. Here two
+    threads may both make it, to the same effect.
+    """
+
+    def __init__(self, make: Callable[[Any], Any]):
+        self.make = make
+
+    def __get__(self, owner: Any, kind: type) -> Any:
+        made = vars(owner)[self.make.__name__] = self.make(owner)
+        return made
 
 
 class Convolution:
@@ -26,7 +43,7 @@ class Convolution:
         self.no_bias = np.zeros(g.OC, dtype)
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, relu: bool = False) -> np.ndarray:
-        """y = x * w + b, not below 0 if relu."""
+        """y = conv(x, w) + b, then max(y, 0) if relu."""
         y, memory = self.y.empty()
         if self.g.N:
             run = self._clamped if relu else self._forward
@@ -58,27 +75,27 @@ class Convolution:
     def _bind(self, operation: str, *options):
         return table.pick(operation, self.g, self.dtype, self.algorithm).bind(self.g, self.dtype, *options)
 
-    @cached_property
+    @bound_once
     def _forward(self):
         return self._bind("conv_forward", -np.inf)
 
-    @cached_property
+    @bound_once
     def _clamped(self):
         return self._bind("conv_forward", 0.0)
 
-    @cached_property
+    @bound_once
     def _input_grad(self):
         return self._bind("conv_input_grad")
 
-    @cached_property
+    @bound_once
     def _weight_grad(self):
         return self._bind("conv_weight_grad", False)
 
-    @cached_property
+    @bound_once
     def _both_grads(self):
         return self._bind("conv_weight_grad", True)
 
-    @cached_property
+    @bound_once
     def _bias_grad(self):
         return self._bind("bias_grad")
 
@@ -112,7 +129,7 @@ class Pooling:
         return dx
 
     def mean(self, x: np.ndarray, *divisors) -> np.ndarray:
-        """The sum of each window over its divisor. divisors: (OD, OH, OW), and nothing where windows share the input out."""
+        """The sum of each window over its divisor. divisors: (OD, OH, OW), omitted for adaptive windows."""
         y, memory = self.y.empty()
         if y.size:
             self._average("avg_pool", *divisors)(self.x.flat(x), memory)
@@ -127,15 +144,15 @@ class Pooling:
     def _bind(self, operation: str, *options):
         return table.pick(self.prefix + operation, self.windows, self.dtype, self.algorithm).bind(self.windows, self.dtype, *options)
 
-    @cached_property
+    @bound_once
     def _max(self):
         return self._bind("max_pool", False)
 
-    @cached_property
+    @bound_once
     def _clamped_max(self):
         return self._bind("max_pool", True)
 
-    @cached_property
+    @bound_once
     def _max_grad(self):
         return self._bind("max_pool_grad")
 

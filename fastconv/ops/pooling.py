@@ -1,6 +1,6 @@
 """Max and average pooling and their gradients in 1, 2 and 3 dimensions.
 
-Words: `kernel_size`, `stride` (None: the kernel size), `padding` (cells that never win and count as 0; at most half a window),
+Options: `kernel_size`, `stride` (None: the kernel size), `padding` (elements that never win and count as 0; at most half a window),
 `dilation` (max only): an int, or one per dimension; `ceil_mode` keeps a last window that hangs over the end.
 Output size: O = floor((I + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, or ceil.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, average_divisors, bind, flag, integer, pool_geometry, pool_words, reads
 from fastconv.kernels import table
-from fastconv.ops.operands import floats, shape_tuple
+from fastconv.ops.operands import floats, no_mask, shape_tuple
 from fastconv.ops.passes import Pooling, pooling
 
 AXES = {1: "N C IW", 2: "N C IH IW", 3: "N C ID IH IW"}
@@ -139,6 +139,7 @@ def max_pool_grad(op, rank, dy, argmax, input_shape, *options):
 
 
 def _check_argmax(op: str, argmax, g: Geometry) -> None:
+    no_mask(op, "argmax", argmax)
     if not isinstance(argmax, np.ndarray) or argmax.dtype != argmax_dtype(g):
         raise TypeError(f"{op}: argmax must be a {argmax_dtype(g)} array, got {getattr(argmax, 'dtype', type(argmax).__name__)}")
     if argmax.shape != g.output_shape:

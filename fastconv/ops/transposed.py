@@ -17,7 +17,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, bind, spatial, transposed_geometry
 from fastconv.kernels import table
-from fastconv.ops.convolution import check_dy, check_out, conv_words, extents, into, spatial_axes, sum_dy
+from fastconv.ops.convolution import check_dy, check_out, check_result, conv_words, extents, into, spatial_axes, sum_dy
 from fastconv.ops.operands import floats, shape_tuple
 from fastconv.ops.passes import Convolution, convolution
 
@@ -53,7 +53,8 @@ def conv_transpose2d_weight_grad(
     dw[ic,oc,kh,kw] = sum over n,ih,iw of dy[n, oc, ih*SH - PH + kh*DH, iw*SW - PW + kw*DW] * x[n,ic,ih,iw]
 
     x: (N, IC, IH, IW), dy: (N, OC, OH, OW), kernel_size: an int or (KH, KW). Returns dw: (IC, OC/groups, KH, KW), or (dw, db) if
-    return_bias_grad. `out` takes the result (added to what it holds if accumulate); it must not overlap x or dy. Errors as `conv_transpose2d`.
+    return_bias_grad. `out` takes the result (added to what it holds if accumulate, which needs an `out`); it must not overlap x or dy. Errors as
+    `conv_transpose2d`.
     """
     options = stride, padding, output_padding, output_size, groups, dilation
     return weight_grad("conv_transpose2d_weight_grad", 2, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
@@ -150,6 +151,7 @@ def input_grad(op, rank, dy, w, input_shape, *options):
 
 def weight_grad(op, rank, operands, kernel_size, options, out, accumulate, return_bias_grad):
     x, dy = floats(op, **operands)
+    check_result(op, out, accumulate, return_bias_grad)
     words = checked_options(op, rank, *options)
     kernel, groups = spatial(op, "kernel_size", kernel_size, rank), words[-1]
     bind(op, groups, x=(x.shape, f"N IC {spatial_axes(rank, 'I')}"), dy=(dy.shape, f"N OC {spatial_axes(rank, 'O')}"))

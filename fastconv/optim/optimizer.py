@@ -2,11 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from fastconv.geometry import number, real
+from fastconv.geometry import entries, flag, number, real
 from fastconv.kernels.elementwise import updates
 from fastconv.layers.parameter import Parameter, flatten
 from fastconv.optim.state import compare, refuse
@@ -157,12 +157,12 @@ class Optimizer(ABC):
         }
 
     def _groups(self, parameters, options: dict) -> list[dict]:
-        given = list(parameters) if isinstance(parameters, Iterable) else []
+        given = entries(parameters)
         groups = given if given and all(isinstance(entry, Mapping) for entry in given) else [{"params": given}]
         filled, seen = [], {}
         for i, group in enumerate(groups):
             entry = group.get("params")
-            members = list(entry) if isinstance(entry, Iterable) else []
+            members = entries(entry)
             if not members or not all(isinstance(p, Parameter) for p in members):
                 hint = "write model.parameters(), or a list of groups {'params': [...], option: value}"
                 raise TypeError(f"{self._name}: parameters must be a non-empty list of Parameter: {hint}")
@@ -181,9 +181,7 @@ class Optimizer(ABC):
         checked = dict(options)
         for name, value in options.items():
             if name in ("nesterov", "centered"):
-                if np.ndim(value) or value not in (False, True):
-                    raise TypeError(f"{self._name}: {name} must be True or False, got {value!r}")
-                checked[name] = bool(value)
+                checked[name] = flag(self._name, name, value)
             elif name != "betas":
                 checked[name] = number(self._name, name, value)
         return checked

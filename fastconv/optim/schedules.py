@@ -209,8 +209,9 @@ class Plateau(Schedule):
         """metric: a number, such as the validation's loss of this epoch; TypeError without it."""
         if isinstance(metric, (bool, np.bool_)) or not isinstance(metric, (int, float, np.integer, np.floating)):
             raise TypeError(f"Plateau: step needs the metric it watches, a number, got {metric!r}: write schedule.step(validation_loss)")
-        if self._is_better(float(metric)):
-            self.best, self.bad_steps = float(metric), 0
+        metric = real("Plateau", "metric", metric)
+        if self._is_better(metric):
+            self.best, self.bad_steps = metric, 0
         else:
             self.bad_steps += 1
         if self.cooling:

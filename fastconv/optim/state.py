@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fastconv.geometry import array
+
 
 def compare(own: dict, state: Mapping, owner: str) -> tuple[dict, list[str]]:
     """The entries that fit, arrays as arrays and numbers as Python numbers, and a sentence for each that does not. TypeError for no mapping."""
@@ -12,7 +14,7 @@ def compare(own: dict, state: Mapping, owner: str) -> tuple[dict, list[str]]:
     wrong = [f"missing {name}" for name in own if name not in state] + [f"unexpected {name}" for name in state if name not in own]
     fitting: dict = {}
     for name in own.keys() & state.keys():
-        mine, new = np.asarray(own[name]), np.asarray(state[name])
+        mine, new = np.asarray(own[name]), array("load_state_dict", name, state[name])
         if new.shape != mine.shape:
             wrong.append(f"{name} has the shape {new.shape}, the {owner}'s is {mine.shape}")
         elif new.dtype != mine.dtype:

@@ -9,24 +9,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastconv.files import write_whole
+from fastconv.files import as_path, write_whole
+from fastconv.geometry import array, described, function, number, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, HAIRLINE = "0.15", "0.75"
 BLUE, RED = "#2166ac", "#c0504d"
+LEAST, MOST = 0.1, 200  # inches of a picture's sides: 24,000 pixels
 
 
 def save(path: str | Path, draw: Callable[..., Axes], *arguments, size: tuple[float, float] = (6.4, 4), **words) -> None:
     """A picture of its own in a PNG file, without pyplot: `save("curves.png", learning_curves, history)`; size in inches."""
+    path = as_path("save", "path", path)
+    function("save", "draw", draw, "a function that draws into `ax`, such as plot.filters")
+    inches = [number("save", "size", length) for length in size] if isinstance(size, (tuple, list)) else []
+    if len(inches) != 2 or not all(LEAST <= length <= MOST for length in inches):
+        raise ValueError(f"save: size must be (width, height) in inches, each from {LEAST} to {MOST}, got {shown(size)}")
     need_matplotlib()
     from matplotlib.figure import Figure
 
-    figure, content = Figure(figsize=size, layout="constrained"), io.BytesIO()
+    figure, content = Figure(figsize=inches, layout="constrained"), io.BytesIO()
     draw(*arguments, ax=figure.add_subplot(), **words)
     figure.savefig(content, format="png", dpi=120)
-    write_whole(Path(path), content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 def need_matplotlib() -> None:
@@ -40,6 +47,8 @@ def axes(ax: Axes | None, width: float, height: float) -> Axes:
     """The given Axes, or those of a new pyplot figure of this size in inches."""
     need_matplotlib()
     if ax is not None:
+        if isinstance(ax, type) or not hasattr(ax, "transAxes"):
+            raise TypeError(f"plot: ax must be matplotlib Axes, one of them, as plt.subplots()[1] is, got {described(ax)}")
         return ax
     from matplotlib import pyplot
 
@@ -76,15 +85,15 @@ def largest(a: np.ndarray) -> float:
 
 
 def real(op: str, name: str, given) -> np.ndarray:
-    array = np.asarray(given)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{op}: {name} must be an array of numbers, got dtype {array.dtype}")
-    return array
+    values = array(op, name, given)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"{op}: {name} must be an array of numbers, got dtype {values.dtype}")
+    return values
 
 
 def class_numbers(op: str, **given) -> list[np.ndarray]:
     """Labels and predictions as (N,) integers >= 0 of one length."""
-    arrays = {name: np.asarray(values) for name, values in given.items()}
+    arrays = {name: array(op, name, values) for name, values in given.items()}
     for name, a in arrays.items():
         if a.dtype.kind not in "iu":
             raise TypeError(f"{op}: {name} must be integers, got {a.dtype}{a.shape}{': write scores.argmax(axis=1)' if a.ndim == 2 else ''}")

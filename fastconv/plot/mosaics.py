@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastconv.geometry import integer
+from fastconv.geometry import array, integer
 from fastconv.layers import Layer, Parameter
 from fastconv.plot.canvas import HAIRLINE, INK, axes, bare, class_numbers, fit, font_size, largest, real
 
@@ -54,7 +54,8 @@ def misclassified(x: np.ndarray, labels, predictions, ax: Axes | None = None, co
     x: (N, 1, H, W), where large values are ink, or (N, 3, H, W), red, green and blue. labels, predictions: (N,) integers.
     """
     true, answered = class_numbers("misclassified", labels=labels, predictions=predictions)
-    shape = np.shape(x)
+    x = x if isinstance(x, np.ndarray) else array("misclassified", "x", x)
+    shape = x.shape
     if len(shape) != 4 or shape[1] not in (1, 3) or shape[0] != len(true) or 0 in shape:
         raise ValueError(f"misclassified: x must be ({len(true)}, 1, H, W) or ({len(true)}, 3, H, W), an image per label, got {shape}")
     wrong = np.flatnonzero(true != answered)
@@ -63,7 +64,7 @@ def misclassified(x: np.ndarray, labels, predictions, ax: Axes | None = None, co
         ax = bare(axes(ax, 4, 2))
         ax.text(0.5, 0.5, f"none of {len(true)} is wrong", ha="center", va="center", color=INK, transform=ax.transAxes)
         return ax
-    images = real("misclassified", "x", np.asarray(x)[shown]).astype(np.float64)
+    images = real("misclassified", "x", x[shown]).astype(np.float64)
     low, high = min(0, images.min()), max(1, images.max())
     pixels = np.moveaxis((images - low) / (high - low), 1, -1)  # (n, H, W, 1 or 3) in 0..1
     captions = [f"{true[i]} not {answered[i]}" for i in shown]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv.geometry import array, described, entries, number
 from fastconv.plot.canvas import HAIRLINE, INK, RED, axes, bare, between, class_numbers, fit, font_size, largest, real
 
 if TYPE_CHECKING:
@@ -29,14 +30,16 @@ def numbers(
     if values.ndim != 2 or not values.size:
         raise ValueError(f"numbers: a must be a 2-D array with at least one cell, got {values.shape}")
     H, W = values.shape
+    if not isinstance(fmt, str):
+        raise TypeError(f"numbers: fmt must be a str such as '{{:.2f}}', got {described(fmt)}")
     texts = np.array([[fmt.format(value).replace("-", "\N{MINUS SIGN}") for value in row] for row in values + 0])  # + 0: no -0
     if labels is not None:
         texts = np.array(labels, dtype=object)
         if texts.shape != (H, W):
             raise ValueError(f"numbers: labels must have the shape of a, {(H, W)}, got {texts.shape}")
-    limit = largest(values) if limit is None else limit
-    if not 0 < limit < np.inf:
-        raise ValueError(f"numbers: limit must be a number above 0, got {limit}")
+    limit = largest(values) if limit is None else number("numbers", "limit", limit)
+    if not limit:
+        raise ValueError("numbers: limit must be above 0, got 0")
     outlined = np.pad(_mask((H, W), highlight), 1)
     ax = bare(axes(ax, *fit(W, H, 0.6)))
     from matplotlib.collections import LineCollection
@@ -67,6 +70,8 @@ def confusion_matrix(labels, predictions, ax: Axes | None = None, names: Sequenc
     K = int(max(true.max(), answered.max())) + 1
     if K > MOST_CLASSES:
         raise ValueError(f"confusion_matrix: there are classes up to {K - 1}; at most {MOST_CLASSES} fit into a picture")
+    if names is not None:
+        names = entries(names)
     if names is not None and len(names) < K:
         raise ValueError(f"confusion_matrix: names has {len(names)} entries, but there are classes up to {K - 1}")
     named = [str(name) for name in (range(K) if names is None else names)]
@@ -92,8 +97,10 @@ def confusion_matrix(labels, predictions, ax: Axes | None = None, names: Sequenc
 
 def _mask(shape: tuple[int, int], highlight) -> np.ndarray:
     """A boolean mask, from one or from (row, column) pairs."""
-    chosen = list(() if highlight is None else highlight)
-    ragged = len({np.shape(cell) for cell in chosen}) > 1
+    if highlight is not None and (isinstance(highlight, str) or not isinstance(highlight, Iterable) or getattr(highlight, "ndim", 1) == 0):
+        raise TypeError(f"numbers: highlight must be a boolean mask {shape} or (row, column) pairs, got {described(highlight)}")
+    chosen = entries(highlight)
+    ragged = len({array("numbers", "highlight", cell).shape for cell in chosen}) > 1
     cells = np.asarray(chosen, object if ragged else None)
     if cells.dtype == bool and cells.shape == shape:
         return cells

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from fastconv.geometry import described, function, instance
+from fastconv.geometry import described, entries, function, instance
 from fastconv.layers import Layer
 from fastconv.losses import bce_with_logits, class_labels, cross_entropy, huber, mse
 from fastconv.ops.operands import floats
@@ -51,10 +51,10 @@ def check_pair(model: Layer, name: str, pair, loss_function, dtype: np.dtype | N
 
 def functions(name: str, given, wanted: str) -> tuple[Callable, ...]:
     """Callbacks or metrics as a tuple."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
+    if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
         hint = f"{given.__name__}: write {name}=[{given.__name__}]" if hasattr(given, "__name__") else repr(given)
         raise TypeError(f"fit: {name} must be a list of {wanted}, got {hint}")
-    given = tuple(given)
+    given = tuple(entries(given))
     for entry in given:
         function("fit", name, entry, wanted)
     return given

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastconv.geometry import integer
+from fastconv.geometry import array, integer
 from fastconv.losses import class_labels
 
 
@@ -39,5 +39,5 @@ def confusion(outputs, targets) -> np.ndarray:
 
 
 def _scores(op: str, outputs, targets) -> tuple[np.ndarray, np.ndarray]:
-    outputs = np.asarray(outputs)
+    outputs = array(op, "outputs", outputs)
     return outputs, class_labels(op, outputs.shape, targets)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import described, function, integer
+from fastconv.geometry import array, described, function, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
 from fastconv.train.arguments import LOSS
@@ -29,7 +29,7 @@ def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:
     TypeError for what is no Layer (or other function of x), ValueError where x has no axis N.
     """
     function("predict", "model", model, "a Layer")
-    x, size = np.asarray(x), integer("predict", "batch_size", batch_size, 1)
+    x, size = array("predict", "x", x), integer("predict", "batch_size", batch_size, 1)
     if not x.ndim:
         raise ValueError(f"predict: x must be (N, ...), got {described(x.item())}")
     return in_batches(model, x, size)
@@ -40,7 +40,9 @@ def in_batches(model: Layer, x: np.ndarray, size: int = 256, pause: Callable[[],
     outputs = []
     for start in range(0, max(1, len(x)), size):
         pause()
-        outputs.append(model(x[start : start + size]))
+        outputs.append(np.asarray(model(x[start : start + size])))
+        if not outputs[-1].ndim:
+            raise ValueError(f"the model must give an output for each example, (N, ...), got {described(outputs[-1].item())}")
     return np.concatenate(outputs)
 
 
@@ -48,7 +50,7 @@ def evaluate(model: Layer, x, y, *, loss_function: Loss = cross_entropy, batch_s
     """The mean loss over all (x, y) and, where y are classes, the accuracy. TypeError, ValueError for what cannot be that."""
     function("evaluate", "model", model, "a Layer")
     function("evaluate", "loss_function", loss_function, LOSS)
-    x, y, size = np.asarray(x), np.asarray(y), integer("evaluate", "batch_size", batch_size, 1)
+    x, y, size = array("evaluate", "x", x), array("evaluate", "y", y), integer("evaluate", "batch_size", batch_size, 1)
     if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
         raise ValueError(f"evaluate: x and y must have the same length N >= 1, got x{x.shape}, y{y.shape}")
     return score(in_batches(model, x, size), y, loss_function)

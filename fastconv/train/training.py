@@ -125,7 +125,7 @@ class Training:
     def resume(self, path: Path) -> None:
         """Go on from the checkpoint. ValueError names the file and what is wrong."""
         try:
-            self.load_state_dict(npy.arrays(path, lambda names: names))
+            self.load_state_dict(npy.arrays(path, lambda names: names, kinds="biuf"))
         except FileFormatError:
             raise
         except ValueError as error:

@@ -16,9 +16,13 @@ from reliability import values
 from reliability.calls import CALLS, Call, f32, labels, net
 
 import fastconv as fc
-from fastconv.kernels.table import _chosen
+from fastconv.kernels.table import chosen as algorithm_chosen
 
 CASTS = (np.exceptions.ComplexWarning, DeprecationWarning) if hasattr(np, "exceptions") else (DeprecationWarning,)
+SIZES = {  # of what is returned: as large as they say, and checked to be addressable
+    "in_channels", "out_channels", "in_features", "out_features", "num_features", "classes", "width", "kernel_size", "output_size", "weight_shape",
+    "padding", "stride", "dilation",
+}  # fmt: skip
 PUBLIC = {part for name in CALLS for part in name.split(".")[1:]}
 
 
@@ -77,8 +81,11 @@ def judge(task: str) -> tuple[str, str]:
             fault = f"takes nonsense without a word: {', '.join(taken)}" if taken else ""
         except (ValueError, TypeError, values.Lie, *call.may) as error:
             outcome = type(error).__name__
-            if not isinstance(error, (values.Lie, *call.may)) and not _names(str(error), [*name.split(".")[1:], *chosen]):
+            if not isinstance(error, (values.Lie, *call.may)) and not _names(error, [*name.split(".")[1:], *chosen], bound.arguments):
                 fault = f"{outcome} names neither the call nor the argument: {str(error)[:200]}"
+        except MemoryError as error:
+            outcome = type(error).__name__
+            fault = "" if SIZES & chosen.keys() else f"MemoryError: {str(error)[:200]} ({_place(error)})"
         except BaseException as error:
             outcome = type(error).__name__
             fault = f"{outcome} instead of ValueError or TypeError: {str(error)[:200]} ({_place(error)})"
@@ -101,8 +108,12 @@ def _bound(call: Call) -> inspect.BoundArguments:
     return bound
 
 
-def _names(message: str, words: list[str]) -> bool:
-    """Whether it begins with the name of a public callable, or holds one of these words."""
+def _names(error: Exception, words: list[str], operands: dict) -> bool:
+    """Whether its message begins with the name of a public callable, or with the file that is wrong, or holds one of these words."""
+    message = str(error)
+    files = tuple(str(Path(bad)) for bad in operands.values() if isinstance(bad, (str, Path)))
+    if isinstance(error, fc.data.FileFormatError) and message.startswith(files):
+        return True
     return message.partition(":")[0].partition(".")[0] in PUBLIC or any(
         re.search(rf"(?<![a-z]){re.escape(word.lower())}(?![a-z])", message.lower()) for word in words
     )
@@ -134,7 +145,7 @@ def _told(value: object, depth: int = 0) -> object:
 
 
 def _state() -> tuple:
-    return fc.get_num_threads(), numba.get_num_threads(), tuple(np.geterr().values()), _chosen.get(), np.random.get_state()[2]
+    return fc.get_num_threads(), numba.get_num_threads(), tuple(np.geterr().values()), algorithm_chosen.get(), np.random.get_state()[2]
 
 
 def _close_figures() -> None:

@@ -20,7 +20,20 @@ NO_CALL = {  # public names that are no one's to call
     "train.Score", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
-INNER = {"inner", "geometry", "input_extents", "value", "derivative", "move", "rate", "mean_and_scale", "check"}  # methods for fastconv itself
+INNER = {
+    "inner",
+    "geometry",
+    "input_extents",
+    "value",
+    "derivative",
+    "move",
+    "rate",
+    "mean_and_scale",
+    "check",
+    "bound",
+    "count_change",
+    "in_shape",
+}  # methods for fastconv itself
 
 
 class Call(NamedTuple):

@@ -53,7 +53,7 @@ def tasks(seed: int, long: bool) -> list[str]:
             bad = chance.sample(bad, 8) if command.startswith(SLOW) else bad
             every += [f"{i} {at} {j}" for j in (*bad, "drop", "twice")]
     chance.shuffle(every)
-    return every if long else [task for task in every if not COMMANDS[int(task.split()[0])].startswith(SLOW)][:20]
+    return every if long else [task for task in every if not COMMANDS[int(task.split()[0])].startswith(SLOW)][:12]
 
 
 def prepare() -> None:

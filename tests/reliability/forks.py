@@ -12,6 +12,7 @@ PATIENCE = {"warm": 20, "cold": 120}  # seconds for a child, which may have to c
 SCRIPT = """
 import os, sys, threading, time
 import numpy as np
+import numpy.testing  # NumPy imports it when it is first asked for: a child forked meanwhile would wait for the lock of that module
 from fastconv import ops
 
 patience, delays = float(sys.argv[1]), [float(word) for word in sys.argv[2:]]
@@ -65,7 +66,7 @@ def tasks(seed: int, long: bool) -> list[str]:
     chance = random.Random(seed)
     kinds = [("omp", "warm"), ("workqueue", "warm")] + [("omp", "cold"), ("workqueue", "cold")] * long
     return [
-        " ".join([layer, cache, *(f"{chance.uniform(0, 0.4 if cache == 'warm' else 6):.3f}" for _ in range(6))])
+        " ".join([layer, cache, *(f"{chance.uniform(0, 0.4 if cache == 'warm' else 6):.3f}" for _ in range(6 if long else 2))])
         for _ in range(4 if long else 1) for layer, cache in kinds
     ]  # fmt: skip
 

@@ -75,7 +75,10 @@ def _child(report: Report, tasks: list[str], first: int, folder: Path, seconds: 
         code = child.wait()
         log.seek(0)
         last = log.read()[-600:].decode(errors="replace")
-    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    ready, *lines = [json.loads(line) for line in results.read_text().splitlines()] or [False]
+    if not ready:
+        report.faults["prepare()"] = f"exit code {code}; the last words were: {last}"
+        return len(tasks)
     for task, (outcome, fault) in zip(tasks[first:], lines):
         report.outcomes[outcome] += 1
         if fault:
@@ -96,6 +99,7 @@ def _work(kind: str, tasks: list[str], results: Path) -> None:
         module.prepare()
         if getattr(module, "LIMITED", True):
             _limit_memory()
+        print("true", file=lines, flush=True)
         for task in tasks:
             print(json.dumps(module.judge(task)), file=lines, flush=True)
         os.chdir("/")
@@ -118,4 +122,4 @@ if __name__ == "__main__":
     else:
         with tempfile.TemporaryDirectory() as new:
             _work(sys.argv[1], sys.argv[2:], Path(new) / "results")
-            print((Path(new) / "results").read_text())
+            print(*(Path(new) / "results").read_text().splitlines()[1:], sep="\n")

@@ -1,7 +1,4 @@
-"""Files of every kind that the library reads, damaged in any way: each is read, or refused by its name with FileFormatError or OSError.
-
-`mutate(kind, folder, count, seed)` makes a good file of that kind, damages it `count` times, and returns what happened otherwise.
-"""
+"""Files of every kind that the library reads, damaged in any way: each is read, or refused by its name with FileFormatError or OSError."""
 
 import gzip
 import io
@@ -9,6 +6,8 @@ import json
 import random
 import zipfile
 from collections.abc import Callable
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,13 +133,13 @@ def safetensors_bytes() -> bytes:
     return len(header).to_bytes(8, "little") + header.encode() + bytes(16)
 
 
-def training() -> Training:
+def training(make: Callable[[list], optim.Optimizer] = optim.Adam) -> Training:
     """Of a tiny net, with an epoch done."""
     fc.seed(0)
     model = layers.Sequential(layers.Flatten(), layers.Dropout(0.5), layers.Linear(4, 2))
-    optimizer = optim.Adam(model.parameters(), 0.1)
+    optimizer = make(model.parameters(), lr=0.1)
     batches = data.Batches(np.zeros((6, 1, 2, 2), np.float32), np.arange(6) % 2, 3)
-    made = Training(model, optimizer, optim.Cosine(optimizer, 4), batches, {"batches": "6"})
+    made = Training(model, optimizer, optim.Cosine(optimizer, 4), batches, {"batches": "6", "schedule": "Cosine(4)"})
     made.history = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "lr": 0.1, "images_per_second": 10.0, "validation_loss": 1.0, "validation_top": [0.5]}]
     made.best = model.state_dict()
     return made
@@ -164,51 +163,71 @@ def predicted(path: Path) -> np.ndarray:
     return images(path, {"in_channels": 1, "size": [4, 4], "data": "own.npz"})
 
 
+@cache
 def kinds() -> dict[str, Kind]:
     x, y = np.arange(12 * 16, dtype=np.uint8).reshape(12, 4, 4), np.arange(12) % 2
     packed = io.BytesIO()
     np.savez_compressed(packed, x=x, y=y)
-    checkpoint = as_npz(training().state_dict())
-    return {
+    sgd = partial(optim.SGD, momentum=0.9, nesterov=True)
+    every = {
         "npz": Kind("images.npz", as_npz({"x": x, "y": y}), data.npz, damaged_npz),
-        "packed npz": Kind("packed.npz", packed.getvalue(), data.npz, damaged_npz),
+        "packed-npz": Kind("packed.npz", packed.getvalue(), data.npz, damaged_npz),
         "npy": Kind("image.npy", npy_bytes(x), predicted, damaged),
         "idx": Kind("idx", idx_bytes(), data.idx, damaged),
         "idx.gz": Kind("idx.gz", gzip.compress(idx_bytes(), mtime=0), data.idx, damaged_gzip),
-        "cifar10": Kind("data_batch_1.bin", b"", lambda path: data.cifar10(path.parent), damaged),
+        "cifar10": Kind("data_batch_1.bin", _cifar10_file(), lambda path: data.cifar10(path.parent), damaged),
         "weights": Kind("weights.npz", as_npz(models.MODELS["small_cnn"](1, (8, 8), 2).state_dict()), fc.load, damaged_npz),
         "safetensors": Kind("weights.safetensors", safetensors_bytes(), fc.load, damaged),
-        "checkpoint": Kind("checkpoint.npz", checkpoint, lambda path: training().resume(path), damaged_npz),
+        "checkpoint": Kind("checkpoint.npz", as_npz(training().state_dict()), lambda path: training().resume(path), damaged_npz),
+        "SGD-checkpoint": Kind("checkpoint.npz", as_npz(training(sgd).state_dict()), lambda path: training(sgd).resume(path), damaged_npz),
         "config": Kind("config.json", json.dumps(CONFIG).encode(), read_config, damaged_json),
         "history": Kind("history.csv", b"epoch,loss,validation_loss\r\n1,0.5,\r\n2,0.25,0.5\r\n", _history, damaged),
     }  # fmt: skip
+    return {kind: entry for kind, entry in every.items() if kind != "safetensors" or find_spec("safetensors")}
 
 
-def mutate(kind: str, folder: Path, count: int, seed: int = 0) -> list[str]:
-    """What went wrong, one line each: another error, or one that does not name the file."""
+def tasks(seed: int, long: bool) -> list[str]:
+    """`KIND NUMBER` for each damaged file."""
+    chance, count = random.Random(seed), 3000 if long else 100
+    return [f"{kind} {chance.randrange(10**9)}" for kind in kinds() for _ in range(count)]
+
+
+def prepare() -> None:
+    """A folder with a good file for each kind; each of them can be read."""
+    data.cifar10.__globals__["IMAGES"] = 3  # per file, not 10,000
+    for kind, (name, content, read, _) in kinds().items():
+        folder = Path(kind)
+        folder.mkdir()
+        if kind == "cifar10":
+            _write_cifar10(folder)
+        else:
+            (folder / name).write_bytes(content)
+        read(folder / name)
+
+
+def judge(task: str) -> tuple[str, str]:
+    """Damage the good file of that kind: what its reader answers, and what is wrong with that."""
+    kind = task.split()[0]
     name, content, read, change = kinds()[kind]
-    if kind == "cifar10":
-        content = write_cifar10(folder)
-    path, rng, wrong = folder / name, random.Random(f"{kind} {seed}"), []
-    path.write_bytes(content)
-    read(path)  # the good one
-    for number in range(count):
-        path.write_bytes(change(rng, content))
-        try:
-            read(path)
-        except (FileFormatError, OSError) as error:
-            if str(path) not in str(error):
-                wrong.append(f"{kind} {seed}, number {number}: {type(error).__name__} names no file: {error}")
-        except BaseException as error:  # a panic of a reader in Rust is no Exception
-            wrong.append(f"{kind} {seed}, number {number}: {type(error).__name__}: {error}")
-    return wrong
+    path = Path(kind) / name
+    path.write_bytes(change(random.Random(task), content))
+    try:
+        read(path)
+    except (FileFormatError, OSError) as error:
+        outcome = type(error).__name__
+        return outcome, "" if str(path) in str(error) else f"{outcome} names no file: {error}"
+    except BaseException as error:  # a panic of a reader in Rust is no Exception
+        return type(error).__name__, f"{type(error).__name__}: {str(error)[:200]}"
+    return "read", ""
 
 
-def write_cifar10(folder: Path) -> bytes:
-    """Files of as many images as `data.cifar10` wants now, the labels in order."""
-    count = data.cifar10.__globals__["IMAGES"]
-    records = np.zeros((count, 3073), np.uint8)
-    records[:, 0] = np.arange(count) % 10
-    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
-        (folder / name).write_bytes(records.tobytes())
+def _cifar10_file() -> bytes:
+    """Of three images, the labels in order."""
+    records = np.zeros((3, 3073), np.uint8)
+    records[:, 0] = np.arange(3)
     return records.tobytes()
+
+
+def _write_cifar10(folder: Path) -> None:
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        (folder / name).write_bytes(_cifar10_file())

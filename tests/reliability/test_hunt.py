@@ -8,6 +8,8 @@ import pytest
 from reliability import arguments, calls, commands
 from reliability.hunt import KINDS, hunt
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_wrong(kind, request, capsys):

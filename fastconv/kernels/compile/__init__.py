@@ -1,14 +1,15 @@
-"""How kernels are compiled, kept on disk and launched. A kernel wears one of five words.
+"""How kernels are compiled, kept on disk and launched. Each kernel has one of six decorators.
 
 @reference   the textbook: one thread, no liberties with floating point
+@inlined     a part of the kernel that calls it, compiled with it
 @serial      called from other kernels; also a stage of a pass, which `spread` deals out to threads
 @outlined    called by name: compiled once, not again in each caller
 @driver      a pass: called from Python once, walks over its stages
 @parallel    the plain edition: a kernel with a `prange` of its own
 """
 
-from fastconv.kernels.compile.flags import reference, serial
-from fastconv.kernels.compile.launch import Bound, Driver, Work, driver, parallel, spread
+from fastconv.kernels.compile.flags import inlined, reference, serial
+from fastconv.kernels.compile.launch import Bound, Driver, Work, chunks, driver, parallel, spread
 from fastconv.kernels.compile.outline import outlined
 from fastconv.kernels.compile.records import Record
 from fastconv.kernels.compile.threads import get_num_threads, set_num_threads, team
@@ -18,8 +19,10 @@ __all__ = [
     "Driver",
     "Record",
     "Work",
+    "chunks",
     "driver",
     "get_num_threads",
+    "inlined",
     "outlined",
     "parallel",
     "reference",

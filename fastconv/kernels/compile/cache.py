@@ -1,7 +1,7 @@
-"""Compiled kernels on disk. The one file that uses Numba's private interfaces; where they have changed, kernels compile afresh.
+"""Compiled kernels on disk. Uses Numba's private cache interface; where it has changed, kernels compile afresh.
 
 Numba's own cache misses edits in other files than the kernel's, can give one signature's code to another when two processes
-fill it at once, and raises for ever on a truncated file. Here each compiled signature is one file, named by the hash of all it
+fill it at once, and raises forever on a truncated file. Here each compiled signature is one file, named by the hash of all it
 depends on: function, signature, CPU, versions, flags and the text of every kernel file. It is written whole or not at all,
 and only read if it is the user's (or root's) own and nobody else can write it, because it is unpickled.
 
@@ -154,8 +154,8 @@ class KernelCache:
             payload = key + dumps((callees, data._reduce()))
             folder().mkdir(mode=0o755, parents=True, exist_ok=True)
             write_whole(self._path(key), MAGIC + hashlib.sha256(payload).digest() + payload, sync=False)
-        except (OSError, ImportError, AttributeError):
-            pass  # nowhere to write, or another Numba: the next process compiles again
+        except Exception:  # nowhere to write, or another Numba: the next process compiles again
+            pass
 
     def _key(self, sig, codegen) -> bytes:
         return repr((self.name, str(sig), codegen.magic_tuple(), self.flags, fingerprint())).encode()

@@ -5,7 +5,7 @@ some of its work items, `kernel(work, *operands)` with `work.first`, `work.stop`
 
     spread(pool, chunks, items, kernel, scratch, *operands)      for chunk in prange(chunks): kernel(its items, *operands)
 
-Items are dealt out in chunks of neighbours. Each item owns what it writes, so that results do not depend on how many chunks or threads
+Items are dealt out in chunks of neighbors. Each item owns what it writes, so that results do not depend on how many chunks or threads
 there are. `pool` is the address of the one parallel loop, or 0: then the same code runs on the calling thread.
 """
 
@@ -61,7 +61,7 @@ POOL = (types.intp, types.intp, types.intp)
 
 @cache
 def pool_address() -> int:
-    """Of the parallel loop's machine code."""
+    """The address of the parallel loop's machine code."""
     for_each_chunk.compile(POOL)  # or reads it from the disk
     code = for_each_chunk.overloads[POOL]
     return code.library.get_pointer_to_function(code.fndesc.llvm_func_name)
@@ -152,6 +152,11 @@ class Bound:
 
 
 driver = Driver
+
+
+def chunks(items: int) -> int:
+    """Into how many chunks items are dealt out: some for each thread, so that one that is held up holds up little. No result depends on it."""
+    return min(items, 1 if team.size == 1 else 4 * team.size)
 
 
 def kind_of(value) -> types.Type:

@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastconv.kernels.compile import cache
-from fastconv.kernels.compile.flags import FLAGS, compiled
+from fastconv.kernels.compile.flags import INNER, compiled
 
 
 def symbol(kernel, arguments: tuple) -> str:
@@ -44,7 +44,7 @@ def call_by_name(context, builder, kernel, arguments: tuple, values: list) -> No
 
 def outlined(function: Callable):
     """A kernel without a result that is called by name."""
-    kernel = compiled(function, FLAGS)
+    kernel = compiled(function, INNER)
 
     def call(typing, *arguments):
         arguments = tuple(map(types.unliteral, arguments))

@@ -42,7 +42,7 @@ def _unbox(kind, record, c):
 
 
 class Record:
-    """A NamedTuple of ints, bools, floats, int64 arrays and other records, ready to be a kernel's argument. It keeps its arrays alive."""
+    """A NamedTuple of ints, bools, floats, int64 arrays and other records, ready to be a kernel's argument; text is left out. Arrays stay alive."""
 
     __slots__ = ("_numba_type_", "address", "kept", "words")
 
@@ -63,7 +63,7 @@ class Record:
             elif isinstance(value, float):
                 words.append(int(np.float64(value).view(np.int64)))
                 kinds.append((field, types.float64))
-            elif isinstance(value, (int, np.integer)):
+            elif isinstance(value, (int, np.integer, np.bool_)):
                 words.append(int(value))
                 kinds.append((field, types.int64))
         self.words = np.array(words, np.int64)

@@ -113,5 +113,5 @@ def get_num_threads() -> int:
 
 team = Team()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=forks.before, after_in_parent=forks.after, after_in_child=forks.after)
+    os.register_at_fork(before=forks.before, after_in_parent=forks.after, after_in_child=forks.after_in_child)
     os.register_at_fork(after_in_child=team.after_fork)

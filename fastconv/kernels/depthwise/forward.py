@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, get_num_threads, serial, spread
+from fastconv.kernels.compile import Record, chunks, driver, serial, spread
 from fastconv.kernels.depthwise.packing import item_of, pack_panels, pack_patch
 from fastconv.kernels.depthwise.plan import Plan, backward_plan, forward_plan, terms
 from fastconv.kernels.simd.arithmetic import add_row, clamp, zeros
@@ -78,11 +78,6 @@ def phase_of(plan, p):
 
 def lanes(dtype: np.dtype) -> int:
     return registers().bytes // np.dtype(dtype).itemsize
-
-
-def chunks(items: int) -> int:
-    """Into how many chunks items are dealt out: some for each thread; one thread packs the panels once."""
-    return 1 if get_num_threads() == 1 else min(items, 4 * get_num_threads())
 
 
 class _Correlate:

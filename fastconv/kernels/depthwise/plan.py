@@ -13,7 +13,7 @@ is K taps of neighboring columns. For 3x3, padding 1, LANES = 8 and an item of a
 With several channels a group, target channel c meets ICG inputs of its group: as many patches, in which lane c is the input that c meets.
 
 >>> from fastconv.geometry import conv_geometry
->>> plan, window = forward_plan(conv_geometry("conv2d", 1, 16, 16, (4, 6), (3, 3), 1, 1, 1, 16), np.dtype("f4"), 8)
+>>> plan, window = forward_plan(conv_geometry("conv2d", 1, 8, 8, (4, 6), (3, 3), 1, 1, 1, 8), np.dtype("f4"), 8)
 >>> plan.patch_h, plan.patch_w, plan.row_offsets.tolist()
 (6, 8, [0, 64, 128])
 >>> window
@@ -34,7 +34,7 @@ from fastconv.kernels.simd.windows import Window
 
 HEIGHTS = (8, 6, 4)  # pixels of a tile
 WIDEST = 7  # taps that a window may have: its taps, a tile of outputs and an input fit 16 registers
-MOST_CHANNELS = 16  # twice those of a group
+MOST_CHANNELS = 16  # bound on twice a group's channels
 LONGEST = 960  # outputs of an item along a row, whole tiles of any height
 
 
@@ -81,7 +81,7 @@ class Plan(NamedTuple):
     column_map: np.ndarray
     phases: np.ndarray  # (phases, 11): first and stop of its kernel rows; then for each axis count, first and step of its outputs
     row_offsets: np.ndarray  # (kernel rows,): where each starts in the patch
-    taps: np.ndarray  # (kernel rows * K,): where in w its weights are, seen from lane's
+    taps: np.ndarray  # (kernel rows * K,): where in w its weights are, relative to weight_lanes
     lanes: np.ndarray  # (OC,): for each target channel, which input channel it meets first
     weight_lanes: np.ndarray  # (OC,): where its weights are
     lower_bound: float = -math.inf

@@ -14,8 +14,8 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, outlined, serial, spread
-from fastconv.kernels.depthwise.forward import chunks, lanes
+from fastconv.kernels.compile import Record, chunks, driver, outlined, serial, spread
+from fastconv.kernels.depthwise.forward import lanes
 from fastconv.kernels.depthwise.packing import item_of, pack_patch
 from fastconv.kernels.depthwise.plan import Plan, forward_plan
 from fastconv.kernels.simd.arithmetic import zeros

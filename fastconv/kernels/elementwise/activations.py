@@ -16,7 +16,7 @@ from fastconv.kernels.elementwise.spans import Flat, elements, spans
 
 @driver
 def relu(pool, chunks, x, y):
-    """The pass. It needs no scratch memory: y takes its place."""
+    """The pass. It needs no scratch memory: y is passed instead."""
     spread(pool, chunks, spans(x.size), relu_elements, y, x, y)
 
 

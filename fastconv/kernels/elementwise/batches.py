@@ -4,9 +4,8 @@ from functools import cache
 
 import numpy as np
 
-from fastconv.kernels.compile import Bound, driver, serial, spread
+from fastconv.kernels.compile import Bound, chunks, driver, serial, spread
 from fastconv.kernels.elementwise.dropout import mix
-from fastconv.kernels.igemm.items import chunks
 
 # What happens to one image: mirrored where mirror is 1, then moved down and right by so many pixels; number e of the stream `key`
 # decides the noise of element e (C, the channel, runs fastest).

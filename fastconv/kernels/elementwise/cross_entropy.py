@@ -12,9 +12,8 @@ from functools import cache
 
 import numpy as np
 
-from fastconv.kernels.compile import Bound, driver, serial, spread
+from fastconv.kernels.compile import Bound, chunks, driver, serial, spread
 from fastconv.kernels.elementwise.exponential import exponential_parts
-from fastconv.kernels.igemm.items import chunks
 
 NONE = -(2**63)  # the label to ignore, where there is none
 NO_WEIGHTS = np.empty(0)
@@ -94,7 +93,7 @@ def rows(work, scores, labels, d, options, losses):
 
 @serial
 def softmax(scores, p):
-    """p = softmax(scores); return highest and log_sum: log p[k] = scores[k] - highest - log_sum. Where scores are Inf or NaN, all are NaN."""
+    """p = softmax(scores); return highest and log_sum: log p[k] = scores[k] - highest - log_sum. +Inf or NaN makes all NaN; -Inf: p = 0."""
     highest = np.float64(maximum(scores))
     for k in range(p.size):
         power, rest = exponential_parts(scores[k] - highest)
@@ -108,7 +107,7 @@ def softmax(scores, p):
 
 @serial
 def maximum(values):
-    """In four running maxima, for the same reason as below. It may miss a NaN: that makes the sum NaN."""
+    """In four running maxima, : one would wait for each comparison. It may miss a NaN: that makes the sum NaN."""
     a, b, c, d = values[0], values[0], values[0], values[0]
     whole = values.size // 4 * 4
     for k in range(0, whole, 4):
@@ -126,7 +125,7 @@ def larger(value, highest):
 
 @serial
 def ordered_sum(values):
-    """Four running sums, of every fourth number: one would wait for each addition"""
+    """Four interleaved running sums: a single one would wait for each addition"""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     whole = values.size // 4 * 4
     for k in range(0, whole, 4):

@@ -88,7 +88,7 @@ def add_row(tile, plan, x, start, pivot, sums, squares):
 
 @outlined
 def save_statistics(plan, pivot, totals, running, saved):
-    """saved = mean and rate of the batch; running = (1 - momentum) * running + momentum * the batch's, the variance's without bias"""
+    """saved = mean and rate of the batch; running = (1 - momentum) * running + momentum * the batch's, the variance's unbiased (over M - 1)"""
     C, M = plan.channels, plan.pixels
     running_mean, running_var, momentum = running
     tracked = len(running_mean) > 0

@@ -68,13 +68,13 @@ def add_row(tile, plan, dy, x, start, tables, sums):
     count = min(plan.row, plan.size - start)
     for i in range(0, count, tile.NR):
         d = subtract(tile, load_row(tile, x, start + i, count - i), load_row(tile, mean, i, tile.NR))
-        g = behind_relu(tile, plan, load_row(tile, dy, start + i, count - i), d, tables, i)
+        g = through_relu(tile, plan, load_row(tile, dy, start + i, count - i), d, tables, i)
         store_row(tile, add(tile, load_row(tile, sums, i, tile.NR), g), sums, i, count - i)
         store_row(tile, fma(tile, load_row(tile, products, i, tile.NR), g, d), products, i, count - i)
 
 
 @serial
-def behind_relu(tile, plan, dy, d, tables, i):
+def through_relu(tile, plan, dy, d, tables, i):
     """dy, 0 where y = d * scale + shift was clamped"""
     if plan.relu:
         scale, shift = table(plan, tables, 1), table(plan, tables, 2)
@@ -118,7 +118,7 @@ def gradient_items(work, tile, plan, dy, x, tables, dx):
         count = min(plan.row, plan.size - start)
         for i in range(0, count, tile.NR):
             d = subtract(tile, load_row(tile, x, start + i, count - i), load_row(tile, mean, i, tile.NR))
-            g = behind_relu(tile, plan, load_row(tile, dy, start + i, count - i), d, tables, i)
+            g = through_relu(tile, plan, load_row(tile, dy, start + i, count - i), d, tables, i)
             value = fma(tile, load_row(tile, offset, i, tile.NR), d, load_row(tile, slope, i, tile.NR))
             store_row(tile, fma(tile, value, g, load_row(tile, scale, i, tile.NR)), dx, start + i, count - i)
 

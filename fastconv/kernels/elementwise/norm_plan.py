@@ -18,8 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv import memory
-from fastconv.kernels.compile import serial
-from fastconv.kernels.igemm.items import chunks
+from fastconv.kernels.compile import chunks, serial
 from fastconv.kernels.simd.host import row_tile
 from fastconv.kernels.simd.tile import Tile
 
@@ -91,7 +90,7 @@ def repeat_channels(plan, table):
 
 @serial
 def rows_of(plan, chunk):
-    """First and last row of a chunk of the sums."""
+    """First row and stop of a chunk of the sums."""
     return plan.rows * chunk // plan.chunks, plan.rows * (chunk + 1) // plan.chunks
 
 

@@ -5,8 +5,7 @@ A chunk's items are neighbors, and elements do not depend on each other: a stage
 
 import numpy as np
 
-from fastconv.kernels.compile import Driver, serial
-from fastconv.kernels.igemm.items import chunks
+from fastconv.kernels.compile import Driver, chunks, serial
 
 SPAN = 8192
 

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.compile import Bound, Driver, driver, serial, spread
+from fastconv.kernels.compile import Bound, Driver, chunks, driver, serial, spread
 from fastconv.kernels.elementwise.spans import SPAN, elements, spans
-from fastconv.kernels.igemm.items import chunks
 
 LANES = 64  # sums of squares that run side by side: a single one would wait for each addition
 
@@ -54,9 +53,14 @@ def bound(pass_: Driver, dtype: np.dtype) -> Bound:
     return pass_.bind()
 
 
+def numbers(options: tuple) -> tuple[float, ...]:
+    """As floats: machine code is looked up once, for the types of the first call."""
+    return tuple(map(float, options))
+
+
 def sgd(value, grad, velocity, options: Sgd) -> None:
     """velocity = momentum * velocity + g;  value -= lr * velocity, or lr * (g + momentum * velocity);  g = clipped grad + decay * value"""
-    bound(sgd_pass, value.dtype)(4 * value.size, chunks(spans.py_func(value.size)), value, grad, velocity, options)
+    bound(sgd_pass, value.dtype)(4 * value.size, chunks(spans.py_func(value.size)), value, grad, velocity, numbers(options))
 
 
 @driver
@@ -88,7 +92,7 @@ def clipped(g, clip_value, scale):
 
 def adam(value, grad, moments, options: Adam) -> None:
     """value = shrink * value - rate * mean / (sqrt(square) * root + eps).  moments: mean and square, the running averages of g and g * g"""
-    bound(adam_pass, value.dtype)(12 * value.size, chunks(spans.py_func(value.size)), value, grad, moments, options)
+    bound(adam_pass, value.dtype)(12 * value.size, chunks(spans.py_func(value.size)), value, grad, moments, numbers(options))
 
 
 @driver
@@ -114,7 +118,7 @@ def rmsprop(value, grad, state, options: RmsProp) -> None:
 
     state: square, mean, velocity
     """
-    bound(rmsprop_pass, value.dtype)(10 * value.size, chunks(spans.py_func(value.size)), value, grad, state, options)
+    bound(rmsprop_pass, value.dtype)(10 * value.size, chunks(spans.py_func(value.size)), value, grad, state, numbers(options))
 
 
 @driver

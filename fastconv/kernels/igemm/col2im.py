@@ -2,8 +2,8 @@
 
 With IC = 1 a register tile of `forward` would use one of its lanes. Here lanes are pixels, and the rows of w are broadcast where they lie:
 
-    z[(kh, kw, ic), m] = sum over oc of w[kd, kh, kw, ic, oc] * dy[m, oc]                M = KH * KW * IC, N = pixels, K = OC
-    dx[n, oh * SH - PH + kh * DH, ..., ic] += z[(kh, kw, ic), m]
+    z[(kh, kw, ic), p] = sum over oc of w[kd, kh, kw, ic, oc] * dy[p, oc]                M = KH * KW * IC, N = pixels, K = OC
+    dx[oh * SH - PH + kh * DH, ..., ic] += z[(kh, kw, ic), p]
 
 The scatter that the flipped kernel avoids elsewhere stays in an image band in L2 that one work item owns, and adds whole rows of pixels. For
 3x3, 1 channel, stride 1 and a band of 4 rows of 6 inputs, which 6 rows of 4 outputs read:
@@ -19,8 +19,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, outlined, serial, spread
-from fastconv.kernels.igemm.items import chunks
+from fastconv.kernels.compile import Record, chunks, driver, outlined, serial, spread
 from fastconv.kernels.igemm.packing import clear
 from fastconv.kernels.simd.arithmetic import add, fma_gathered, transpose, zeros
 from fastconv.kernels.simd.host import PATCH, PIXELS, TERMS, menu, registers
@@ -66,7 +65,7 @@ def _outputs(g: Geometry, rows: int) -> int:
     return min(g.OH, (rows + (g.KH - 1) * g.DH - 1) // g.SH + 1)
 
 
-SPREAD = 1 << 16, 4  # positions of a band: so many, and so many more for each of its inputs or outputs; wide dilations leave most unread
+BAND_POSITIONS = 1 << 16, 4  # positions of a band: so many, and so many more for each of its inputs or outputs; wide dilations leave most unread
 PRODUCTS = 1 << 20  # elements of z, over the rows of a tile
 
 
@@ -79,7 +78,7 @@ def fits(g: Geometry) -> bool:
         return False
     plan, tile = col2im_plan(g, np.dtype(np.float32))
     outputs = _outputs(g, plan.rows)
-    positions = SPREAD[0] + SPREAD[1] * max(plan.rows * g.IW, outputs * g.OW)
+    positions = BAND_POSITIONS[0] + BAND_POSITIONS[1] * max(plan.rows * g.IW, outputs * g.OW)
     small = plan.height * plan.width <= positions and plan.z // tile.MR <= PRODUCTS
     return small and (2 * outputs <= 3 * plan.rows or plan.rows == g.IH)
 
@@ -116,7 +115,7 @@ def band_items(work, tile, plan, dy, w, dx):
 
 @outlined
 def transpose_pixels(block, plan, dy, pixels, turned):
-    """turned[oc, m] = dy[m, oc], LANES x LANES elements at a time, 0 after the last channel"""
+    """turned[oc, p] = dy[p, oc], LANES x LANES elements at a time, 0 after the last channel"""
     channels, LANES = plan.g.OC // plan.g.G, block.LANES
     for m in range(0, pixels, LANES):
         reads = offsets(block, plan.pixel_offsets, m, pixels - 1)

@@ -2,16 +2,16 @@
 
     y[m, n] = bias[n] + sum over k of x[input_offsets[m] + k] * w[k, n]      M = pixels, N = output channels, K = (kd, kh, kw, ic)
 
-In register tiles of MR pixels x NR channels, after Goto and van de Geijn (2008). Running sums have at most 256 terms; such blocks are added
-up in order, then the bias: whatever the tile, the cut and the batch, a sum has the same bits.
+In register tiles of MR pixels x NR channels, after Goto and van de Geijn (2008); loops are numbered from the innermost, over k. Running sums
+have at most 256 terms; such blocks are added up in order, then the bias: whatever the tile, the cut and the batch, a sum has the same bits.
 """
 
 import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, serial, spread
-from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
+from fastconv.kernels.compile import Record, chunks, driver, inlined, serial, spread
+from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.packing import panels_of
 from fastconv.kernels.igemm.plan import Limits, Phase, Plan, backward_phases, forward_phases, plans
 from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_gathered, zeros
@@ -33,13 +33,13 @@ def correlate_items(work, tile, plan, x, w, bias, y):
         item = item_of(i, plan)
         if item.channel == 0 or i == work.first:  # else it has the pixels of the item before
             inputs = inputs_of(item, plan, x, patch)
-        fresh = i == work.first or plan.strips > 1 or plan.G > 1 or plan.kept == 0  # else the item before has left its panels
+        fresh = i == work.first or plan.strips > 1 or plan.G > 1 or not plan.kept  # else the item before has left its panels
         outputs = outputs_of(item, plan, y)
         for block in range(len(plan.blocks) - 1):
             multiply(tile, plan, item, block, inputs, panels_of(tile, plan, w, item, block, (panels, fresh)), bias, outputs)
 
 
-@serial
+@inlined
 def multiply(tile, plan, item, block, inputs, panels, bias, outputs):
     """Loops 3 and 2: one block of the sum in tiles of NR channels x MR pixels. The first overwrites, others add; then bias and clamp."""
     input_offsets, output_offsets = plan.input_offsets[item.narrow], plan.output_offsets[item.narrow]
@@ -56,9 +56,9 @@ def multiply(tile, plan, item, block, inputs, panels, bias, outputs):
             store_rows(tile, acc, outputs, to, n, channels)
 
 
-@serial
+@inlined
 def sum_block(tile, plan, block, inputs, starts, panels, p):
-    """Loop 1: at most 256 terms, acc[m, n] = sum over k of inputs[starts[m] + k] * panel[k, n], a segment of neighbours after another"""
+    """Loop 1: at most 256 terms, acc[m, n] = sum over k of inputs[starts[m] + k] * panel[k, n], a segment of neighbors after another"""
     acc, weights, row = zeros(tile), panels.start + p * panels.panel, panels.row
     for segment in range(plan.blocks[block, 0], plan.blocks[block + 1, 0]):
         start, count = plan.segments[segment, 0], plan.segments[segment, 1]

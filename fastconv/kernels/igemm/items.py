@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fastconv.kernels.compile import get_num_threads, serial
+from fastconv.kernels.compile import inlined
 from fastconv.kernels.igemm.packing import pack_patch
 
 
@@ -18,15 +18,9 @@ class Item(NamedTuple):
     channels: int
 
 
-def chunks(items: int) -> int:
-    """Into how many chunks items are dealt out: some for each thread, so that one that is held up holds up little. No result depends on it."""
-    threads = get_num_threads()
-    return 1 if threads == 1 else min(items, 4 * threads)
-
-
-@serial
+@inlined
 def item_of(i, plan):
-    """Item i: strips of the same pixels are neighbours, so that they share a patch."""
+    """Item i: strips of the same pixels are neighbors, so that they share a patch."""
     i, channel = i // plan.strips, i % plan.strips * plan.strip
     i, jw = i // plan.items_w, i % plan.items_w * plan.columns
     i, jh = i // plan.items_h, i % plan.items_h * plan.rows
@@ -37,17 +31,17 @@ def item_of(i, plan):
     return Item(group, n, jd, jh, jw, pixels, 1 if columns < plan.columns else 0, channel, min(plan.strip, plan.OCG - channel))
 
 
-@serial
+@inlined
 def inputs_of(item, plan, x, patch):
     """Its inputs: the patch, packed now, or x itself from the item's first input on."""
     d, h, w = item.jd * plan.SD + plan.low_d, item.jh * plan.SH + plan.low_h, item.jw * plan.SW + plan.low_w
-    if plan.packed == 0:
+    if not plan.packed:
         return x[(((item.n * plan.ID + d) * plan.IH + h) * plan.IW + w) * plan.IC + item.group * plan.ICG :]
     pack_patch(plan, x, item.n, d, h, w, item.group, patch)
     return patch
 
 
-@serial
+@inlined
 def outputs_of(item, plan, y):
     """y from the item's first pixel and its group's first channel on."""
     d, h, w = item.jd * plan.step_d + plan.first_d, item.jh * plan.step_h + plan.first_h, item.jw * plan.step_w + plan.first_w

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.compile import outlined, serial
+from fastconv.kernels.compile import inlined, outlined, serial
 from fastconv.kernels.simd.arithmetic import transpose
 from fastconv.kernels.simd.memory import load_rows, move_row, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import square
@@ -26,7 +26,7 @@ def clear(to, first, count):
         b[i] = 0
 
 
-@serial
+@inlined
 def input_index(plan, axis, i, extent):
     """Which input the index i along an axis reads, -1 for none; outside the margins of the map its outermost entry holds."""
     return plan.index_map[axis, plan.margin + max(-plan.margin, min(i, extent + plan.margin - 1))]
@@ -76,9 +76,12 @@ class Panels(NamedTuple):
     row: int
 
 
-@serial
+@inlined
 def panels_of(tile, plan, w, item, block, scratch):
-    """The weights of one block of K for an item's strip: packed now, or before if not fresh, or where they lie. w: (taps, IC/G, OC), flat."""
+    """The weights of one block of K for an item's strip: packed now, or before if not fresh, or where they lie.
+
+    w, flat: (taps, ICG, OC), if transposed (taps, OCG, IC).
+    """
     k, stop, (panels, fresh) = plan.blocks[block, 1], plan.blocks[block + 1, 1], scratch
     if plan.in_place:
         return Panels(w, k * plan.OC + item.group * plan.OCG + item.channel, tile.NR, plan.OC)
@@ -90,7 +93,7 @@ def panels_of(tile, plan, w, item, block, scratch):
     return Panels(panels, start, (stop - k) * tile.NR, tile.NR)
 
 
-@serial
+@inlined
 def pack_rows(tile, plan, w, item, k, stop, panels):
     """panels[p, i, n] = w[k + i, channel + p * NR + n], 0 after the last channel: rows of w are rows of a panel."""
     start, to = k * plan.OC + item.group * plan.OCG + item.channel, 0

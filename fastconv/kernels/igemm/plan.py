@@ -7,7 +7,7 @@ work items: some images, or some rows and columns of one, times a strip of outpu
 with their padding, or read where they are if nothing is padded. For a kernel of 3x3, padding 1, 2 input and 4 output channels, an image
 of 4 x 5 and an item of 2 rows:
 
-    patch: 4 x 7 positions x 2 channels     input_offsets: where windows start     segments of K: neighbours in memory
+    patch: 4 x 7 positions x 2 channels     input_offsets: where windows start     segments of K: neighbors in memory
       .  .  .  .  .  .  .    0                0  2  4  6  8                          start  0  14  28    (a kernel row's
       . x0 x1 x2 x3 x4  .   14               14 16 18 20 22                          count  6   6   6     3 taps x 2 channels)
       . x5 ...          .   28              output_offsets: where results go
@@ -89,7 +89,7 @@ class Plan(NamedTuple):
     transposed: bool = False  # panels are w transposed: the input gradient
     in_place: bool = False  # panels are read where w lies
     kept: bool = False  # those of all blocks are in scratch at once, for items with the same strip
-    panels: int = 0  # elements of scratch for the panels of a block, and in all
+    panels: int = 0  # elements of scratch for packed panels (of one block; of all if kept), and in all
     scratch: int = 0
     lower_bound: float = -math.inf  # of y: 0 is a ReLU
 
@@ -249,7 +249,7 @@ def _index_map(g: Geometry, inputs: tuple[int, int, int]) -> tuple[int, np.ndarr
 
 
 def _segments(lines: tuple[Line, Line, Line], steps: tuple[int, int, int], channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The stretches of one sum, joined where they are neighbours in memory and cut after every 256 terms; where each block of 256 begins."""
+    """The stretches of one sum, joined where they are neighbors in memory and cut after every 256 terms; where each block of 256 begins."""
     joined: list[list[int]] = []
     for shifts in product(*(line.shifts for line in lines)):
         start = sum((shift - line.lowest) * step for shift, line, step in zip(shifts, lines, steps))

@@ -3,15 +3,16 @@
     dw[k, n] = sum over pixels m of x[input_offsets[m] + k] * dy[m, n]
 
 Running sums have at most 256 pixels, then they are added to float64 totals: of each chunk of the pixels, then over the chunks, in order. The
-totals go straight into dw, (K, OC) as the weights lie in memory, overwriting or adding.
+sums of all chunks go into dw, (K, OC) as the weights lie in memory, overwriting or adding. Where one running sum is all of it (`plan.direct`),
+there are no totals.
 """
 
 import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, serial, spread
-from fastconv.kernels.igemm.items import chunks, inputs_of, item_of, outputs_of
+from fastconv.kernels.compile import Record, chunks, driver, inlined, outlined, serial, spread
+from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.weight_plan import GATHERED, LANES_ARE_K, parts, weight_plan
 from fastconv.kernels.simd.arithmetic import add, add_row, fma_contiguous, fma_gathered, zeros
 from fastconv.kernels.simd.host import TERMS
@@ -31,11 +32,19 @@ def weight_grad(pool, tile, plan, x, dy, gradients, totals, scratch):
     sums = plan.chunks * plan.pixels.G
     parts = len(totals) - sums * plan.size
     chunks, rows = len(scratch) // plan.scratch, len(plan.k_index)
-    if plan.direct:
-        spread(pool, chunks, sums * parts, direct_items, scratch, tile, plan, parts, x, dy, totals, (dw, accumulate))
-    else:
-        spread(pool, chunks, sums * parts, product_items, scratch, tile, plan, parts, x, dy, totals)
-        spread(pool, min(chunks, rows), rows, store_items, scratch, plan, totals, dw, accumulate)
+    spread(pool, chunks, sums * parts, product_items, scratch, tile, plan, parts, x, dy, totals)
+    spread(pool, min(chunks, rows), rows, store_items, scratch, plan, totals, dw, accumulate)
+    if plan.bias:
+        store_bias(plan, totals, db, accumulate)
+
+
+@driver
+def direct_weight_grad(pool, tile, plan, x, dy, gradients, totals, scratch):
+    """The same where one running sum is all of it (`plan.direct`): it goes into dw without totals."""
+    dw, db, accumulate = gradients
+    G = plan.pixels.G
+    parts = len(totals) - G * plan.size
+    spread(pool, len(scratch) // plan.scratch, G * parts, direct_items, scratch, tile, plan, parts, x, dy, totals, (dw, accumulate))
     if plan.bias:
         store_bias(plan, totals, db, accumulate)
 
@@ -54,16 +63,13 @@ def product_items(work, tile, plan, parts, x, dy, totals):
             inputs, gradients = operands_of(tile, plan, item, x, dy, work.scratch)
             if plan.bias and part == 0:
                 sum_dy(tile, plan, item, gradients[0], gradients[1], own, band == first)
-            own_tiles = tiles * part // parts, tiles * (part + 1) // parts
-            if plan.way == LANES_ARE_K:
-                multiply(tile, plan, own_tiles, item.pixels, gradients, inputs, own, band == first)
-            else:
-                multiply(tile, plan, own_tiles, item.pixels, inputs, gradients, own, band == first)
+            a, b = (gradients, inputs) if plan.way == LANES_ARE_K else (inputs, gradients)
+            multiply(tile, plan, (tiles * part // parts, tiles * (part + 1) // parts), item.pixels, a, b, own, band == first)
 
 
 @serial
 def direct_items(work, tile, plan, parts, x, dy, totals, out):
-    """The same where one band has all pixels: each part owns its rows of dw."""
+    """The same where one band has all pixels: each part owns its tiles of dw."""
     tiles = plan.a_tiles * plan.b_tiles
     for i in range(work.first, work.stop):
         part, group = i % parts, i // parts
@@ -75,7 +81,7 @@ def direct_items(work, tile, plan, parts, x, dy, totals, out):
             store_tile(tile, plan, item, t, inputs, gradients, out)
 
 
-@serial
+@inlined
 def operands_of(tile, plan, item, x, dy, scratch):
     """A band's inputs and its panels of dy, packed now or where they lie, each with where its pixels start."""
     pixels = plan.pixels
@@ -88,9 +94,9 @@ def operands_of(tile, plan, item, x, dy, scratch):
     return inputs, gradients
 
 
-@serial
+@inlined
 def store_tile(tile, plan, item, t, inputs, gradients, out):
-    """dw[k, n] (+)= sum over pixels of x[.. + k] * dy[.., n] for one tile; rows after the last k are it again"""
+    """dw[k, n] (+)= sum over pixels of x[.. + k] * dy[.., n] for one tile; rows past the last k repeat it"""
     (dw, accumulate), C, G = out, plan.pixels.OCG, plan.pixels.G
     m, b = t % plan.a_tiles * tile.MR, t // plan.a_tiles
     a_rows, b_rows = inputs[1][: item.pixels], gradients[1]
@@ -102,7 +108,7 @@ def store_tile(tile, plan, item, t, inputs, gradients, out):
     store_rows(tile, acc, rows, to, n, C - n)
 
 
-@serial
+@inlined
 def multiply(tile, plan, tiles, pixels, a, b, totals, fresh):
     """Loops 3 and 2: totals[tile, m, n] (+)= sum over pixels of a[a_offset + m] * b[b_offset + n], tile after tile, 256 pixels at a time"""
     for first in range(0, pixels, TERMS):
@@ -116,7 +122,7 @@ def multiply(tile, plan, tiles, pixels, a, b, totals, fresh):
             add_to_wide(tile, acc, totals, t * tile.MR * tile.NR, 1 if fresh and first == 0 else 0)
 
 
-@serial
+@inlined
 def sum_contiguous(tile, m, a, a_rows, b, b_rows, n):
     """Loop 1: acc[i, j] = sum over pixels of a[a_row + m + i] * b[b_row + n + j]"""
     acc = zeros(tile)
@@ -125,7 +131,7 @@ def sum_contiguous(tile, m, a, a_rows, b, b_rows, n):
     return acc
 
 
-@serial
+@inlined
 def sum_gathered(tile, a_offsets, m, a, a_rows, b, b_rows, n):
     """Loop 1: acc[i, j] = sum over pixels of a[a_row + a_offsets[m + i]] * b[b_row + n + j]"""
     acc, rows = zeros(tile), offsets(tile, a_offsets, m, len(a_offsets) - 1)
@@ -134,7 +140,7 @@ def sum_gathered(tile, a_offsets, m, a, a_rows, b, b_rows, n):
     return acc
 
 
-@serial
+@inlined
 def pack_dy(tile, plan, item, dy, dy_offsets, panels):
     """panels[p, m, n] = dy[dy_offsets[m] + p * width + n], 0 after the last channel"""
     channels, size = plan.pixels.OCG, len(plan.dy_rows) * plan.width
@@ -145,9 +151,9 @@ def pack_dy(tile, plan, item, dy, dy_offsets, panels):
                 move_row(tile, dy, dy_offsets[m] + first, channels - first, panels, p * size + m * plan.width + n)
 
 
-@serial
+@inlined
 def sum_dy(tile, plan, item, dy, dy_offsets, totals, fresh):
-    """The bias gradient's totals, behind those of the tiles: (+)= sum over pixels of dy, 256 at a time"""
+    """The bias gradient's totals, after those of the tiles: (+)= sum over pixels of dy, 256 at a time"""
     row, size = one_row(tile), len(plan.dy_rows) * plan.width
     to = plan.size - plan.panels * plan.width
     for first in range(0, plan.panels * plan.width, tile.NR):
@@ -159,13 +165,13 @@ def sum_dy(tile, plan, item, dy, dy_offsets, totals, fresh):
             add_to_wide(row, acc, totals, to + first, 1 if fresh and m == 0 else 0)
 
 
-@serial
+@inlined
 def rounded(like, value):
     """A float64 sum, rounded once to the dtype of an array before anything is added to it."""
     return like.dtype.type(value)
 
 
-@serial
+@inlined
 def total_of(plan, totals, start):
     """The sum of all chunks' totals, in order."""
     total = totals[start]
@@ -186,7 +192,7 @@ def store_items(work, plan, totals, dw, accumulate):
                 row[n] = rounded(row, total) + row[n] if accumulate else total
 
 
-@serial
+@outlined
 def store_bias(plan, totals, db, accumulate):
     """db[n] (+)= the sum of all chunks' totals of dy"""
     G, C, bias = plan.pixels.G, plan.pixels.OCG, plan.size - plan.width * plan.panels
@@ -202,7 +208,7 @@ class WeightGrad:
     def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
         self.g, self.dtype = g, np.dtype(dtype)
         self.plan, self.tile = weight_plan(g, self.dtype, bias)
-        self.record, self.run = Record(self.plan), weight_grad.bind()
+        self.record, self.run = Record(self.plan), (direct_weight_grad if self.plan.direct else weight_grad).bind()
         self.no_bias = np.empty(0, self.dtype)
 
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:

@@ -3,8 +3,8 @@
     dw[k, n] = sum over pixels m of x[input_offsets[m] + k] * dy[m, n]
 
 One of k and n is broadcast, MR at a time, the other fills NR lanes. Lanes are output channels, as in the forward pass, and the broadcast k
-are neighbours in the patch (a kernel row's KW * C), or, where such segments are short, gathered. Or, where output channels are few, lanes are
-neighbouring k and channels are broadcast. The cheapest of the menu's tiles and these ways is taken. With 4 lanes, a tile of 2 x 4 and K = 3:
+are neighbors in the patch (a kernel row's KW * C), or, where such segments are short, gathered. Or, where output channels are few, lanes are
+neighboring k and channels are broadcast. The cheapest of the menu's tiles and these ways is taken. With 4 lanes, a tile of 2 x 4 and K = 3:
 
     way         a: broadcast, MR of        b: lanes, NR of            tiles of 18 k x 6 channels (a x b)
     CONTIGUOUS  a segment's k              channels                   3 segments x 3 of 2 k,  2 of 4 channels
@@ -28,7 +28,7 @@ WAYS = CONTIGUOUS, GATHERED, LANES_ARE_K = range(3)
 
 
 class WeightPlan(NamedTuple):
-    """As kernels see it. A tile is a pair (a, b); its MR x NR sums are neighbours in a chunk's totals, tile after tile, all a of b 0 first."""
+    """As kernels see it. A tile is a pair (a, b); its MR x NR sums are neighbors in a chunk's totals, tile after tile, all a of b 0 first."""
 
     pixels: Record  # the forward pass's plan: bands of pixels, what they read
     bands: int  # of pixels, in a group

@@ -13,8 +13,8 @@ a register: with 8 doubles and 16 channels of float32, MR = 4 pixels of a row wh
 import numpy as np
 
 from fastconv.geometry import share_sizes
-from fastconv.kernels.compile import Record, driver, serial, spread
-from fastconv.kernels.pooling.groups import chunks, for_each_group, tap_lists
+from fastconv.kernels.compile import Record, chunks, driver, serial, spread
+from fastconv.kernels.pooling.groups import for_each_group, tap_lists
 from fastconv.kernels.pooling.tiles import channel_of, tile_for
 from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side
 from fastconv.kernels.simd.arithmetic import zeros

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.compile import get_num_threads, outlined, serial
+from fastconv.kernels.compile import outlined, serial
 from fastconv.kernels.simd.pooling import number_at
 from fastconv.kernels.simd.tile import one_row
 
@@ -65,11 +65,6 @@ def list_taps(plan, d, h, g, taps):
                 taps[t] = step + number_at(plan.column_taps, 2 * k)
                 taps[t + 1] = tap + number_at(plan.column_taps, 2 * k + 1)
                 t += 2
-
-
-def chunks(items: int) -> int:
-    """Into how many chunks rows are dealt out: some for each thread, so that a thread that is held up holds up little."""
-    return min(items, 4 * get_num_threads())
 
 
 def tap_lists(chunks: int, longest: int) -> np.ndarray:

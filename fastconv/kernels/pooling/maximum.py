@@ -11,8 +11,8 @@ Windows come as tables (`windows`), so that sliding and adaptive ones are one lo
 
 import numpy as np
 
-from fastconv.kernels.compile import Record, driver, serial, spread
-from fastconv.kernels.pooling.groups import chunks, for_each_group, tap_lists
+from fastconv.kernels.compile import Record, chunks, driver, serial, spread
+from fastconv.kernels.pooling.groups import for_each_group, tap_lists
 from fastconv.kernels.pooling.tiles import channel_of, tile_for
 from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side, taps
 from fastconv.kernels.simd.arithmetic import add, zeros

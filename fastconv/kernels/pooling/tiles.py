@@ -13,7 +13,7 @@ ROWS = 4  # vectors of a tile: enough to hide that each comparison waits for the
 
 @cache
 def tile_for(C: int, dtype: np.dtype, itemsize: int = 0) -> Tile:
-    """Of one pixel where channels fill its vectors, else of several pixels. itemsize: of the widest element in registers, if not the dtype's."""
+    """The tile: one pixel if channels fill its vectors, else several pixels. itemsize: of the widest element in registers, if not the dtype's."""
     lanes = registers().bytes // max(itemsize, dtype.itemsize)
     if 2 * ROWS * lanes <= C or ROWS * lanes == C:
         return Tile(1, ROWS, lanes, dtype)

@@ -85,7 +85,7 @@ def collects(source: Geometry | Shares) -> Windows:
 
 
 def covers(g: Geometry) -> Windows:
-    """Outputs meet the inputs from their window's first to the next window's, or to the end. Taps in gaps are no tap's: their sum is negative."""
+    """Outputs meet the inputs from their window's first to the next window's, or to the end. Positions in gaps have a negative tap index."""
     axes = []
     for I, O, K, S, P, _ in _axes(g):
         origin = np.arange(O) * S - P

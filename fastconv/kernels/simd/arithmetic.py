@@ -21,7 +21,7 @@ def zeros(typing, tile):
 
 
 def _rank1(builder, tile, acc, pointers, w):
-    """acc[m] + the number at pointers[m] * the NR numbers from w on"""
+    """acc[m] + x[m] * w[:NR], x[m] the scalar at pointers[m]"""
     fused = multiply_add(builder, tile)
     weights = [load(builder, tile, after(builder, w, v * tile.LANES)) for v in range(tile.NV)]
     numbers = [splat(builder, builder.load(pointer), tile.vector) for pointer in pointers]
@@ -107,7 +107,7 @@ def transpose(typing, tile, acc):
     def generate(context, builder, signature, arguments):
         rows = [builder.extract_value(arguments[1], i) for i in range(tile.LANES)]
         step = 1
-        while step < tile.LANES:  # 2 x 2 blocks of step x step numbers swap their corners
+        while step < tile.LANES:  # 2 x 2 blocks of step x step elements swap their off-diagonal blocks
             low = [i if i // step % 2 == 0 else tile.LANES + i - step for i in range(tile.LANES)]
             high = [i + step if i // step % 2 == 0 else tile.LANES + i for i in range(tile.LANES)]
             for i in range(tile.LANES):

@@ -1,4 +1,4 @@
-"""The numbers of the host: what its registers hold, which tiles that allows, and how much of a working set its caches keep."""
+"""Parameters of the host: what its registers hold, which tiles that allows, and how much of a working set its caches keep."""
 
 from functools import cache
 from typing import NamedTuple
@@ -17,7 +17,7 @@ PANELS = 128 << 10  # bytes of packed weights that a chunk of items keeps
 ITEMS = 16  # of a pass at least, if they are worth it, for threads to share
 ITEM_FLOPS = 1 << 20  # of an item that is worth having: 10 us of one core
 IN_PLACE = 160  # terms of a sum whose weights are read where they lie, OC elements apart: more share a few sets of L1 (1.2 to 1.7 times slower)
-CHUNKS = 16  # of the pixels of a weight gradient, so many less as there are tiles for threads to share
+CHUNKS = 16  # chunks of the pixels of a weight gradient, divided by its number of tiles
 PARTIALS = 2 << 20  # bytes that the chunks' totals may take together: adding them up costs their memory's speed
 BLOCK_PATCH = 96 << 10  # bytes of a patch of channel blocks: packed once into L2, then read row after row from L1
 BLOCK_PIXELS = 1024  # of an item of channel blocks
@@ -28,7 +28,7 @@ LARGEST_PATCH = 1 << 20  # bytes of what a single output may read
 
 
 class Registers(NamedTuple):
-    """Of the CPU that Numba compiles for."""
+    """The vector registers of the CPU that Numba compiles for."""
 
     feature: str
     bytes: int
@@ -51,12 +51,12 @@ def target() -> tuple[str, str]:
 
 @cache
 def registers() -> Registers:
-    """Of `target`."""
+    """The registers of `target`."""
     features = set(target()[1].split(","))
     return next((kind for kind in KINDS if f"+{kind.feature}" in features), KINDS[-1])
 
 
-# MR x NV: MR * NV sums, NV weights and one pixel must fit the registers; the worth of a tile is the share of the peak that it reaches.
+# MR x NV: MR * NV sums, NV weights and one pixel must fit the registers; the worth of a tile is the fraction of the peak that it reaches.
 # GFLOP/s of one core, 2-core Cascade Lake (peak 147), operands in the second-level cache: 12x1 100, 14x2 138, 8x3 141, 6x4 142.
 # A single vector needs two loads for each multiplication of two. 8x3, 8x2 and 4x3 gain on few layers, and each tile costs seconds of compiling.
 # Sums must not fill the registers: for some CPUs LLVM unrolls the loop or loads ahead, and spills. Forward and weight gradient, a core of Zen 5:

@@ -25,7 +25,7 @@ def offsets(typing, tile, table, first, last):
 
 @intrinsic
 def offsets_apart(typing, tile, step, count):
-    """np.minimum(np.arange(MR), count - 1) * step: rows at equal distances, after the last one it again"""
+    """np.minimum(np.arange(MR), count - 1) * step: rows at equal distances, past the end the last row is repeated"""
 
     def generate(context, builder, signature, arguments):
         _, step, count = arguments
@@ -93,7 +93,7 @@ def store_rows(typing, tile, acc, y, offsets, at, channels):
 
 @intrinsic
 def move_row(typing, tile, x, at, channels, y, to):
-    """y[to : to + NR] = x[at : at + NR], but 0 behind the first `channels`, where x is not read"""
+    """y[to : to + NR] = x[at : at + NR], but 0 after the first `channels` channels, where x is not read"""
 
     def generate(context, builder, signature, arguments):
         _, x, at, channels, y, to = arguments
@@ -124,7 +124,7 @@ def add_to_row(typing, tile, x, at, channels, y, to):
 
 @intrinsic
 def add_to_wide(typing, tile, acc, totals, at, fresh):
-    """totals[at : at + MR * NR] = (0 if fresh else the same) + acc.astype(np.float64).ravel()"""
+    """totals[at : at + MR * NR] = (0 if fresh else totals[at : at + MR * NR]) + acc.astype(np.float64).ravel()"""
 
     def generate(context, builder, signature, arguments):
         _, acc, totals, at, fresh = arguments

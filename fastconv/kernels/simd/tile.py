@@ -72,7 +72,7 @@ def _unbox(kind, tile, c):
 
 
 def _constant(name: str) -> None:
-    """Kernels may read this number of their tile; to LLVM it is a constant."""
+    """Kernels may read this field of their tile; it is a compile-time constant."""
 
     @overload_attribute(TileType, name)
     def number(tile):
@@ -97,7 +97,7 @@ def square(typing, tile):
 
 
 def address(context, builder, array_type, array, offset):
-    """Of array.ravel()[offset]."""
+    """The address of array.ravel()[offset]."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
 
 
@@ -122,9 +122,13 @@ def store(builder, tile, value, pointer):
 
 
 def real_lanes(builder, tile, channels, v):
-    """Which lanes of vector v belong to the first `channels` channels."""
-    numbers = ir.Constant(ir.VectorType(I64, tile.LANES), [v * tile.LANES + i for i in range(tile.LANES)])
-    return builder.icmp_signed("<", numbers, splat(builder, channels, numbers.type))
+    """Which lanes of vector v belong to the first `channels` channels; made once in a block, for all rows of a tile."""
+    made = builder.__dict__.setdefault("real_lanes", {})
+    key = builder.block, channels, tile.LANES, v
+    if key not in made:
+        numbers = ir.Constant(ir.VectorType(I64, tile.LANES), [v * tile.LANES + i for i in range(tile.LANES)])
+        made[key] = builder.icmp_signed("<", numbers, splat(builder, channels, numbers.type))
+    return made[key]
 
 
 def load_real(builder, tile, pointer, channels, v):
@@ -144,7 +148,7 @@ def store_real(builder, tile, value, pointer, channels, v):
 
 
 def registers(tile):
-    """m, v and the number of the register that holds them."""
+    """All (m, v, i): register i holds vector v of row m."""
     return [(m, v, m * tile.NV + v) for m in range(tile.MR) for v in range(tile.NV)]
 
 

@@ -1,0 +1,75 @@
+"""What LLVM makes of the innermost loops: sums that stay in registers, for every tile of the menu."""
+
+import platform
+import re
+
+import numba
+import numpy as np
+import pytest
+from geometries import DTYPES, Convolution
+from numba import njit
+
+from fastconv.kernels.compile import Record
+from fastconv.kernels.compile.flags import FLAGS
+from fastconv.kernels.igemm import col2im, forward, weight_grad
+from fastconv.kernels.igemm.items import Item
+from fastconv.kernels.igemm.packing import Panels
+from fastconv.kernels.igemm.plan import Limits, forward_phases, plans
+from fastconv.kernels.igemm.weight_plan import weight_plan
+from fastconv.kernels.simd.host import MENU, menu
+
+G = Convolution("", (1, 1, 8, 8), (4, 1, 3, 3)).g
+
+
+def operands(kernel, dtype) -> tuple:
+    """Of the types with which a pass calls this kernel, after the tile."""
+    a, table, item = np.empty(1, dtype), np.empty(1, np.int64), Item(*[0] * len(Item._fields))
+    if kernel is forward.multiply:
+        return Record(plans(G, forward_phases(G), Limits())[0]), item, 0, a, Panels(a, 0, 0, 0), a, a
+    if kernel is weight_grad.multiply:
+        return Record(weight_plan(G, dtype, False)[0]), (0, 1), 0, (a, table), (a, table), np.empty(1), True
+    return Record(col2im.col2im_plan(G, dtype)[0]), a, a, 0, a
+
+
+def innermost_loops(asm: str) -> list[str]:
+    """The blocks of an x86 assembly that end in a jump to their own start and multiply vectors."""
+    labels = re.split(r"^(\.L\w+):", asm, flags=re.MULTILINE)
+    found = []
+    for label, block in zip(labels[1::2], labels[2::2]):
+        jumps = list(re.finditer(rf"^\s+j\w+\s+{re.escape(label)}$", block, re.MULTILINE))
+        loop = block[: jumps[-1].start()] if jumps else ""
+        if multiplications(loop):
+            found.append(loop)
+    return found
+
+
+def multiplications(loop: str) -> int:
+    """Of whole vectors; where there is no FMA, each is a `mulps` and an `addps`."""
+    return len(re.findall(r"^\s+(?:vfn?madd\w*|v?mul)p[sd]\s", loop, re.MULTILINE))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="reads the assembly of x86")
+@pytest.mark.parametrize("dtype", [np.dtype(dtype) for dtype in DTYPES], ids=str)
+@pytest.mark.parametrize("number", range(max(map(len, MENU.values()))))
+@pytest.mark.parametrize(
+    ("kernel", "loops"),
+    [(forward.multiply, 1), (weight_grad.multiply, 2), (col2im.multiply, 1)],
+    ids=["forward", "weight_grad", "col2im"],
+)
+def test_sums_stay_in_registers(kernel, loops, number, dtype):
+    """On any CPU: an iteration of an innermost loop has one FMA for each register of the tile, or several times as many where LLVM unrolls it,
+    stores nothing, and reads no vector from the stack.
+
+    Addresses of rows may be there: general registers are fewer than the rows of some tiles.
+    """
+    if number >= len(menu(dtype)):
+        pytest.skip("fewer tiles here")
+    tile, _ = menu(dtype)[number]
+    compiled = njit(**FLAGS)(kernel.py_func)  # compiled here: of a kernel from the cache there is no assembly
+    compiled.compile(tuple(map(numba.typeof, (tile, *operands(kernel, dtype)))))
+    found = innermost_loops(compiled.inspect_asm(compiled.signatures[0]))
+    assert len(found) >= loops
+    for loop in found:
+        assert multiplications(loop) % (tile.MR * tile.NV) == 0
+        assert re.findall(r".*%[xyz]mm\d+, *[-\w]*\(.*|.*\(%rsp.*%[xyz]mm.*", loop) == []
