@@ -89,10 +89,10 @@ def _float64(i: int, given) -> np.ndarray:
 def _in_float64(layer: Layer) -> Layer:
     layer = copy.deepcopy(layer)
     for p in layer.parameters():
-        p.__init__(p.value.astype(np.float64))  # the same object, as layers share it and refer to it
+        p.__init__(p.value.astype(np.float64), p.memory_axes)  # the same object, as layers share it and refer to it
     for _, buffer in layer.named_buffers():
         if buffer.value.dtype.kind == "f":
-            buffer.value = buffer.value.astype(np.float64)
+            buffer.__init__(buffer.value.astype(np.float64))
     return layer
 
 

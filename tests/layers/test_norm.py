@@ -123,7 +123,7 @@ def test_the_same_bits_for_any_threads_and_memory(n, rng):
         (lambda: layers.BatchNorm2d(3, momentum="a"), TypeError, "momentum must be a number, got 'a'"),
         (lambda: layers.BatchNorm2d(3, dtype=int), TypeError, "dtype must be float32 or float64"),
         (lambda: layers.BatchNorm2d(3)(np.ones((2, 4, 5, 5), np.float32)), ValueError, r"BatchNorm2d: .*4.*3"),
-        (lambda: layers.BatchNorm1d(3).forward(np.ones((1, 3), np.float32)), ValueError, "one number a channel has no variance"),
+        (lambda: layers.BatchNorm1d(3).forward(np.ones((1, 3), np.float32)), ValueError, "one element per channel has no variance"),
         (lambda: ops.batch_norm_grad(np.ones((2, 3)), np.ones((3, 3)), np.ones(3), np.ones(3)), ValueError, r"dy\(2, 3\) and x\(3, 3\)"),
         (lambda: ops.batch_statistics(np.ones((0, 3))), ValueError, r"x\(0, 3\) is empty"),
         (lambda: layers.LeakyReLU(-1), ValueError, "negative_slope must be finite and >= 0, got -1"),
