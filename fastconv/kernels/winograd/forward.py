@@ -14,8 +14,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, get_num_threads, outlined, serial, spread
-from fastconv.kernels.igemm.items import chunks
+from fastconv.kernels.compile import Record, chunks, driver, get_num_threads, outlined, serial, spread
 from fastconv.kernels.simd.arithmetic import fma_gathered, zeros
 from fastconv.kernels.simd.host import tile_for
 from fastconv.kernels.simd.memory import offsets_apart, store_rows
