@@ -15,8 +15,8 @@ from fastconv.kernels import table
 
 COMPILED, UNSEEN = "64 32 16 64 3 1 1", "20 32 19 64 3 1 1"  # the same kernels, other extents
 EVERY_KERNEL = (  # layers that between them run each kernel of a convolution, in float32, on every tile of the menu
-    *(f"1 {channels} 4 {channels} 3 1 1" for channels in (8, 16, 32, 64)),
-    *(f"1 1 9 6 {kernel} 1 0" for kernel in (3, 5)),
+    *(f"1 {channels} {layer}" for channels in (4, 8, 16, 32, 64) for layer in (f"4 {channels} 3 1 1", f"4 {channels} 5 1 2", f"17 {channels} 5 1 2")),
+    *(f"1 {layer} 1 0" for layer in ("1 9 6 3", "1 9 6 5", "2 9 10 2")),
     *(f"1 {groups} 4 {multiplier * groups} 3 1 1 groups={groups}" for groups in (8, 16, 32) for multiplier in (1, 2)),
 )
 SMALL_MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc gives larger blocks back at once, so that a peak is seen as one
@@ -96,7 +96,7 @@ def measure(layer: Layer, name: str, workers: dict[str, Worker], repeats: int) -
             against[peer] = in_turns(
                 lambda ours=ours: ours.rate(layer.line, name), lambda worker=worker, act=act: worker.rate(layer.line, act), repeats
             )
-    return Row(layer, name, table.pick(layer.operation(name), layer.g).name, against, {})
+    return Row(layer, name, table.pick(layer.operation(name), layer.g, layer.dtype).name, against, {})
 
 
 def memory(layer: Layer, names: list[str], workers: dict[str, Worker], threads: int) -> dict[str, dict[str, int | None]]:

@@ -9,6 +9,7 @@ from fastconv.geometry import Geometry, Shares, repeats, share_collects
 from fastconv.kernels.igemm.weight_plan import weight_plan
 from fastconv.kernels.plain import convolution as plain
 from fastconv.kernels.simd.host import CHUNKS, TERMS
+from fastconv.kernels.winograd.matrices import amplification
 
 
 def positions(g: Geometry) -> int:
@@ -66,6 +67,27 @@ def weight_grad(g, dtype):
     plan, _ = weight_plan(g, np.dtype(dtype), False)
     blocks = plan.bands * -(-len(plan.dy_rows) // TERMS)
     return min(TERMS, positions(g)) + blocks + CHUNKS
+
+
+def winograd_forward(g, dtype):
+    return _winograd(g.IC)
+
+
+def winograd_input_grad(g, dtype):
+    return _winograd(g.OC)
+
+
+def winograd_weight_grad(g, dtype):
+    """The longest running sum is a block of tiles, then come those of the chunk; chunks are added in float64."""
+    return _winograd(positions(g) // 16 + 2)
+
+
+def _winograd(terms: int) -> float:
+    """Three transforms of at most two axes, five roundings each, beside the sum of products, and how transforms enlarge what is rounded.
+
+    The sums over absolute values are those of whole windows: data of very different size within one of 6x6 may break the bound elementwise.
+    """
+    return amplification() * (terms + 30)
 
 
 def plain_forward(g, dtype):

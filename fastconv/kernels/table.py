@@ -8,8 +8,8 @@
     conv_weight_grad    bind(g, dtype, bias)            run(x, dy, dw, db, accumulate)     db None if bias is False
     bias_grad           bind(g, dtype)                  run(dy, db, accumulate)
 
-`fits` says for which geometries a row may be chosen (by any extent but N), `error(g, dtype)` is its error constant c in
-|result - exact| <= c * u * (the same sums over absolute values), u the unit roundoff.
+`fits` says for which geometries a row may be chosen (by any extent but N), `dtypes` for which dtypes; `error(g, dtype)` is its error constant
+c in |result - exact| <= c * u * (the same sums over absolute values), u the unit roundoff.
 """
 
 import math
@@ -31,6 +31,9 @@ from fastconv.kernels.plain import pooling as plain_pooling
 from fastconv.kernels.plain.padding import any_padding
 from fastconv.kernels.pooling import average, maximum
 from fastconv.kernels.selfcheck import vectors_work
+from fastconv.kernels.winograd import forward as winograd
+from fastconv.kernels.winograd import plan as tiles
+from fastconv.kernels.winograd.weight_grad import WeightGrad as WinogradWeightGrad
 
 PHASES = 1 << 13  # of a stride; up to 4096 the direct rows were 1.6 to 60 times as fast as the plain ones
 PADDED = 1 << 16, 16  # positions of a padded input: so many, and so many more for each of the input and of the output
@@ -41,6 +44,7 @@ class Algorithm(NamedTuple):
     bind: Callable[..., Callable[..., None]]
     error: Callable[[Geometry, np.dtype], float]
     fits: Callable[[Geometry], bool] = lambda g: True
+    dtypes: tuple[type, ...] = (np.float32, np.float64)
 
 
 def exact(g, dtype) -> int:
@@ -54,14 +58,15 @@ def gradient_fits(g: Geometry) -> bool:
     return g.padding_mode == "zeros" or math.prod(g.padded[2:5]) <= PADDED[0] + PADDED[1] * (math.prod(g[2:5]) + math.prod(g[6:9]))
 
 
-def padded(name: str, bind: Callable, error: Callable, fits: Callable = lambda g: True) -> Algorithm:
+def padded(name: str, bind: Callable, error: Callable, fits: Callable = lambda g: True, *dtypes) -> Algorithm:
     """An input gradient for every padding mode from one for zeros."""
-    return Algorithm(name, any_padding(bind), errors.any_padding(error), lambda g: gradient_fits(g) and fits(g.padded))
+    return Algorithm(name, any_padding(bind), errors.any_padding(error), lambda g: gradient_fits(g) and fits(g.padded), *dtypes)
 
 
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
         Algorithm("depthwise", depthwise.Forward, depthwise.forward_error, depthwise.fits),
+        Algorithm("winograd", winograd.Forward, errors.winograd_forward, tiles.fits, (np.float32,)),
         Algorithm("direct", forward.Forward, errors.forward, fits),
         Algorithm("plain", plain.conv_forward, errors.plain_forward),
         Algorithm("reference", textbook.conv_forward, errors.textbook_forward),
@@ -69,12 +74,14 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_input_grad": (
         padded("depthwise", depthwise.InputGrad, depthwise.input_grad_error, depthwise.fits),
         padded("col2im", col2im.InputGrad, errors.col2im, col2im.fits),
+        padded("winograd", winograd.InputGrad, errors.winograd_input_grad, tiles.fits, (np.float32,)),
         padded("direct", forward.InputGrad, errors.input_grad, fits),
         padded("plain", plain.conv_input_grad, errors.plain_input_grad),
         Algorithm("reference", textbook.conv_input_grad, errors.textbook_input_grad),
     ),
     "conv_weight_grad": (
         Algorithm("depthwise", depthwise.WeightGrad, depthwise.weight_grad_error, depthwise.fits),
+        Algorithm("winograd", WinogradWeightGrad, errors.winograd_weight_grad, tiles.fits, (np.float32,)),
         Algorithm("direct", weight_grad.WeightGrad, errors.weight_grad, fits),
         Algorithm("plain", plain.conv_weight_grad, errors.plain_weight_grad),
         Algorithm("reference", textbook.conv_weight_grad, errors.textbook_weight_grad),
@@ -141,9 +148,9 @@ def algorithm(name: str) -> Iterator[None]:
         chosen.reset(token)
 
 
-def pick(operation: str, g: Geometry, name: str | None = None) -> Algorithm:
+def pick(operation: str, g: Geometry, dtype: np.dtype, name: str | None = None) -> Algorithm:
     """The row to run: the chosen name (None: what `algorithm` says) if it fits, else the first that fits; without vectors where they do not work."""
-    fitting = [row for row in OPERATIONS[operation] if row.fits(g)]
+    fitting = [row for row in OPERATIONS[operation] if dtype in row.dtypes and row.fits(g)]
     wanted = chosen.get() if name is None else name
     row = next((row for row in fitting if row.name == wanted), fitting[0])
     if row.name in WITHOUT_VECTORS or vectors_work():

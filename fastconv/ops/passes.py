@@ -73,7 +73,7 @@ class Convolution:
             db[...] = 0
 
     def _bind(self, operation: str, *options):
-        return table.pick(operation, self.g, self.algorithm).bind(self.g, self.dtype, *options)
+        return table.pick(operation, self.g, self.dtype, self.algorithm).bind(self.g, self.dtype, *options)
 
     @bound_once
     def _forward(self):
@@ -142,7 +142,7 @@ class Pooling:
         return dx
 
     def _bind(self, operation: str, *options):
-        return table.pick(self.prefix + operation, self.windows, self.algorithm).bind(self.windows, self.dtype, *options)
+        return table.pick(self.prefix + operation, self.windows, self.dtype, self.algorithm).bind(self.windows, self.dtype, *options)
 
     @bound_once
     def _max(self):

@@ -120,7 +120,7 @@ def test_the_algorithm_of_the_way_forward_is_that_of_the_way_back(name, chosen, 
     """Whatever is chosen in between; and each choice has passes of its own."""
     picked = []
     pick = passes.table.pick
-    monkeypatch.setattr(passes.table, "pick", lambda operation, g, name=None: picked.append(name) or pick(operation, g, name))
+    monkeypatch.setattr(passes.table, "pick", lambda operation, g, dtype, name=None: picked.append(name) or pick(operation, g, dtype, name))
     for cached in (passes.convolution, passes.pooling):
         cached.cache_clear()
     layer = MADE[name]()

@@ -39,7 +39,7 @@ def passes(case: Convolution, algorithm: str, x, w, b, dy) -> dict[str, np.ndarr
 def roundings(operation: str, algorithm: str, g: Geometry, dtype) -> float:
     with fc.algorithm(algorithm):
         name = operation.removesuffix(", bias")
-        return table.pick(name, output_geometry(g) if name == "bias_grad" else g).error(g, dtype)
+        return table.pick(name, output_geometry(g) if name == "bias_grad" else g, dtype).error(g, dtype)
 
 
 def output_geometry(g: Geometry) -> Geometry:
@@ -52,7 +52,7 @@ def test_every_row_of_the_table_is_run_here():
         for operation in OPERATIONS:
             for row in table.OPERATIONS[operation]:
                 with fc.algorithm(row.name):
-                    assert table.pick(operation, case.g).name == row.name or not row.fits(case.g)
+                    assert table.pick(operation, case.g, np.float32).name == row.name or not row.fits(case.g)
 
 
 @every_algorithm_that_fits
@@ -66,7 +66,9 @@ def test_adjoint_identity(case, algorithm):
 @every_algorithm_that_fits
 @every_dtype
 def test_integers_are_exact(case, algorithm, dtype):
-    """Whole numbers whose sums stay below 2**24: no order of summation rounds."""
+    """Whole numbers whose sums stay below 2**24: no order of summation rounds; Winograd's thirds do."""
+    if algorithm == "winograd" and dtype == np.float32:
+        pytest.skip("not exact")
     drawn = case.draw(integers, dtype)
     exact = passes(case, "reference", *(a.astype(np.float64) for a in drawn))
     for operation, result in passes(case, algorithm, *drawn).items():

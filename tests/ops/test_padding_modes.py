@@ -131,7 +131,7 @@ def test_error_bound_where_every_addition_rounds(algorithm, dtype):
     """600 copies of one cell give back a sum of which a running sum loses 599 terms; the row's c counts the copies."""
     case, (dy, S) = Convolution("", (1, 1, 1), (1, 1, 1), {"padding": ((0, 599),), "padding_mode": "replicate"}), halves(600, dtype)
     with fc.algorithm(algorithm):
-        dx, c = case.input_grad(dy[None, None], np.ones((1, 1, 1), dtype)), table.pick("conv_input_grad", case.g).error(case.g, dtype)
+        dx, c = case.input_grad(dy[None, None], np.ones((1, 1, 1), dtype)), table.pick("conv_input_grad", case.g, dtype).error(case.g, dtype)
     assert_rounded(dx, S, S, (c + 1, 0))
 
 

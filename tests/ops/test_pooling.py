@@ -144,7 +144,7 @@ def test_average_error_bound(case, algorithm, dtype, words):
     exact, S = (both("reference", *(f(a.astype(np.float64)) for a in drawn)) for f in (np.positive, np.abs))
     for operation, result in both(algorithm, *drawn).items():
         with fc.algorithm(algorithm):
-            c = table.pick(operation, case.g).error(case.g, dtype)
+            c = table.pick(operation, case.g, dtype).error(case.g, dtype)
         assert result.dtype == dtype
         assert_rounded(result, exact[operation], S[operation], (c, 2 * (case.g.taps + 1)), operation)
 
@@ -155,7 +155,7 @@ def test_average_bound_where_every_addition_rounds(algorithm, dtype):
     """A running sum loses 599 of 600 terms, and the row's c must say so."""
     case, (x, total) = Pooling("", (1, 1, 600), 600), halves(600, dtype)
     with fc.algorithm(algorithm):
-        y, c = case.avg(x[None, None]), table.pick("avg_pool", case.g).error(case.g, dtype)
+        y, c = case.avg(x[None, None]), table.pick("avg_pool", case.g, dtype).error(case.g, dtype)
     assert_rounded(y, total / 600, total / 600, (c + 1, 0))
 
 

@@ -99,7 +99,7 @@ def test_adjoint_identity(case, algorithm):
     x, w, _, dy = case.draw(normals, np.float64)
     y, dx, dw, _ = case.passes(algorithm, x, w, None, dy)
     with fc.algorithm(algorithm):
-        c = max(table.pick(row, case.g).error(case.g, np.float64) for row in ROWS)
+        c = max(table.pick(row, case.g, np.float64).error(case.g, np.float64) for row in ROWS)
         S = (case.call("", abs(x), abs(w)) * abs(dy)).sum()
     assert_adjoint((y, dy), (x, dx), (w, dw), c=c, S=S)
 

@@ -41,7 +41,7 @@ def expected():
 
 def check(results=None):
     for result, right in zip(results or passes(), expected()):
-        np.testing.assert_array_equal(result, right)
+        np.testing.assert_allclose(result, right, atol=2e-3)  # whole numbers; Winograd's thirds round
 '''
 TWO_THREADS = """
 results, errors = [], []

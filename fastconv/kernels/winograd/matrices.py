@@ -1,0 +1,73 @@
+"""The three matrices of F(4, 3): four neighboring outputs of three taps by six multiplications instead of twelve (Cook 1966, Toom 1963).
+
+    y = A^T [(G w) * (B^T d)]          d: six inputs, w: three taps, y: y[i] = d[i] w[0] + d[i+1] w[1] + d[i+2] w[2]
+
+Taps and (transposed) outputs are polynomials, multiplied by their values at six points, infinity the last of them. In two dimensions each
+matrix stands on both sides (Lavin and Gray 2015, arXiv:1509.09308): 36 multiplications instead of 144.
+
+>>> AT, G, BT = cook_toom(4, 3, POINTS)
+>>> d, w = [3, -1, 4, 1, -5, 9], [2, 7, 1]
+>>> product = [u * v for u, v in zip(times(G, w), times(BT, d))]
+>>> times(AT, product) == [sum(d[i + k] * w[k] for k in range(3)) for i in range(4)]
+True
+>>> [str(entry) for entry in AT[1]]
+['0', '2/3', '-2/3', '3/2', '-3/2', '0']
+"""
+
+from fractions import Fraction
+from functools import cache
+from math import prod
+from typing import NamedTuple
+
+from fastconv.kernels.simd.transforms import Matrix
+
+# Relative error of the forward pass in L2 with 64 channels: 7.5e-7; with 1, -1, 2, -2 instead 1.6e-6, with 1/2, -1/2, 2, -2 1.1e-6.
+POINTS = Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction(-3, 2)
+
+
+def cook_toom(outputs: int, taps: int, points: tuple[Fraction, ...]) -> tuple[list, list, list]:
+    """A^T, G and B^T in exact fractions; infinity is the last point.
+
+    A and G evaluate polynomials at the points; row i of B^T is the product of (x - q) over the other points q, the last one over all of them.
+    """
+    AT = [[p**i for p in points] + [int(i == outputs - 1)] for i in range(outputs)]
+    others = [[q for q in points if q != p] for p in points]
+    G = [[p**k / prod(p - q for q in rest) for k in range(taps)] for p, rest in zip(points, others)] + [[int(k == taps - 1) for k in range(taps)]]
+    BT = [coefficients(rest) + [0] for rest in others] + [coefficients(points)]
+    return AT, G, BT
+
+
+def coefficients(roots) -> list[Fraction]:
+    """Those of the product of (x - root), the constant first."""
+    c = [Fraction(1)]
+    for root in roots:
+        c = [(c[i - 1] if i else 0) - (root * c[i] if i < len(c) else 0) for i in range(len(c) + 1)]
+    return c
+
+
+def times(matrix, column) -> list:
+    return [sum(a * b for a, b in zip(row, column)) for row in matrix]
+
+
+class Matrices(NamedTuple):
+    """As kernels take them."""
+
+    AT: Matrix
+    G: Matrix
+    BT: Matrix
+    A: Matrix
+    GT: Matrix
+
+
+@cache
+def matrices(LANES: int) -> Matrices:
+    AT, G, BT = cook_toom(4, 3, POINTS)
+    return Matrices(*(Matrix(matrix, LANES) for matrix in (AT, G, BT, [*zip(*AT)], [*zip(*G)])))
+
+
+@cache
+def amplification() -> float:
+    """How much larger than its result a sum over absolute values may be: the largest entry of |A^T| (|G| 1 * |B^T| 1), squared for two axes."""
+    AT, G, BT = cook_toom(4, 3, POINTS)
+    values = [sum(map(abs, g)) * sum(map(abs, b)) for g, b in zip(G, BT)]
+    return float(max(times([list(map(abs, row)) for row in AT], values)) / 3) ** 2
