@@ -141,24 +141,3 @@ def add_to_wide(typing, tile, acc, totals, at, fresh):
         return context.get_dummy_value()
 
     return types.void(tile, acc, totals, types.intp, types.intp), generate
-
-
-@intrinsic
-def add_to_wide_rows(typing, tile, acc, totals, rows, at):
-    """totals[rows[:, None] + at + np.arange(NR)] += acc.astype(np.float64), row after row"""
-
-    def generate(context, builder, signature, arguments):
-        _, acc, totals, rows, at = arguments
-        totals = address(context, builder, signature.args[2], totals, at)
-        wide = ir.VectorType(ir.DoubleType(), tile.LANES)
-        for m, v, i in registers(tile):
-            pointer = builder.gep(totals, [builder.add(builder.extract_value(rows, m), ir.Constant(I64, v * tile.LANES))])
-            pointer = builder.bitcast(pointer, wide.as_pointer())
-            value = builder.extract_value(acc, i)
-            before = builder.load(pointer)
-            before.align = 8
-            value = value if tile.vector == wide else builder.fpext(value, wide)
-            builder.store(builder.fadd(before, value), pointer).align = 8
-        return context.get_dummy_value()
-
-    return types.void(tile, acc, totals, rows, types.intp), generate
