@@ -13,8 +13,8 @@ a register: with 8 doubles and 16 channels of float32, MR = 4 pixels of a row wh
 import numpy as np
 
 from fastconv.geometry import share_sizes
-from fastconv.kernels.compile import Record, chunks, driver, serial, spread
-from fastconv.kernels.pooling.groups import for_each_group, tap_lists
+from fastconv.kernels.compile import Record, chunks, driver, inlined, serial, spread
+from fastconv.kernels.pooling.groups import group_of, list_taps, tap_lists
 from fastconv.kernels.pooling.tiles import channel_of, tile_for
 from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side
 from fastconv.kernels.simd.arithmetic import zeros
@@ -30,10 +30,13 @@ def avg_pool(pool, tile, plan, chunks, scratch, x, divisors, y):
 
 @serial
 def mean_rows(work, tile, plan, x, divisors, y):
-    for_each_group(work, tile, plan, mean_of, x, divisors, y)
+    for i in range(work.first, work.stop):
+        for g in range(len(plan.columns)):
+            list_taps(plan, i, g, work.scratch)
+            mean_of(tile, plan, group_of(plan, i, g), work.scratch, x, divisors, y)
 
 
-@serial
+@inlined
 def mean_of(tile, plan, group, taps, x, divisors, y):
     """Loops 3 to 1: tiles of MR outputs x NR channels; the taps of their windows. The last tile of either begins early, to end with the last."""
     C, count = plan.C, min(group.pixels, tile.MR)
@@ -58,10 +61,13 @@ def collect_grad(pool, tile, plan, chunks, scratch, dy, divisors, dx):
 
 @serial
 def collect_rows(work, tile, plan, dy, divisors, dx):
-    for_each_group(work, tile, plan, collect, dy, divisors, dx)
+    for i in range(work.first, work.stop):
+        for g in range(len(plan.columns)):
+            list_taps(plan, i, g, work.scratch)
+            collect(tile, plan, group_of(plan, i, g), work.scratch, dy, divisors, dx)
 
 
-@serial
+@inlined
 def collect(tile, plan, group, taps, dy, divisors, dx):
     """Loops 3 to 1: tiles of MR inputs x NR channels; the outputs whose windows hold them."""
     C, count = plan.C, min(group.pixels, tile.MR)
@@ -87,10 +93,13 @@ def cover_grad(pool, tile, plan, chunks, scratch, dy, divisors, dx):
 
 @serial
 def cover_rows(work, tile, plan, dy, divisors, dx):
-    for_each_group(work, tile, plan, cover, dy, divisors, dx)
+    for i in range(work.first, work.stop):
+        for g in range(len(plan.columns)):
+            list_taps(plan, i, g, work.scratch)
+            cover(tile, plan, group_of(plan, i, g), work.scratch, dy, divisors, dx)
 
 
-@serial
+@inlined
 def cover(tile, plan, group, taps, dy, divisors, dx):
     """Loops 3 to 1: tiles of MR outputs x NR channels; the inputs that they cover, 0 in gaps."""
     C, count = plan.C, min(group.pixels, tile.MR)
@@ -113,7 +122,7 @@ class AvgPool:
     def __init__(self, source: Geometry | Shares, dtype: np.dtype, divisors: np.ndarray | None = None):
         plan = reads(source)
         self.items, self.longest, self.work, self.divisors = plan.items, plan.longest, plan.work, divisors_of(source, divisors)
-        self.plan, self.tile, self.run = Record(plan), tile_for(plan.C, np.dtype(dtype), 8), avg_pool.bind()
+        self.plan, self.tile, self.run = Record(plan), tile_for(plan, np.dtype(dtype), 8), avg_pool.bind()
 
     def __call__(self, x, y) -> None:
         count = chunks(self.items)
@@ -127,7 +136,7 @@ class AvgPoolGrad:
         apart = side_by_side(source)
         plan = covers(source) if apart else collects(source)
         self.items, self.longest, self.work, self.divisors = plan.items, plan.longest, plan.work, divisors_of(source, divisors)
-        self.plan, self.tile = Record(plan), tile_for(plan.C, np.dtype(dtype), 8)
+        self.plan, self.tile = Record(plan), tile_for(plan, np.dtype(dtype), 8)
         self.run = (cover_grad if apart else collect_grad).bind()
 
     def __call__(self, dy, dx) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 
 from fastconv.kernels.compile import outlined, serial
 from fastconv.kernels.simd.pooling import number_at
-from fastconv.kernels.simd.tile import one_row
 
 
 class Group(NamedTuple):
@@ -26,25 +25,17 @@ class Group(NamedTuple):
 
 
 @serial
-def for_each_group(work, tile, plan, kernel, a, b, c):
-    """kernel(tile, plan, group, taps, a, b, c) for all groups of some rows"""
-    taps = work.scratch
-    for i in range(work.first, work.stop):
-        image, d, h = i // plan.H // plan.D, i // plan.H % plan.D, i % plan.H
-        pixel, window = i * plan.W, image * plan.image
-        origin = window + number_at(plan.depths, 3 * d) + number_at(plan.rows, 3 * h)
-        for g in range(len(plan.columns)):
-            list_taps(plan, d, h, g, taps)
-            group = Group(
-                number_at(plan.columns, 7 * g), pixel + number_at(plan.columns, 7 * g + 1), number_at(plan.columns, 7 * g + 2),
-                origin + number_at(plan.columns, 7 * g + 3), number_at(plan.columns, 7 * g + 4),
-                taps_of(plan.depths, 3 * d) * taps_of(plan.rows, 3 * h) * taps_of(plan.columns, 7 * g + 4),
-                image * plan.D * plan.H * plan.W, window,
-            )  # fmt: skip
-            if group.pixels == 1:
-                kernel(one_row(tile), plan, group, taps, a, b, c)
-            else:
-                kernel(tile, plan, group, taps, a, b, c)
+def group_of(plan, i, g):
+    """Group g of row i, counted over all images."""
+    image, d, h = i // plan.H // plan.D, i // plan.H % plan.D, i % plan.H
+    pixel, window = i * plan.W, image * plan.image
+    origin = window + number_at(plan.depths, 3 * d) + number_at(plan.rows, 3 * h)
+    return Group(
+        number_at(plan.columns, 7 * g), pixel + number_at(plan.columns, 7 * g + 1), number_at(plan.columns, 7 * g + 2),
+        origin + number_at(plan.columns, 7 * g + 3), number_at(plan.columns, 7 * g + 4),
+        taps_of(plan.depths, 3 * d) * taps_of(plan.rows, 3 * h) * taps_of(plan.columns, 7 * g + 4),
+        image * plan.D * plan.H * plan.W, window,
+    )  # fmt: skip
 
 
 @serial
@@ -54,16 +45,16 @@ def taps_of(table, at):
 
 
 @outlined
-def list_taps(plan, d, h, g, taps):
-    """taps[2 * t], taps[2 * t + 1] = step and tap, of all entries of depth d, row h and group g, in the kernel's order"""
-    t = 0
-    for i in range(number_at(plan.depths, 3 * d + 1), number_at(plan.depths, 3 * d + 2)):
-        for j in range(number_at(plan.rows, 3 * h + 1), number_at(plan.rows, 3 * h + 2)):
-            step = number_at(plan.depth_taps, 2 * i) + number_at(plan.row_taps, 2 * j)
-            tap = number_at(plan.depth_taps, 2 * i + 1) + number_at(plan.row_taps, 2 * j + 1)
-            for k in range(number_at(plan.columns, 7 * g + 5), number_at(plan.columns, 7 * g + 6)):
-                taps[t] = step + number_at(plan.column_taps, 2 * k)
-                taps[t + 1] = tap + number_at(plan.column_taps, 2 * k + 1)
+def list_taps(plan, i, g, taps):
+    """taps[2 * t], taps[2 * t + 1] = step and tap, of all entries of row i and group g, in the kernel's order"""
+    d, h, t = i // plan.H % plan.D, i % plan.H, 0
+    for j in range(number_at(plan.depths, 3 * d + 1), number_at(plan.depths, 3 * d + 2)):
+        for k in range(number_at(plan.rows, 3 * h + 1), number_at(plan.rows, 3 * h + 2)):
+            step = number_at(plan.depth_taps, 2 * j) + number_at(plan.row_taps, 2 * k)
+            tap = number_at(plan.depth_taps, 2 * j + 1) + number_at(plan.row_taps, 2 * k + 1)
+            for l in range(number_at(plan.columns, 7 * g + 5), number_at(plan.columns, 7 * g + 6)):
+                taps[t] = step + number_at(plan.column_taps, 2 * l)
+                taps[t + 1] = tap + number_at(plan.column_taps, 2 * l + 1)
                 t += 2
 
 

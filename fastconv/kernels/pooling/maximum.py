@@ -11,8 +11,8 @@ Windows come as tables (`windows`), so that sliding and adaptive ones are one lo
 
 import numpy as np
 
-from fastconv.kernels.compile import Record, chunks, driver, serial, spread
-from fastconv.kernels.pooling.groups import for_each_group, tap_lists
+from fastconv.kernels.compile import Record, chunks, driver, inlined, serial, spread
+from fastconv.kernels.pooling.groups import group_of, list_taps, tap_lists
 from fastconv.kernels.pooling.tiles import channel_of, tile_for
 from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side, taps
 from fastconv.kernels.simd.arithmetic import add, zeros
@@ -30,10 +30,13 @@ def max_pool(pool, tile, plan, chunks, scratch, x, y, argmax):
 
 @serial
 def best_rows(work, tile, plan, x, y, argmax):
-    for_each_group(work, tile, plan, best_of, x, y, argmax)
+    for i in range(work.first, work.stop):
+        for g in range(len(plan.columns)):
+            list_taps(plan, i, g, work.scratch)
+            best_of(tile, plan, group_of(plan, i, g), work.scratch, x, y, argmax)
 
 
-@serial
+@inlined
 def best_of(tile, plan, group, taps, x, y, argmax):
     """Loops 3 to 1: tiles of MR outputs x NR channels; the taps of their windows. The last tile of either begins early, to end with the last."""
     C, count = plan.C, min(group.pixels, tile.MR)
@@ -61,10 +64,13 @@ def collect_grad(pool, tile, plan, chunks, scratch, dy, argmax, dx):
 
 @serial
 def collect_rows(work, tile, plan, dy, argmax, dx):
-    for_each_group(work, tile, plan, collect, dy, argmax, dx)
+    for i in range(work.first, work.stop):
+        for g in range(len(plan.columns)):
+            list_taps(plan, i, g, work.scratch)
+            collect(tile, plan, group_of(plan, i, g), work.scratch, dy, argmax, dx)
 
 
-@serial
+@inlined
 def collect(tile, plan, group, taps, dy, argmax, dx):
     """Loops 3 to 1: tiles of MR inputs x NR channels; the outputs whose windows hold them."""
     C, count = plan.C, min(group.pixels, tile.MR)
@@ -90,10 +96,13 @@ def cover_grad(pool, tile, plan, chunks, scratch, dy, argmax, dx):
 
 @serial
 def cover_rows(work, tile, plan, dy, argmax, dx):
-    for_each_group(work, tile, plan, cover, dy, argmax, dx)
+    for i in range(work.first, work.stop):
+        for g in range(len(plan.columns)):
+            list_taps(plan, i, g, work.scratch)
+            cover(tile, plan, group_of(plan, i, g), work.scratch, dy, argmax, dx)
 
 
-@serial
+@inlined
 def cover(tile, plan, group, taps, dy, argmax, dx):
     """Loops 3 to 1: tiles of MR outputs x NR channels; the inputs that they cover."""
     C, count = plan.C, min(group.pixels, tile.MR)
@@ -117,7 +126,7 @@ class MaxPool:
             raise ValueError(f"max pooling with a ReLU inside has at most {CLAMPED} taps, got {taps(source)}")
         plan = reads(source, relu)
         self.items, self.longest, self.work = plan.items, plan.longest, plan.work
-        self.plan, self.tile, self.run = Record(plan), tile_for(plan.C, np.dtype(dtype)), max_pool.bind()
+        self.plan, self.tile, self.run = Record(plan), tile_for(plan, np.dtype(dtype)), max_pool.bind()
 
     def __call__(self, x, y, argmax) -> None:
         count = chunks(self.items)
@@ -131,7 +140,7 @@ class MaxPoolGrad:
         apart = side_by_side(source)
         plan = covers(source) if apart else collects(source)
         self.items, self.longest, self.work = plan.items, plan.longest, plan.work
-        self.plan, self.tile = Record(plan), tile_for(plan.C, np.dtype(dtype))
+        self.plan, self.tile = Record(plan), tile_for(plan, np.dtype(dtype))
         self.run = (cover_grad if apart else collect_grad).bind()
 
     def __call__(self, dy, argmax, dx) -> None:

@@ -5,22 +5,30 @@ from functools import cache
 import numpy as np
 
 from fastconv.kernels.compile import serial
+from fastconv.kernels.pooling.windows import Windows
 from fastconv.kernels.simd.host import registers
 from fastconv.kernels.simd.tile import Tile
 
 ROWS = 4  # vectors of a tile: enough to hide that each comparison waits for the one before
 
 
-@cache
-def tile_for(C: int, dtype: np.dtype, itemsize: int = 0) -> Tile:
-    """The tile: one pixel if channels fill its vectors, else several pixels. itemsize: of the widest element in registers, if not the dtype's."""
-    lanes = registers().bytes // max(itemsize, dtype.itemsize)
-    if 2 * ROWS * lanes <= C or ROWS * lanes == C:
-        return Tile(1, ROWS, lanes, dtype)
-    whole = 1 << (C.bit_length() - 1)  # the largest power of two in C
-    if lanes > C:
-        lanes = whole if whole == C or registers().feature != "avx512f" else 2 * whole  # masks cost nothing there, and branches elsewhere
-    return Tile(ROWS, 1, lanes, dtype)
+def tile_for(plan: Windows, dtype: np.dtype, itemsize: int = 0) -> Tile:
+    """The tile: one pixel if channels fill its vectors or no two pixels are alike, else several. itemsize: of the widest element in registers, if
+    not the dtype's."""
+    C, lanes = plan.C, registers().bytes // max(itemsize, dtype.itemsize)
+    if C < lanes and registers().feature != "avx512f":  # masks cost nothing there, and branches elsewhere
+        lanes = 1 << (C.bit_length() - 1)  # the largest power of two in C
+    if C >= 2 * ROWS * lanes or C == ROWS * lanes or (C > lanes and _alone(plan)):
+        return _tile(1, ROWS, lanes, dtype)
+    return _tile(1 if _alone(plan) else ROWS, 1, lanes, dtype)
+
+
+_tile = cache(Tile)
+
+
+def _alone(plan: Windows) -> bool:
+    """Whether no two pixels of a row meet windows of the same taps."""
+    return plan.columns[:, 0].max(initial=1) == 1
 
 
 @serial
