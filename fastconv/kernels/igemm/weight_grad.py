@@ -32,27 +32,17 @@ def weight_grad(pool, tile, plan, x, dy, gradients, totals, scratch):
     sums = plan.chunks * plan.pixels.G
     parts = len(totals) - sums * plan.size
     chunks, rows = len(scratch) // plan.scratch, len(plan.k_index)
-    spread(pool, chunks, sums * parts, product_items, scratch, tile, plan, parts, x, dy, totals)
-    spread(pool, min(chunks, rows), rows, store_items, scratch, plan, totals, dw, accumulate)
-    if plan.bias:
-        store_bias(plan, totals, db, accumulate)
-
-
-@driver
-def direct_weight_grad(pool, tile, plan, x, dy, gradients, totals, scratch):
-    """The same where one running sum is all of it (`plan.direct`): it goes into dw without totals."""
-    dw, db, accumulate = gradients
-    G = plan.pixels.G
-    parts = len(totals) - G * plan.size
-    spread(pool, len(scratch) // plan.scratch, G * parts, direct_items, scratch, tile, plan, parts, x, dy, totals, (dw, accumulate))
+    spread(pool, chunks, sums * parts, product_items, scratch, tile, plan, parts, x, dy, (totals, dw, accumulate))
+    if plan.direct == 0:
+        spread(pool, min(chunks, rows), rows, store_items, scratch, plan, totals, dw, accumulate)
     if plan.bias:
         store_bias(plan, totals, db, accumulate)
 
 
 @serial
-def product_items(work, tile, plan, parts, x, dy, totals):
-    """Loops 5 and 4: a part of the tiles, in one group, over one chunk of the pixels, band after band; each owns its totals."""
-    pixels, tiles = plan.pixels, plan.a_tiles * plan.b_tiles
+def product_items(work, tile, plan, parts, x, dy, sums):
+    """Loops 5 and 4: a part of the tiles, in one group, over one chunk of the pixels, band after band; each owns its totals, or its tiles of dw."""
+    (totals, dw, accumulate), pixels, tiles = sums, plan.pixels, plan.a_tiles * plan.b_tiles
     for i in range(work.first, work.stop):
         part, group, chunk = i % parts, i // parts % pixels.G, i // parts // pixels.G
         own = totals[(chunk * pixels.G + group) * plan.size :]
@@ -64,21 +54,7 @@ def product_items(work, tile, plan, parts, x, dy, totals):
             if plan.bias and part == 0:
                 sum_dy(tile, plan, item, gradients[0], gradients[1], own, band == first)
             a, b = (gradients, inputs) if plan.way == LANES_ARE_K else (inputs, gradients)
-            multiply(tile, plan, (tiles * part // parts, tiles * (part + 1) // parts), item.pixels, a, b, own, band == first)
-
-
-@serial
-def direct_items(work, tile, plan, parts, x, dy, totals, out):
-    """The same where one band has all pixels: each part owns its tiles of dw."""
-    tiles = plan.a_tiles * plan.b_tiles
-    for i in range(work.first, work.stop):
-        part, group = i % parts, i // parts
-        item = item_of(group, plan.pixels)
-        inputs, gradients = operands_of(tile, plan, item, x, dy, work.scratch)
-        if plan.bias and part == 0:
-            sum_dy(tile, plan, item, gradients[0], gradients[1], totals[group * plan.size :], True)
-        for t in range(tiles * part // parts, tiles * (part + 1) // parts):
-            store_tile(tile, plan, item, t, inputs, gradients, out)
+            multiply(tile, plan, item, (tiles * part // parts, tiles * (part + 1) // parts), a, b, (own, dw, accumulate), band == first)
 
 
 @inlined
@@ -95,31 +71,31 @@ def operands_of(tile, plan, item, x, dy, scratch):
 
 
 @inlined
-def store_tile(tile, plan, item, t, inputs, gradients, out):
-    """dw[k, n] (+)= sum over pixels of x[.. + k] * dy[.., n] for one tile; rows past the last k repeat it"""
-    (dw, accumulate), C, G = out, plan.pixels.OCG, plan.pixels.G
-    m, b = t % plan.a_tiles * tile.MR, t // plan.a_tiles
-    a_rows, b_rows = inputs[1][: item.pixels], gradients[1]
-    acc = sum_gathered(tile, plan.a_offsets, m, inputs[0], a_rows, gradients[0], b_rows, plan.b_starts[b])
-    rows = dw[m * G * C + item.group * C :]
-    to, n = offsets_apart(tile, G * C, len(plan.k_index) - m), b * tile.NR
-    if accumulate:
-        acc = add(tile, load_rows(tile, rows, to, n, C - n), acc)
-    store_rows(tile, acc, rows, to, n, C - n)
-
-
-@inlined
-def multiply(tile, plan, tiles, pixels, a, b, totals, fresh):
-    """Loops 3 and 2: totals[tile, m, n] (+)= sum over pixels of a[a_offset + m] * b[b_offset + n], tile after tile, 256 pixels at a time"""
-    for first in range(0, pixels, TERMS):
-        a_rows, b_rows = a[1][first : min(first + TERMS, pixels)], b[1][first:]  # counted from 0: no test for a negative index
+def multiply(tile, plan, item, tiles, a, b, sums, fresh):
+    """Loops 3 and 2: sums[m, n] (+)= sum over pixels of a[a_offset + m] * b[b_offset + n], tile after tile, 256 pixels at a time"""
+    totals, dw, accumulate = sums
+    for first in range(0, item.pixels, TERMS):
+        a_rows, b_rows = a[1][first : min(first + TERMS, item.pixels)], b[1][first:]  # counted from 0: no test for a negative index
         for t in range(tiles[0], tiles[1]):
             m, n = t % plan.a_tiles * tile.MR, plan.b_starts[t // plan.a_tiles]
             if plan.way == GATHERED:
                 acc = sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n)
             else:
                 acc = sum_contiguous(tile, plan.a_offsets[m], a[0], a_rows, b[0], b_rows, n)
-            add_to_wide(tile, acc, totals, t * tile.MR * tile.NR, 1 if fresh and first == 0 else 0)
+            if plan.direct:
+                store_tile(tile, plan, item, t, acc, dw, accumulate)
+            else:
+                add_to_wide(tile, acc, totals, t * tile.MR * tile.NR, 1 if fresh and first == 0 else 0)
+
+
+@inlined
+def store_tile(tile, plan, item, t, acc, dw, accumulate):
+    """dw[k, n] (+)= acc, a tile of k and n; rows past the last k repeat it"""
+    C, G, m, n = plan.pixels.OCG, plan.pixels.G, t % plan.a_tiles * tile.MR, t // plan.a_tiles * tile.NR
+    rows, to = dw[m * G * C + item.group * C :], offsets_apart(tile, G * C, len(plan.k_index) - m)
+    if accumulate:
+        acc = add(tile, load_rows(tile, rows, to, n, C - n), acc)
+    store_rows(tile, acc, rows, to, n, C - n)
 
 
 @inlined
@@ -208,7 +184,7 @@ class WeightGrad:
     def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
         self.g, self.dtype = g, np.dtype(dtype)
         self.plan, self.tile = weight_plan(g, self.dtype, bias)
-        self.record, self.run = Record(self.plan), (direct_weight_grad if self.plan.direct else weight_grad).bind()
+        self.record, self.run = Record(self.plan), weight_grad.bind()
         self.no_bias = np.empty(0, self.dtype)
 
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:

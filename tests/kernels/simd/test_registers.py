@@ -27,7 +27,7 @@ def operands(kernel, dtype) -> tuple:
     if kernel is forward.multiply:
         return Record(plans(G, forward_phases(G), Limits())[0]), item, 0, a, Panels(a, 0, 0, 0), a, a
     if kernel is weight_grad.multiply:
-        return Record(weight_plan(G, dtype, False)[0]), (0, 1), 0, (a, table), (a, table), np.empty(1), True
+        return Record(weight_plan(G, dtype, False)[0]), item, (0, 1), (a, table), (a, table), (np.empty(1), a, 0), True
     return Record(col2im.col2im_plan(G, dtype)[0]), a, a, 0, a
 
 
