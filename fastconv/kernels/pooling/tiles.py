@@ -16,9 +16,9 @@ def tile_for(plan: Windows, dtype: np.dtype, itemsize: int = 0) -> Tile:
     """The tile: one pixel if channels fill its vectors or no two pixels are alike, else several. itemsize: of the widest element in registers, if
     not the dtype's."""
     C, lanes = plan.C, registers().bytes // max(itemsize, dtype.itemsize)
-    if C < lanes and registers().feature != "avx512f":  # masks cost nothing there, and branches elsewhere
+    if lanes > C and registers().feature != "avx512f":  # masks cost nothing there, and branches elsewhere
         lanes = 1 << (C.bit_length() - 1)  # the largest power of two in C
-    if C >= 2 * ROWS * lanes or C == ROWS * lanes or (C > lanes and _alone(plan)):
+    if 2 * ROWS * lanes <= C or ROWS * lanes == C or (lanes < C and _alone(plan)):
         return _tile(1, ROWS, lanes, dtype)
     return _tile(1 if _alone(plan) else ROWS, 1, lanes, dtype)
 
