@@ -1,7 +1,5 @@
 """Convolution layers: one class, three ranks."""
 
-from functools import partial
-
 import numpy as np
 
 from fastconv.geometry import Geometry, bind, conv_geometry, flag, integer, padding_pairs, padding_word, spatial
@@ -54,7 +52,7 @@ class _Conv(Layer):
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             if clamped is not None:
                 dy = relu_passes(clamped.shape, clamped.dtype).input_grad(dy, clamped)
-            add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
+            add_gradients(self.weight, self.bias, lambda *into: passes.weight_grad(x, dy, *into), lambda *into: passes.bias_grad(dy, *into))
             return passes.input_grad(dy, w) if input_grad else None
 
         return y, once_of(backward, y, self.weight, self.bias)

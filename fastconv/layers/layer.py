@@ -20,13 +20,12 @@ def once(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Ba
 
     dy must have the shape and dtype of y (ValueError, TypeError); nothing has changed when one of these is raised.
     """
-    return _checked(backward, y, [(p, p.version) for p in parameters if p is not None])
+    return _checked(backward, y, _versions(parameters))
 
 
 def once_of(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Backward:
     """`once` of a layer that has these parameters and no others: its way back tells so, `backward.kept`, pairs of a parameter and its version."""
-    kept = [(p, p.version) for p in parameters if p is not None]
-    checked = _checked(backward, y, kept)
+    checked = _checked(backward, y, kept := _versions(parameters))
     checked.kept = kept
     return checked
 
@@ -40,6 +39,10 @@ def once_through(steps: list[tuple["Layer", Backward]], backward: Backward, y: n
     checked = _checked(backward, y, kept)
     checked.kept = kept
     return checked
+
+
+def _versions(parameters: tuple[Parameter | None, ...]) -> list[tuple[Parameter, int]]:
+    return [(p, p.version) for p in parameters if p is not None] if parameters else []
 
 
 def _checked(backward: Backward, y: np.ndarray, kept: list[tuple[Parameter, int]]) -> Backward:

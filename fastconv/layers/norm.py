@@ -6,7 +6,7 @@ from fastconv.geometry import bind, flag, integer, number
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import float_dtype
 from fastconv.layers.layer import Backward, Layer, once_of
-from fastconv.layers.parameter import Buffer, Parameter, add_gradients, learn
+from fastconv.layers.parameter import Buffer, Parameter, add_gradients
 from fastconv.ops.norm import Normalization, normalization
 from fastconv.ops.operands import floats, of_layer, shape_tuple
 
@@ -30,6 +30,7 @@ class _BatchNorm(Layer):
         if momentum is not None and self.momentum > 1:
             raise ValueError(f"{op}: momentum must be from 0 to 1 or None, got {momentum!r}")
         dtype = float_dtype(op, dtype)
+        self.dtype = dtype if affine or track_running_stats else None  # what x must have; None where nothing is kept that has one
         self.weight = self.bias = self.running_mean = None
         self._passes = BoundPasses()
         if flag(op, "affine", affine):
@@ -57,8 +58,6 @@ class _BatchNorm(Layer):
             self.running_mean.value, self.running_var.value, _ = running
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            if not learn(self.weight, self.bias):
-                return passes.backward(dy, x, parameters, saved, input_grad=input_grad) if input_grad else None
             dx = None
 
             def both(dweight: np.ndarray, dbias: np.ndarray | None, accumulate: bool) -> None:
@@ -69,8 +68,8 @@ class _BatchNorm(Layer):
             def bias_alone(dbias: np.ndarray, accumulate: bool) -> None:
                 both(np.zeros_like(dbias), dbias, accumulate)
 
-            add_gradients(self.weight, self.bias, both, bias_alone)
-            return dx
+            learned = add_gradients(self.weight, self.bias, both, bias_alone)
+            return passes.backward(dy, x, parameters, saved) if input_grad and not learned else dx
 
         return y, once_of(backward, y, self.weight, self.bias)
 
@@ -90,16 +89,10 @@ class _BatchNorm(Layer):
             return ()
         momentum = self.momentum
         if track:
-            count = self.num_batches_tracked.value + 1
+            count = self.num_batches_tracked.value.item() + 1
             self.num_batches_tracked.value = np.array(count, np.int64)
-            momentum = 1 / int(count) if momentum is None else momentum
+            momentum = 1 / count if momentum is None else momentum
         return self.running_mean.value.copy(), self.running_var.value.copy(), float(momentum or 0)
-
-    @property
-    def dtype(self) -> np.dtype | None:
-        """What x must have; None where nothing is kept that has one."""
-        held = self.weight or self.running_mean
-        return held and held.value.dtype
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         shape = shape_tuple(type(self).__name__, "input_shape", input_shape)

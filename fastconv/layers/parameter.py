@@ -28,6 +28,7 @@ class Parameter:
         self.memory_axes = tuple(range(value.ndim)) if memory_axes is None else memory_axes
         if not isinstance(self.memory_axes, tuple) or set(self.memory_axes) != set(range(value.ndim)) or len(self.memory_axes) > value.ndim:
             raise ValueError(f"Parameter: memory_axes must be an order of the {value.ndim} axes of value{value.shape}, got {shown(memory_axes)}")
+        self.shape, self.dtype, self.size = value.shape, value.dtype, value.size
         self._layout = Layout(value.shape, value.dtype, self.memory_axes)
         own = value.transpose(self.memory_axes).reshape(-1).copy()
         self._live_in(None, own, np.empty_like(own))
@@ -131,18 +132,6 @@ class Parameter:
             grad_memory[...] = self.grad_memory
         self._live_in(home, memory, grad_memory)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._value.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._value.dtype
-
-    @property
-    def size(self) -> int:
-        return self._value.size
-
     def __repr__(self) -> str:
         return f"Parameter{self.shape} {self.dtype}{', frozen' if self.frozen else ''}"
 
@@ -152,22 +141,24 @@ def learn(*parameters: Parameter | None) -> bool:
     return any(p is not None and not p.frozen for p in parameters)
 
 
-def add_gradients(weight: Parameter, bias: Parameter | None, weight_grad: Callable, bias_grad: Callable) -> None:
-    """Let a backward pass add to the gradients where they lie; what nobody takes is not computed.
+def add_gradients(weight: Parameter | None, bias: Parameter | None, weight_grad: Callable, bias_grad: Callable) -> bool:
+    """Let a backward pass add to the gradients where they lie; what nobody takes is not computed. Returns whether anybody takes one.
 
     weight_grad(dw, db, accumulate) and bias_grad(db, accumulate) write flat memory, and add to what it holds if `accumulate`; db None: not asked for.
     """
-    learning = [p for p in (weight, bias) if p is not None and not p.frozen]
-    accumulate = any(p.has_grad for p in learning)
-    if accumulate:
-        for p in learning:
-            _ = p.grad  # zeros where there is none yet
-    if weight in learning:
-        weight_grad(weight.grad_memory, bias.grad_memory if bias in learning else None, accumulate)
-    elif learning:
-        bias_grad(bias.grad_memory, accumulate)
-    for p in learning:
-        p.has_grad = True
+    w = None if weight is None or weight.frozen else weight
+    b = None if bias is None or bias.frozen else bias
+    accumulate = (w is not None and w.has_grad) or (b is not None and b.has_grad)
+    for p in (w, b):
+        if p is not None:
+            if accumulate and not p.has_grad:
+                p.grad_memory.fill(0)
+            p.has_grad = True
+    if w is not None:
+        weight_grad(w.grad_memory, None if b is None else b.grad_memory, accumulate)
+    elif b is not None:
+        bias_grad(b.grad_memory, accumulate)
+    return w is not None or b is not None
 
 
 class Buffer:
@@ -186,7 +177,8 @@ class Buffer:
     @value.setter
     def value(self, new) -> None:
         """Another array in its place, of the same shape and dtype."""
-        new = array("Buffer.value", "value", new)
+        if type(new) is not np.ndarray:
+            new = array("Buffer.value", "value", new)
         if new.shape != self._value.shape:
             raise ValueError(f"Buffer.value: the new value must have the shape {self._value.shape}, got {new.shape}")
         if new.dtype != self._value.dtype:

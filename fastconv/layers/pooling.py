@@ -42,8 +42,8 @@ class Maximum(Windows):
         if relu is not True and relu is not False:
             relu = flag(type(self).__name__, "relu", relu)
         x, passes, _ = self.bound(x)
-        y, argmax = passes.max(x, relu)
-        return y, once_of(lambda dy, input_grad=True: passes.max_grad(dy, argmax) if input_grad else None, y)
+        y, taps = passes.max(x, relu)
+        return y, once_of(lambda dy, input_grad=True: passes.max_grad(dy, taps) if input_grad else None, y)
 
 
 class Average(Windows):

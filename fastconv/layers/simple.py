@@ -1,7 +1,6 @@
 """Linear, ReLU, Flatten, Dropout."""
 
 import math
-from functools import partial
 
 import numpy as np
 
@@ -44,7 +43,7 @@ class Linear(Layer):
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             if clamped is not None:
                 dy = relu_passes(clamped.shape, clamped.dtype).input_grad(dy, clamped)
-            add_gradients(self.weight, self.bias, partial(passes.weight_grad, x, dy), partial(passes.bias_grad, dy))
+            add_gradients(self.weight, self.bias, lambda *into: passes.weight_grad(x, dy, *into), lambda *into: passes.bias_grad(dy, *into))
             return passes.input_grad(dy, w) if input_grad else None
 
         return y, once_of(backward, y, self.weight, self.bias)

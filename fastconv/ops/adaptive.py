@@ -126,7 +126,7 @@ def _backward(op: str, rank: int, dy, input_shape) -> tuple[np.ndarray, tuple[in
 
 def max_pool(op: str, rank: int, x, output_size) -> tuple[np.ndarray, np.ndarray]:
     (x,) = floats(op, x=x)
-    return bound(op, rank, x.shape, output_size, x.dtype)[0].max(x)
+    return pooling.largest(bound(op, rank, x.shape, output_size, x.dtype)[0], x)
 
 
 def max_pool_grad(op: str, rank: int, dy, argmax, input_shape) -> np.ndarray:
@@ -134,7 +134,8 @@ def max_pool_grad(op: str, rank: int, dy, argmax, input_shape) -> np.ndarray:
     if shares.even:
         return pooling.max_pool_grad(op, rank, dy, argmax, x_shape, _windows(x_shape, dy.shape), None, 0, 1, False)
     _check_argmax(op, argmax, dy.shape, shares)
-    return _passes(op, rank, x_shape, dy.shape, dy.dtype)[0].max_grad(dy, argmax)
+    own, _ = _passes(op, rank, x_shape, dy.shape, dy.dtype)
+    return own.max_grad(dy, own.argmax.flat(argmax))
 
 
 def _argmax_dtype(shares: Shares) -> np.dtype:

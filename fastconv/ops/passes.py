@@ -13,6 +13,7 @@ import numpy as np
 from fastconv.geometry import Geometry, Shares
 from fastconv.kernels import table
 from fastconv.kernels.elementwise.activations import Relu, ReluGrad
+from fastconv.memory import flat as new_memory
 from fastconv.ops import layout
 
 KEPT = 512  # bound passes of each operation, for all layers together
@@ -115,17 +116,17 @@ class Pooling:
         self.averages: dict = {}
 
     def max(self, x: np.ndarray, relu: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """The largest of each window, and which tap it was. relu: not below 0, and 255 where it is 0."""
-        (y, memory), (argmax, taps) = self.y.empty(), self.argmax.empty()
+        """The largest of each window, and which tap it was, in the flat memory of `argmax`. relu: not below 0, and 255 where it is 0."""
+        (y, memory), taps = self.y.empty(), new_memory(self.argmax.size, self.argmax.dtype)
         if y.size:
             run = self._clamped_max if relu else self._max
             run(self.x.flat(x), memory, taps)
-        return y, argmax
+        return y, taps
 
-    def max_grad(self, dy: np.ndarray, argmax: np.ndarray) -> np.ndarray:
+    def max_grad(self, dy: np.ndarray, taps: np.ndarray) -> np.ndarray:
         dx, memory = self.x.empty()
         if dx.size:
-            self._max_grad(self.y.flat(dy), self.argmax.flat(argmax), memory)
+            self._max_grad(self.y.flat(dy), taps, memory)
         return dx
 
     def mean(self, x: np.ndarray, *divisors) -> np.ndarray:

@@ -126,7 +126,13 @@ def bound(g: Geometry, dtype: np.dtype) -> Pooling:
 def max_pool(op, rank, x, *options):
     (x,) = floats(op, x=x)
     g = geometry(op, rank, x.shape, *options)
-    return bound(g, x.dtype).max(x)
+    return largest(bound(g, x.dtype), x)
+
+
+def largest(passes: Pooling, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """y and argmax in their public shape"""
+    y, taps = passes.max(x)
+    return y, passes.argmax.view(taps)
 
 
 def max_pool_grad(op, rank, dy, argmax, input_shape, *options):
@@ -135,7 +141,8 @@ def max_pool_grad(op, rank, dy, argmax, input_shape, *options):
     g = geometry(op, rank, x_shape, *options)
     _check_dy(op, dy, g)
     _check_argmax(op, argmax, g)
-    return bound(g, dy.dtype).max_grad(dy, argmax)
+    passes = bound(g, dy.dtype)
+    return passes.max_grad(dy, passes.argmax.flat(argmax))
 
 
 def _check_argmax(op: str, argmax, g: Geometry) -> None:

@@ -100,7 +100,7 @@ class Fence:
     def surround(self) -> None:
         """All that kernels get, from now on. One chunk of the work: of scratch for several, only one's end and one's start would be an edge."""
         fc.set_num_threads(1)
-        memory.empty, memory.flat, memory.scratch, team.launch = self.empty, self.flat, self.flat, self.launch
+        memory.empty, memory.flat, memory.scratch, team.launch, team.least = self.empty, self.flat, self.flat, self.launch, 0
 
     def check(self, case: Convolution | Pooling, runs: dict[str, Callable]) -> None:
         """Every algorithm writes all of its result, and equals the textbook."""

@@ -157,7 +157,10 @@ class Bound:
     def __call__(self, work: float, *operands) -> None:
         if self.entry is None:
             self.entry = self.driver.entry(*operands)
-        team.launch(self._threaded, self._alone, work, operands)
+        if work < team.least:  # as `launch` does, 0.7 us sooner: half of what a tiny pass takes
+            self.entry(0, *operands)
+        else:
+            team.launch(self._threaded, self._alone, work, operands)
 
     def _threaded(self, *operands) -> None:
         self.entry(pool_address(), *operands)

@@ -1,5 +1,6 @@
 """Who may run kernels in parallel now: threads, locks, forks, quotas."""
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -21,12 +22,20 @@ class Team:
     def __init__(self):
         self.layer: str | None = None  # known after the first launch
         self.forked = False
-        self.size = default_threads()
         self.lock = threading.Lock()
+        self.resize(default_threads())
+
+    def resize(self, size: int) -> None:
+        self.size = size
+        self._settle()
+
+    def _settle(self) -> None:
+        """least: the scalar operations from which on a pass is worth threads."""
+        self.least = math.inf if self.size == 1 or self.forked else TINY.get(self.layer or "", 0)
 
     def launch(self, threaded: Callable, alone: Callable, work: float, args: tuple) -> None:
         """Run threaded(*args), or alone(*args), which does the same on the calling thread; work: the number of scalar operations."""
-        if self.size == 1 or self.forked or work < TINY.get(self.layer or "", 0):
+        if work < self.least:
             alone(*args)
         elif self.layer in ("omp", "tbb"):
             self._run(threaded, args)
@@ -34,6 +43,7 @@ class Team:
             try:
                 self._run(threaded, args)
                 self.layer = numba.threading_layer()
+                self._settle()
             finally:
                 self.lock.release()
         else:
@@ -57,6 +67,7 @@ class Team:
         except ValueError:  # no threads were started before the fork: this process may start its own
             return
         self.forked = True
+        self._settle()
 
 
 def quota(root: Path = Path("/")) -> float | None:
@@ -103,7 +114,7 @@ def set_num_threads(n: int) -> None:
     n = whole("set_num_threads", "n", n)
     if not 1 <= n <= pool:
         raise ValueError(f"set_num_threads: n must be between 1 and {pool} (the size of Numba's pool, set by NUMBA_NUM_THREADS), got {n}")
-    team.size = n
+    team.resize(n)
 
 
 def get_num_threads() -> int:

@@ -13,7 +13,6 @@ from fastconv.kernels.elementwise.norm_plan import (
     TABLES,
     TERMS,
     add_to_totals,
-    aligned,
     norm_plan,
     norm_scratch,
     repeat_channels,
@@ -34,7 +33,6 @@ def normalize(pool, tile, plan, x, parameters, running, results, scratch):
     If the statistics are not the batch's they are the running ones, or where there are none, those in `saved`. scratch: as `norm_scratch` makes it.
     """
     (weight, bias), (y, saved), (tables, totals, chunks) = parameters, results, scratch
-    tables = aligned(tables)
     sums = tables[TABLES * plan.step : (TABLES + 2 * chunks) * plan.step]
     if plan.of_batch:
         pivot = table(plan, tables, 0)

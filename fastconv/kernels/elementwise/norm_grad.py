@@ -15,7 +15,6 @@ from fastconv.kernels.elementwise.norm_plan import (
     TABLES,
     TERMS,
     add_to_totals,
-    aligned,
     norm_plan,
     norm_scratch,
     repeat_channels,
@@ -34,7 +33,6 @@ def normalize_grad(pool, tile, plan, dy, x, saved, results, scratch):
     An empty dx, dweight or dbias is not computed. scratch: as `norm_scratch` makes it.
     """
     (weight, bias, statistics), (tables, totals, chunks) = saved, scratch
-    tables = aligned(tables)
     sums = tables[TABLES * plan.step : (TABLES + 2 * chunks) * plan.step]
     dx = results[0]
     forward_tables(plan, weight, bias, statistics, tables)

@@ -27,7 +27,7 @@ LONGEST = 4096  # elements of a row that is a multiple of NR; with more, one pix
 CHUNKS = 16  # of the rows of a sum
 FEWEST = 32  # rows of a chunk
 TERMS = 256  # of a running sum
-LINE = 64  # bytes
+FLOAT64 = np.dtype(np.float64)
 TABLES = 5  # mean, scale, shift; slope and offset of the gradient
 
 
@@ -64,15 +64,8 @@ def norm_plan(shape: tuple[int, int], dtype: np.dtype, relu: bool, of_batch: boo
 def norm_scratch(plan: NormPlan, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, int]:
     """Memory for the tables and, for each chunk of the work, two rows of running sums; for the totals; and the number of these chunks."""
     cut = chunks(plan.chunks)
-    size = (TABLES + 2 * cut) * plan.step + LINE // dtype.itemsize
-    empty = np.empty if size * dtype.itemsize < memory.SMALLEST else memory.empty  # its cache lines cost 3 us; `aligned` finds one, too
-    return empty((size,), dtype), np.empty(plan.chunks * 2 * plan.channels), cut
-
-
-@serial
-def aligned(memory):
-    """The memory from its first cache line on."""
-    return memory[(-np.int64(memory.ctypes.data) & (LINE - 1)) // memory.itemsize :]
+    tables = memory.scratch((TABLES + 2 * cut) * plan.step, dtype)
+    return tables, memory.scratch(plan.chunks * 2 * plan.channels, FLOAT64, "totals"), cut
 
 
 @serial

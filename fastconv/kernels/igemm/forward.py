@@ -76,7 +76,7 @@ class Phases:
         self.tile = tile_for(phases[0].OC // g.G, self.dtype)
         limits = Limits(channels=self.tile.NR, itemsize=self.dtype.itemsize)
         self.plans = [self._finish(plan, transposed, lower_bound) for plan in plans(g, phases, limits)]
-        self.bound = [(plan, Record(plan), correlate.bind()) for plan in self.plans]
+        self.bound = [(plan.flops, plan.items, plan.scratch, Record(plan), correlate.bind()) for plan in self.plans]
 
     def _finish(self, plan: Plan, transposed: bool, lower_bound: float) -> Plan:
         NR = self.tile.NR
@@ -89,9 +89,8 @@ class Phases:
         return plan._replace(**how, panels=panels, scratch=scratch)
 
     def run(self, x, w, b, y) -> None:
-        for plan, record, run in self.bound:
-            scratch = memory.scratch(chunks(plan.items) * plan.scratch, self.dtype)
-            run(plan.flops, self.tile, record, x, w, b, y, scratch)
+        for flops, items, size, record, run in self.bound:
+            run(flops, self.tile, record, x, w, b, y, memory.scratch(chunks(items) * size, self.dtype))
 
 
 class Forward(Phases):

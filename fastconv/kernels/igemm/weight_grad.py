@@ -182,15 +182,15 @@ class WeightGrad:
     """The pass bound to a geometry and dtype: `run(x, dy, dw, db, accumulate)` on flat arrays as kernels see them; db None if bias is False."""
 
     def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
-        self.g, self.dtype = g, np.dtype(dtype)
+        self.flops, self.G, self.dtype = g.flops, g.G, np.dtype(dtype)
         self.plan, self.tile = weight_plan(g, self.dtype, bias)
         self.record, self.run = Record(self.plan), weight_grad.bind()
         self.no_bias = np.empty(0, self.dtype)
 
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
-        plan, G = self.plan, self.g.G
-        cut = parts(plan, G)
-        totals = memory.scratch(plan.chunks * G * plan.size + cut, FLOAT64, "totals")
-        scratch = memory.scratch(chunks(plan.chunks * G * cut) * plan.scratch, self.dtype)
+        plan, sums = self.plan, self.plan.chunks * self.G
+        cut = parts(plan, self.G)
+        totals = memory.scratch(sums * plan.size + cut, FLOAT64, "totals")
+        scratch = memory.scratch(chunks(sums * cut) * plan.scratch, self.dtype)
         gradients = dw, self.no_bias if db is None else db, int(accumulate)
-        self.run(self.g.flops, self.tile, self.record, x, dy, gradients, totals, scratch)
+        self.run(self.flops, self.tile, self.record, x, dy, gradients, totals, scratch)
