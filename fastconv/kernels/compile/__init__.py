@@ -9,12 +9,13 @@
 """
 
 from fastconv.kernels.compile.flags import inlined, reference, serial
-from fastconv.kernels.compile.launch import Bound, Driver, Work, chunks, driver, parallel, spread
+from fastconv.kernels.compile.launch import Bound, Driver, Work, chunks, driver, parallel, spread, threads_for
 from fastconv.kernels.compile.outline import outlined
 from fastconv.kernels.compile.records import Record
-from fastconv.kernels.compile.threads import get_num_threads, set_num_threads, team
+from fastconv.kernels.compile.threads import FLOPS, get_num_threads, set_num_threads, team
 
 __all__ = [
+    "FLOPS",
     "Bound",
     "Driver",
     "Record",
@@ -30,4 +31,5 @@ __all__ = [
     "set_num_threads",
     "spread",
     "team",
+    "threads_for",
 ]

@@ -146,7 +146,7 @@ class Driver:
 
 
 class Bound:
-    """A driver for operands of the types that the first call has; arrays are C-contiguous. Called with the number of scalar operations first."""
+    """A driver for operands of the types that the first call has; arrays are C-contiguous. Called with the number of operations first (`TINY`)."""
 
     __slots__ = ("driver", "entry")
 
@@ -172,9 +172,15 @@ class Bound:
 driver = Driver
 
 
-def chunks(items: int) -> int:
-    """Into how many chunks items are dealt out: some for each thread, so that one that is held up holds up little. No result depends on it."""
-    return min(items, 1 if team.size == 1 else 4 * team.size)
+def chunks(items: int, work: float) -> int:
+    """Into how many chunks the items of a pass are dealt out: some for each thread, so that one that is held up holds up little. No result depends
+    on it. work: the pass's operations, as it is called with."""
+    return min(items, 1 if work < team.least else 4 * team.size)
+
+
+def threads_for(work: float) -> int:
+    """How many threads a pass of so many operations runs on."""
+    return 1 if work < team.least else team.size
 
 
 def kind_of(value) -> types.Type:
@@ -187,7 +193,7 @@ def kind_of(value) -> types.Type:
 
 
 class Parallel:
-    """A kernel `f(*arrays)` whose outermost loop is a `prange` of its own; called with the number of its scalar operations first."""
+    """A kernel `f(*arrays)` whose outermost loop is a `prange` of its own; called with the number of its operations first."""
 
     def __init__(self, function: Callable):
         self.__doc__, self.__name__, self.__wrapped__ = function.__doc__, function.__name__, function

@@ -11,8 +11,12 @@ import numba
 from fastconv.geometry import whole
 from fastconv.kernels.compile import forks
 
-# Below this many scalar operations a launch costs more than threads gain: 85 to 110 us under the workqueue layer, 2 to 8 us under the others.
+# Below this many operations a launch costs more than threads gain: 85 to 110 us under the workqueue layer, 2 to 8 us under the others. An operation
+# is about 0.1 ns of one core: an element read, changed and written, or so many multiplications and additions of a micro-kernel.
 TINY = {"workqueue": 5_000_000, "omp": 200_000, "tbb": 200_000}
+
+
+FLOPS = 24
 
 
 class Team:
@@ -30,11 +34,11 @@ class Team:
         self._settle()
 
     def _settle(self) -> None:
-        """least: the scalar operations from which on a pass is worth threads."""
+        """least: the operations from which on a pass is worth threads."""
         self.least = math.inf if self.size == 1 or self.forked else TINY.get(self.layer or "", 0)
 
     def launch(self, threaded: Callable, alone: Callable, work: float, args: tuple) -> None:
-        """Run threaded(*args), or alone(*args), which does the same on the calling thread; work: the number of scalar operations."""
+        """Run threaded(*args), or alone(*args), which does the same on the calling thread; work: the number of operations."""
         if work < self.least:
             alone(*args)
         elif self.layer in ("omp", "tbb"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, chunks, driver, serial, spread
+from fastconv.kernels.compile import FLOPS, Record, chunks, driver, serial, spread
 from fastconv.kernels.depthwise.packing import item_of, pack_panels, pack_patch
 from fastconv.kernels.depthwise.plan import Plan, backward_plan, forward_plan, terms
 from fastconv.kernels.simd.arithmetic import add_row, clamp, zeros
@@ -84,14 +84,14 @@ class _Correlate:
     """A pass bound to a geometry and dtype: `run(x, w, bias, y)` on flat arrays as kernels see them."""
 
     def __init__(self, g: Geometry, dtype: np.dtype, plan: Plan, window: Window, lower_bound: float = -np.inf):
-        self.flops, self.dtype, self.window = g.flops, np.dtype(dtype), window
+        self.work, self.dtype, self.window = g.flops / FLOPS, np.dtype(dtype), window
         size = plan.blocks * plan.panels + plan.images * plan.ICG * plan.patch
         self.plan = plan._replace(scratch=memory.lines(size, self.dtype), lower_bound=float(lower_bound))
         self.record, self.run = Record(self.plan), correlate.bind()
 
     def __call__(self, x, w, bias, y) -> None:
-        scratch = memory.empty((chunks(self.plan.items) * self.plan.scratch,), self.dtype)
-        self.run(self.flops, self.window, self.record, x, w, bias, y, scratch)
+        scratch = memory.empty((chunks(self.plan.items, self.work) * self.plan.scratch,), self.dtype)
+        self.run(self.work, self.window, self.record, x, w, bias, y, scratch)
 
 
 class Forward(_Correlate):

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, chunks, driver, outlined, serial, spread
+from fastconv.kernels.compile import FLOPS, Record, chunks, driver, outlined, serial, spread
 from fastconv.kernels.depthwise.forward import lanes
 from fastconv.kernels.depthwise.packing import item_of, pack_patch
 from fastconv.kernels.depthwise.plan import Plan, forward_plan
@@ -193,7 +193,7 @@ class WeightGrad:
     """The pass bound to a geometry and dtype: `run(x, dy, dw, db, accumulate)` on flat arrays as kernels see them; db None if bias is False."""
 
     def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
-        self.flops, self.dtype = g.flops, np.dtype(dtype)
+        self.work, self.dtype = g.flops / FLOPS, np.dtype(dtype)
         self.forward, self.plan, self.window = gradient_plan(g, self.dtype, bias)
         self.record, self.run = Record(self.plan), weight_grad.bind()
         self.no_bias = np.empty(0, self.dtype)
@@ -201,9 +201,9 @@ class WeightGrad:
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
         items = self.plan.chunks * self.forward.blocks
         totals = memory.empty((items * self.plan.size,), np.float64)
-        scratch = memory.empty((chunks(items) * self.plan.scratch,), self.dtype)
+        scratch = memory.empty((chunks(items, self.work) * self.plan.scratch,), self.dtype)
         gradients = dw, self.no_bias if db is None else db, int(accumulate)
-        self.run(self.flops, self.window, self.record, x, dy, gradients, totals, scratch)
+        self.run(self.work, self.window, self.record, x, dy, gradients, totals, scratch)
 
 
 def weight_grad_error(g: Geometry, dtype: np.dtype) -> int:

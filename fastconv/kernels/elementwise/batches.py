@@ -28,7 +28,7 @@ def take_changed(images, order, plans, noise, statistics, out) -> None:
     images, out: (N, H, W, C); order: int64; noise: a table of QUANTILES numbers, or empty for none; statistics: mean and scale, one number for
     each channel, or empty to leave values as they are.
     """
-    bound(out.dtype)(out.size, chunks(order.size), images, order, plans, noise, statistics, out)
+    bound(out.dtype)(out.size, chunks(order.size, out.size), images, order, plans, noise, statistics, out)
 
 
 @driver

@@ -25,9 +25,10 @@ def cross_entropy(scores, labels, d, weights=NO_WEIGHTS, smoothing: float = 0.0,
     scores, d: (N, K), C-contiguous; labels: (N,) int64; weights: (K,) float64, or empty: ones. W = 0: the value is NaN.
     """
     N, K = scores.shape
-    cut = chunks(N)
+    work = 20 * N * K
+    cut = chunks(N, work)
     results, scratch = np.empty(N + 2), np.empty(cut * K)
-    bound(scores.dtype)(20 * N * K, scores, labels, d, (weights, smoothing, ignored), results, scratch)
+    bound(scores.dtype)(work, scores, labels, d, (weights, smoothing, ignored), results, scratch)
     return float(results[0]), int(results[1])
 
 

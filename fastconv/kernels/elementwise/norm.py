@@ -150,10 +150,11 @@ class BatchNorm:
         self.dtype = np.dtype(dtype)
         self.plan, self.tile = norm_plan(shape, self.dtype, relu, of_batch, eps)
         self.record, self.run = Record(self.plan), normalize.bind()
+        self.work = 4 * self.plan.size
         none = np.empty(0, self.dtype)
         self.no_parameters, self.no_running = (none, none), (none, none, 0.0)
 
     def __call__(self, x, parameters, y, saved, running=()) -> None:
-        scratch = norm_scratch(self.plan, self.dtype)
+        scratch = norm_scratch(self.plan, self.dtype, self.work)
         operands = x, parameters or self.no_parameters, running or self.no_running, (y, saved), scratch
-        self.run(4 * self.plan.size, self.tile, self.record, *operands)
+        self.run(self.work, self.tile, self.record, *operands)

@@ -131,6 +131,7 @@ class BatchNormGrad:
         self.dtype = np.dtype(dtype)
         self.plan, self.tile = norm_plan(shape, self.dtype, relu, of_batch, 0)
         self.record, self.run = Record(self.plan), normalize_grad.bind()
+        self.work = 8 * self.plan.size
         self.none = np.empty(0, self.dtype)
 
     def __call__(self, dy, x, parameters, saved, dx, gradients=(), accumulate: bool = False) -> None:
@@ -138,4 +139,5 @@ class BatchNormGrad:
         weight, bias = parameters or (none, none)
         dw, db = gradients or (none, none)
         results = none if dx is None else dx, dw, db, int(accumulate)
-        self.run(8 * self.plan.size, self.tile, self.record, dy, x, (weight, bias, saved), results, norm_scratch(self.plan, self.dtype))
+        scratch = norm_scratch(self.plan, self.dtype, self.work)
+        self.run(self.work, self.tile, self.record, dy, x, (weight, bias, saved), results, scratch)

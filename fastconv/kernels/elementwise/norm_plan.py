@@ -61,9 +61,9 @@ def norm_plan(shape: tuple[int, int], dtype: np.dtype, relu: bool, of_batch: boo
     return NormPlan(pixels, channels, size, row, -(-row // tile.NR) * tile.NR, rows, cut, int(relu), bound, int(of_batch), float(eps)), tile
 
 
-def norm_scratch(plan: NormPlan, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, int]:
+def norm_scratch(plan: NormPlan, dtype: np.dtype, work: float) -> tuple[np.ndarray, np.ndarray, int]:
     """Memory for the tables and, for each chunk of the work, two rows of running sums; for the totals; and the number of these chunks."""
-    cut = chunks(plan.chunks)
+    cut = chunks(plan.chunks, work)
     tables = memory.scratch((TABLES + 2 * cut) * plan.step, dtype)
     return tables, memory.scratch(plan.chunks * 2 * plan.channels, FLOAT64, "totals"), cut
 

@@ -30,7 +30,8 @@ class Flat:
 
     def __init__(self, size: int, dtype: np.dtype):
         self.size, self.dtype, self.spans = size, np.dtype(dtype), spans.py_func(size)
+        self.work = self.operations * size
         self.run = self.driver.bind()
 
     def __call__(self, *arrays) -> None:
-        self.run(self.operations * self.size, chunks(self.spans), *arrays)
+        self.run(self.work, chunks(self.spans, self.work), *arrays)

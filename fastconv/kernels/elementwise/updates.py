@@ -53,6 +53,12 @@ def bound(pass_: Driver, dtype: np.dtype) -> Bound:
     return pass_.bind()
 
 
+def run(pass_: Driver, operations: int, values: np.ndarray, *operands) -> None:
+    """The pass over arrays of values; operations: of a value, about."""
+    work = operations * values.size
+    bound(pass_, values.dtype)(work, chunks(spans.py_func(values.size), work), values, *operands)
+
+
 def numbers(options: tuple) -> tuple[float, ...]:
     """As floats: machine code is looked up once, for the types of the first call."""
     return tuple(map(float, options))
@@ -60,7 +66,7 @@ def numbers(options: tuple) -> tuple[float, ...]:
 
 def sgd(value, grad, velocity, options: Sgd) -> None:
     """velocity = momentum * velocity + g;  value -= lr * velocity, or lr * (g + momentum * velocity);  g = clipped grad + decay * value"""
-    bound(sgd_pass, value.dtype)(4 * value.size, chunks(spans.py_func(value.size)), value, grad, velocity, numbers(options))
+    run(sgd_pass, 4, value, grad, velocity, numbers(options))
 
 
 @driver
@@ -92,7 +98,7 @@ def clipped(g, clip_value, scale):
 
 def adam(value, grad, moments, options: Adam) -> None:
     """value = shrink * value - rate * mean / (sqrt(square) * root + eps).  moments: mean and square, the running averages of g and g * g"""
-    bound(adam_pass, value.dtype)(12 * value.size, chunks(spans.py_func(value.size)), value, grad, moments, numbers(options))
+    run(adam_pass, 12, value, grad, moments, numbers(options))
 
 
 @driver
@@ -118,7 +124,7 @@ def rmsprop(value, grad, state, options: RmsProp) -> None:
 
     state: square, mean, velocity
     """
-    bound(rmsprop_pass, value.dtype)(10 * value.size, chunks(spans.py_func(value.size)), value, grad, state, numbers(options))
+    run(rmsprop_pass, 10, value, grad, state, numbers(options))
 
 
 @driver
@@ -151,7 +157,7 @@ def rmsprop_elements(work, value, grad, square, mean, velocity, options):
 def square_sum(grad, clip_value: float) -> float:
     """The sum of the squares of the clipped gradients: float64, in an order fixed by their number."""
     sums = np.empty(spans.py_func(grad.size) * LANES + 1)
-    bound(square_sum_pass, grad.dtype)(2 * grad.size, chunks(spans.py_func(grad.size)), grad, clip_value, sums)
+    run(square_sum_pass, 2, grad, clip_value, sums)
     return float(sums[-1])
 
 

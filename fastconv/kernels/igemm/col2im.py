@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, chunks, driver, outlined, serial, spread
+from fastconv.kernels.compile import FLOPS, Record, chunks, driver, outlined, serial, spread
 from fastconv.kernels.igemm.packing import clear
 from fastconv.kernels.simd.arithmetic import add, fma_gathered, transpose, zeros
 from fastconv.kernels.simd.host import PATCH, PIXELS, TERMS, menu, registers
@@ -173,10 +173,10 @@ class InputGrad:
     """The pass bound to a geometry and dtype: `run(dy, w, dx)` on flat arrays as kernels see them."""
 
     def __init__(self, g: Geometry, dtype: np.dtype):
-        self.flops, self.dtype = g.flops, np.dtype(dtype)
+        self.work, self.dtype = g.flops / FLOPS, np.dtype(dtype)
         self.plan, self.tile = col2im_plan(g, self.dtype)
         self.record, self.run = Record(self.plan), input_grad.bind()
 
     def __call__(self, dy, w, dx) -> None:
-        scratch = memory.scratch(chunks(self.plan.items) * self.plan.scratch, self.dtype)
-        self.run(self.flops, self.tile, self.record, dy, w, dx, scratch)
+        scratch = memory.scratch(chunks(self.plan.items, self.work) * self.plan.scratch, self.dtype)
+        self.run(self.work, self.tile, self.record, dy, w, dx, scratch)

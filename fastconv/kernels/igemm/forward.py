@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, chunks, driver, inlined, serial, spread
+from fastconv.kernels.compile import FLOPS, Record, chunks, driver, inlined, serial, spread
 from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.packing import panels_of
 from fastconv.kernels.igemm.plan import Limits, Phase, Plan, backward_phases, forward_phases, plans
@@ -76,7 +76,7 @@ class Phases:
         self.tile = tile_for(phases[0].OC // g.G, self.dtype)
         limits = Limits(channels=self.tile.NR, itemsize=self.dtype.itemsize)
         self.plans = [self._finish(plan, transposed, lower_bound) for plan in plans(g, phases, limits)]
-        self.bound = [(plan.flops, plan.items, plan.scratch, Record(plan), correlate.bind()) for plan in self.plans]
+        self.bound = [(plan.flops / FLOPS, plan.items, plan.scratch, Record(plan), correlate.bind()) for plan in self.plans]
 
     def _finish(self, plan: Plan, transposed: bool, lower_bound: float) -> Plan:
         NR = self.tile.NR
@@ -89,8 +89,8 @@ class Phases:
         return plan._replace(**how, panels=panels, scratch=scratch)
 
     def run(self, x, w, b, y) -> None:
-        for flops, items, size, record, run in self.bound:
-            run(flops, self.tile, record, x, w, b, y, memory.scratch(chunks(items) * size, self.dtype))
+        for work, items, size, record, run in self.bound:
+            run(work, self.tile, record, x, w, b, y, memory.scratch(chunks(items, work) * size, self.dtype))
 
 
 class Forward(Phases):

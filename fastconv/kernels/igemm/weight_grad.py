@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, chunks, driver, inlined, outlined, serial, spread
+from fastconv.kernels.compile import FLOPS, Record, chunks, driver, inlined, outlined, serial, spread
 from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.weight_plan import GATHERED, LANES_ARE_K, parts, weight_plan
 from fastconv.kernels.simd.arithmetic import add, add_row, fma_contiguous, fma_gathered, zeros
@@ -182,15 +182,15 @@ class WeightGrad:
     """The pass bound to a geometry and dtype: `run(x, dy, dw, db, accumulate)` on flat arrays as kernels see them; db None if bias is False."""
 
     def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
-        self.flops, self.G, self.dtype = g.flops, g.G, np.dtype(dtype)
+        self.work, self.G, self.dtype = g.flops / FLOPS, g.G, np.dtype(dtype)
         self.plan, self.tile = weight_plan(g, self.dtype, bias)
         self.record, self.run = Record(self.plan), weight_grad.bind()
         self.no_bias = np.empty(0, self.dtype)
 
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
         plan, sums = self.plan, self.plan.chunks * self.G
-        cut = parts(plan, self.G)
+        cut = parts(plan, self.G, self.work)
         totals = memory.scratch(sums * plan.size + cut, FLOAT64, "totals")
-        scratch = memory.scratch(chunks(sums * cut) * plan.scratch, self.dtype)
+        scratch = memory.scratch(chunks(sums * cut, self.work) * plan.scratch, self.dtype)
         gradients = dw, self.no_bias if db is None else db, int(accumulate)
-        self.run(self.flops, self.tile, self.record, x, dy, gradients, totals, scratch)
+        self.run(self.work, self.tile, self.record, x, dy, gradients, totals, scratch)

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, get_num_threads
+from fastconv.kernels.compile import Record, threads_for
 from fastconv.kernels.igemm.plan import Limits, forward_phases, plans
 from fastconv.kernels.simd.host import CHUNKS, GATHERED_SPEED, PARTIALS, PATCH, PIXELS, TERMS, menu
 from fastconv.kernels.simd.tile import Tile
@@ -116,7 +116,7 @@ def _tiles(segments: list, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(starts, np.int64), np.array(index, np.int64)
 
 
-def parts(plan: WeightPlan, groups: int) -> int:
+def parts(plan: WeightPlan, groups: int, work: float) -> int:
     """Into how many parts the tiles of a chunk are cut, for threads to share; each packs the chunk's patches anew, none changes a sum."""
-    chunks, threads = plan.chunks * groups, get_num_threads()
+    chunks, threads = plan.chunks * groups, threads_for(work)
     return 1 if threads == 1 else max(1, -(-min(plan.a_tiles * plan.b_tiles * chunks, 4 * threads) // chunks))

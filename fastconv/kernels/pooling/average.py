@@ -125,7 +125,7 @@ class AvgPool:
         self.plan, self.tile, self.run = Record(plan), tile_for(plan, np.dtype(dtype), 8), avg_pool.bind()
 
     def __call__(self, x, y) -> None:
-        count = chunks(self.items)
+        count = chunks(self.items, self.work)
         self.run(self.work, self.tile, self.plan, count, tap_lists(count, self.longest), x, self.divisors, y)
 
 
@@ -140,7 +140,7 @@ class AvgPoolGrad:
         self.run = (cover_grad if apart else collect_grad).bind()
 
     def __call__(self, dy, dx) -> None:
-        count = chunks(self.items)
+        count = chunks(self.items, self.work)
         self.run(self.work, self.tile, self.plan, count, tap_lists(count, self.longest), dy, self.divisors, dx)
 
 

@@ -129,7 +129,7 @@ class MaxPool:
         self.plan, self.tile, self.run = Record(plan), tile_for(plan, np.dtype(dtype)), max_pool.bind()
 
     def __call__(self, x, y, argmax) -> None:
-        count = chunks(self.items)
+        count = chunks(self.items, self.work)
         self.run(self.work, self.tile, self.plan, count, tap_lists(count, self.longest), x, y, argmax)
 
 
@@ -144,5 +144,5 @@ class MaxPoolGrad:
         self.run = (cover_grad if apart else collect_grad).bind()
 
     def __call__(self, dy, argmax, dx) -> None:
-        count = chunks(self.items)
+        count = chunks(self.items, self.work)
         self.run(self.work, self.tile, self.plan, count, tap_lists(count, self.longest), dy, argmax, dx)

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, chunks, driver, get_num_threads, outlined, serial, spread
+from fastconv.kernels.compile import FLOPS, Record, chunks, driver, outlined, serial, spread, threads_for
 from fastconv.kernels.simd.arithmetic import fma_gathered, zeros
 from fastconv.kernels.simd.host import tile_for
 from fastconv.kernels.simd.memory import offsets_apart, store_rows
@@ -108,7 +108,7 @@ class Pass:
     """A pass bound to what it reads and writes, on flat arrays as kernels see them."""
 
     def __init__(self, side: Side, flops: int, flip: bool, lower_bound: float):
-        self.flops, self.tile = flops, tile_for(side.OC, FLOAT32)
+        self.work, self.tile = flops / FLOPS, tile_for(side.OC, FLOAT32)
         LANES = self.tile.LANES
         self.matrices = (Tile(LANES, 1, LANES, FLOAT32), *matrices(LANES)[:3])
         self.plan = tiles_plan(side, self.tile.MR, self.tile.NR)._replace(flip=flip, lower_bound=float(lower_bound))
@@ -116,11 +116,11 @@ class Pass:
         self.taps = 9 * LANES * LANES
 
     def run(self, x, w, bias, y) -> None:
-        plan, many = self.plan, chunks(POINTS)
-        own = 0 if plan.blocks == 1 else min(plan.blocks, get_num_threads())  # each with V and M of its own
+        plan, many = self.plan, chunks(POINTS, self.work)
+        own = 0 if plan.blocks == 1 else min(plan.blocks, threads_for(self.work))  # each with V and M of its own
         size = max(max(1, own) * (plan.V_size + plan.M_size), many * self.taps)
         U, scratch = memory.scratch(POINTS * plan.U_point, FLOAT32, "U"), memory.scratch(size, FLOAT32)
-        self.bound(self.flops, self.tile, self.matrices, self.record, (x, w, bias, y), U, scratch, (own, many))
+        self.bound(self.work, self.tile, self.matrices, self.record, (x, w, bias, y), U, scratch, (own, many))
 
 
 class Forward(Pass):

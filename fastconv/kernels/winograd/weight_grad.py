@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import Record, driver, get_num_threads, outlined, serial, spread
+from fastconv.kernels.compile import FLOPS, Record, driver, outlined, serial, spread, threads_for
 from fastconv.kernels.simd.arithmetic import add, fma_contiguous, zeros
 from fastconv.kernels.simd.host import menu
 from fastconv.kernels.simd.memory import load_rows, offsets_apart, store_rows
@@ -137,17 +137,17 @@ class WeightGrad:
     """The pass bound to a geometry: `run(x, dy, dw, db, accumulate)` on flat arrays as kernels see them; db None if bias is False."""
 
     def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
-        self.flops = g.flops
+        self.work = g.flops / FLOPS
         self.plan, self.tiles, self.tile = weight_plan(g, bias)
         self.matrices, self.record, self.bound = matrices(self.tile.LANES)[2:], Record(self.plan), weight_grad.bind()
         self.no_bias = np.empty(0, FLOAT32)
 
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
-        plan, threads = self.plan, get_num_threads()
+        plan, threads = self.plan, threads_for(self.work)
         parts = 1 if threads == 1 else max(1, min(plan.panels, 2 * threads // plan.chunks))
         U_point = odd_lines(-(-plan.panels // parts) * plan.rows * self.tile.NR)
         many = min(plan.chunks * parts, threads)  # each with V, M and dU of its own
         scratch = memory.scratch(many * (POINTS * (self.tiles.V_point + self.tiles.M_point + U_point) + LINE), FLOAT32)
         totals = memory.scratch(plan.chunks * plan.size, FLOAT32, "partials"), memory.scratch(plan.chunks * plan.bias_size, FLOAT64, "totals")
         arrays = x, dy, dw, self.no_bias if db is None else db, int(accumulate)
-        self.bound(self.flops, self.tile, self.matrices, self.record, arrays, totals, scratch, (many, parts, U_point))
+        self.bound(self.work, self.tile, self.matrices, self.record, arrays, totals, scratch, (many, parts, U_point))

@@ -26,22 +26,6 @@ y = ops.relu(np.array([[-1, 2, np.nan]], sys.argv[1]))
 np.testing.assert_array_equal(y, np.array([[0, 2, np.nan]], sys.argv[1]))
 print(*compiled)
 """
-STEP = """
-import numpy as np
-from fastconv import layers as L, losses, optim, train
-from fastconv.kernels.compile import cache
-compiled = []
-cache.on_compile.append(compiled.append)
-model = L.Sequential(
-    L.Conv2d(3, 16, 3, padding=1), L.BatchNorm2d(16), L.ReLU(), L.MaxPool2d(2), L.Conv2d(16, 16, 3, padding=1), L.MaxPool2d(3, stride=2, padding=1),
-    L.Conv2d(16, 16, 3, padding=1, groups=16), L.AvgPool2d(2, stride=1), L.Sigmoid(), L.Dropout(0.5), L.AdaptiveAvgPool2d(2), L.AdaptiveMaxPool2d(1),
-    L.Flatten(), L.BatchNorm1d(16), L.Linear(16, 4),
-)
-x, y = np.ones((2, 3, 16, 16), np.float32), np.arange(2)
-for optimizer in (optim.SGD, optim.Adam):
-    train.step(model, x, y, losses.cross_entropy, optimizer(model.parameters(), 0.01))
-print(*compiled)
-"""
 KERNELS = {"relu", "relu_elements", "elements", "spans"}  # the pass, its stage, and what this calls
 posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners and modes of files are POSIX's")
 
@@ -92,12 +76,6 @@ def test_the_second_process_loads_what_the_first_compiled(filled):
     before = {path: path.read_bytes() for path in filled.iterdir()}
     assert compiled(start(filled)) == set()
     assert {path: path.read_bytes() for path in filled.iterdir()} == before
-
-
-def test_no_kernel_of_a_training_step_is_compiled_twice():
-    """Each can be stored, and found again: nothing in the name of its file changes from process to process."""
-    compiled(start(cache.folder(), script=STEP))
-    assert compiled(start(cache.folder(), script=STEP)) == set()
 
 
 def test_the_hash_seed_of_the_process_does_not_matter(filled):

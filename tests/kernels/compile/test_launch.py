@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv.kernels.compile import Bound, chunks, driver, outlined, serial, spread, team
+from fastconv.kernels.compile import Bound, chunks, driver, outlined, serial, spread, team, threads_for
 from fastconv.kernels.compile import launch as launching
+from fastconv.kernels.compile.threads import TINY
 
 LARGE = 1e9  # scalar operations: worth threads under every layer
 
@@ -121,6 +122,7 @@ def test_passes_with_little_work_stay_on_the_calling_thread(threads, monkeypatch
     threads(min(2, team.size))
     called = []
     monkeypatch.setattr(team, "layer", "omp")
+    team.resize(team.size)
     monkeypatch.setattr(team, "_run", lambda threaded, operands: called.append(operands))
     bound = count.bind()
     operands = 1, 1, np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)
@@ -133,7 +135,15 @@ def test_passes_with_little_work_stay_on_the_calling_thread(threads, monkeypatch
 
 def test_as_many_chunks_as_keep_all_threads_at_work(threads):
     threads(1)
-    assert [chunks(items) for items in (0, 1, 100)] == [0, 1, 1]
+    assert [chunks(items, LARGE) for items in (0, 1, 100)] == [0, 1, 1]
+    assert threads_for(LARGE) == 1
     if fc.kernels.compile.threads.default_threads() > 1:
         threads(2)
-        assert [chunks(items) for items in (0, 1, 5, 100)] == [0, 1, 5, 8]
+        assert [chunks(items, LARGE) for items in (0, 1, 5, 100)] == [0, 1, 5, 8]
+        assert threads_for(LARGE) == 2
+
+
+def test_little_work_is_not_dealt_out(threads, monkeypatch):
+    monkeypatch.setattr(team, "layer", "omp")
+    threads(min(2, team.size))
+    assert chunks(100, TINY["omp"] - 1) == threads_for(TINY["omp"] - 1) == 1
