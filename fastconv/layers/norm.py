@@ -30,7 +30,6 @@ class _BatchNorm(Layer):
         if momentum is not None and self.momentum > 1:
             raise ValueError(f"{op}: momentum must be from 0 to 1 or None, got {momentum!r}")
         dtype = float_dtype(op, dtype)
-        self.dtype = dtype if affine or track_running_stats else None  # what x must have; None where nothing is kept that has one
         self.weight = self.bias = self.running_mean = None
         self._passes = BoundPasses()
         if flag(op, "affine", affine):
@@ -93,6 +92,13 @@ class _BatchNorm(Layer):
             self.num_batches_tracked.value = np.array(count, np.int64)
             momentum = 1 / count if momentum is None else momentum
         return self.running_mean.value.copy(), self.running_var.value.copy(), float(momentum or 0)
+
+    @property
+    def dtype(self) -> np.dtype | None:
+        """What x must have; None where nothing is kept that has one."""
+        if self.weight is not None:
+            return self.weight.dtype
+        return None if self.running_mean is None else self.running_mean.value.dtype
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         shape = shape_tuple(type(self).__name__, "input_shape", input_shape)
