@@ -21,9 +21,10 @@ from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import Record, threads_for
 from fastconv.kernels.igemm.plan import Limits, forward_phases, plans
-from fastconv.kernels.simd.host import CHUNKS, GATHERED_SPEED, PARTIALS, PATCH, PIXELS, TERMS, menu
+from fastconv.kernels.simd.host import CHUNKS, GATHERED_SPEED, PARTIALS, PATCH, PATCHES, PIXELS, TERMS, menu
 from fastconv.kernels.simd.tile import Tile
 
+ANY = 1 << 62  # bytes
 WAYS = CONTIGUOUS, GATHERED, LANES_ARE_K = range(3)
 
 
@@ -57,7 +58,9 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
     few = g.N * g.OD * g.OH * g.OW <= TERMS
     if few:
         limits = limits._replace(pixels=TERMS, items=1)
-    (plan,) = plans(g, forward_phases(g), limits)
+    (plan,) = plans(g, forward_phases(g), limits._replace(patch=ANY) if few else limits)
+    if few and plan.packed and plan.patch_size * size > PATCHES:  # read where it lies, a patch may be of any size
+        (plan,) = plans(g, forward_phases(g), limits)
     counts = plan.segments[:, 1].tolist()
     direct = few and plan.items == g.G  # one band and one running sum: it is stored once, without totals
     tile, way = _cheapest(counts, OCG, dtype, (GATHERED,) if direct else WAYS)
