@@ -34,7 +34,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, sources
 from fastconv.geometry.lines import Line, backward_lines, forward_lines
-from fastconv.kernels.simd.host import ITEM_FLOPS, ITEMS, LARGEST_PATCH, PATCH, PATCHES, PIXELS, SPARSEST, TERMS
+from fastconv.kernels.simd.host import FEWEST_ITEMS, ITEM_FLOPS, ITEMS, LARGEST_PATCH, PACKED_FOR, PATCH, PATCHES, PIXELS, SPARSEST, TERMS
 
 
 class Plan(NamedTuple):
@@ -223,7 +223,8 @@ def _cut(g: Geometry, phase: Phase, limits: Limits) -> Cut:
     strip = -(-panels // strips) * limits.channels
     strips = -(-OCG // strip)
     if bands * strips < wanted and images > 1:
-        images = -(-g.N // min(g.N, -(-wanted // (others * strips))))
+        fewer = max(-(-FEWEST_ITEMS // (others * strips)), g.N * rows * columns // PACKED_FOR)
+        images = -(-g.N // min(g.N, -(-wanted // (others * strips)), fewer))
     least = -(-wanted // (-(-g.N // images) * others * strips)) if images == 1 else 1  # bands of an image
     rows = -(-h.count // max(-(-h.count // rows), min(least, h.count)))  # evenly
     return Cut(images, rows, columns, strips, strip)
