@@ -11,10 +11,11 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, chunks, driver, serial, spread
-from fastconv.kernels.depthwise.packing import item_of, pack_panels, pack_patch
+from fastconv.kernels.depthwise.packing import channel_of, item_of, origin_of, pack_panels, pack_patch
 from fastconv.kernels.depthwise.plan import Plan, backward_plan, forward_plan, terms
 from fastconv.kernels.simd.arithmetic import add_row, clamp, zeros
 from fastconv.kernels.simd.host import registers
+from fastconv.kernels.simd.pooling import number_at
 from fastconv.kernels.simd.tile import one_row
 from fastconv.kernels.simd.windows import Window, fma_window, store_pixels
 
@@ -28,45 +29,50 @@ def correlate(pool, window, plan, x, w, bias, y, scratch):
 @serial
 def correlate_items(work, window, plan, x, w, bias, y):
     """Loop 4: some work items, each of which owns its outputs."""
-    panels, patch = work.scratch[: plan.blocks * plan.panels], work.scratch[plan.blocks * plan.panels :]
-    pack_panels(one_row(window), plan, w, panels)
+    one, size = one_row(window), window.LANES + plan.blocks * plan.panels
+    panels, inputs = work.scratch[:size], work.scratch[size:]
+    pack_panels(one, plan, w, panels)
+    if plan.in_place:
+        inputs = x
     for i in range(work.first, work.stop):
         item = item_of(i, plan)
-        pack_patch(one_row(window), plan, item, x, patch)
-        correlate_item(window, plan, item, patch, panels, bias, y)
+        if plan.in_place == 0:
+            pack_patch(one, plan, item, x, inputs)
+        correlate_item(window, plan, item, inputs, panels, bias, y)
 
 
 @serial
-def correlate_item(window, plan, item, patch, panels, bias, y):
-    """Loops 3 and 2: rows of the item's outputs, in each phase of a stride; channel blocks of a row."""
-    block_row = plan.patch_w * window.LANES
+def correlate_item(window, plan, item, inputs, panels, bias, y):
+    """Loop 3: rows of the item's outputs, in each phase of a stride."""
+    n, jd0, jh0, _ = origin_of(item, plan)
     for image in range(item.images):
         for p in range(len(plan.phases)):
             rows, (JD, first_d, step_d), (JH, first_h, step_h), (JW, first_w, step_w) = phase_of(plan, p)
             pixels = min(plan.columns, JW - item.jw), step_w * plan.OC
             for jd in range(item.jd, min(item.jd + plan.depths, JD)):
-                plane = (image * plan.ICG * plan.patch_d + (jd - item.jd) * plan.SD) * plan.patch_h
                 depth = ((item.n + image) * plan.OD + first_d + jd * step_d) * plan.OH
                 for jh in range(item.jh, min(item.jh + plan.rows, JH)):
-                    x = (plane + (jh - item.jh) * plan.SH) * plan.strip * block_row
+                    line = ((jd - jd0) * plan.lines + jh - jh0) * plan.kernel_rows
                     to = ((depth + first_h + jh * step_h) * plan.OW + first_w + item.jw * step_w) * plan.OC
-                    for block in range(item.block, item.block + item.blocks):
-                        correlate_row(window, plan, (block, *rows, x, to, *pixels), patch, panels, bias, y)
-                        x += block_row
+                    correlate_row(window, plan, item, (*rows, (n + image) * plan.image, line, to, *pixels), inputs, panels, bias, y)
 
 
 @serial
-def correlate_row(window, plan, part, patch, panels, bias, y):
-    """Loop 1: a row of outputs in one channel block, in tiles of MR pixels; the sum takes K taps of a kernel row at a time"""
-    block, first, stop, x, to, pixels, step = part
-    channel, panel = block * window.LANES, block * plan.panels
+def correlate_row(window, plan, item, part, inputs, panels, bias, y):
+    """Loops 2 and 1: a row of outputs in tiles of MR pixels, one channel block after another; a sum takes K taps of a kernel row at a time"""
+    first, stop, image, line, to, pixels, step = part
+    column = origin_of(item, plan)[3]
     for jw in range(0, pixels, window.MR):
-        acc = zeros(window)
-        for r in range(first, stop):
-            acc = fma_window(window, acc, patch, x + plan.row_offsets[r], panels, panel + r * window.K * window.LANES)
-        acc = clamp(window, add_row(window, acc, bias, channel, plan.OC - channel), plan.lower_bound)
-        store_pixels(window, acc, y, to + channel + jw * step, step, pixels - jw, plan.OC - channel)
-        x += window.step * window.LANES
+        for block in range(item.block, item.block + item.blocks):
+            channel, start = channel_of(block, item, plan, window.LANES)
+            panel, acc = window.LANES + block * plan.panels, zeros(window)
+            for r in range(first, stop):
+                row = number_at(plan.row_offsets, line + r)
+                row = row if row < 0 else row + image + start
+                acc = fma_window(window, acc, inputs, row, plan.column_offsets, column, panels, panel + r * window.K * window.LANES)
+            acc = clamp(window, add_row(window, acc, bias, channel, plan.OC - channel), plan.lower_bound)
+            store_pixels(window, acc, y, to + channel + jw * step, step, pixels - jw, plan.OC - channel)
+        column += window.step
 
 
 @serial
@@ -85,7 +91,7 @@ class _Correlate:
 
     def __init__(self, g: Geometry, dtype: np.dtype, plan: Plan, window: Window, lower_bound: float = -np.inf):
         self.work, self.dtype, self.window = g.flops / FLOPS, np.dtype(dtype), window
-        size = plan.blocks * plan.panels + plan.images * plan.ICG * plan.patch
+        size = window.LANES + plan.blocks * plan.panels + (0 if plan.in_place else plan.images * plan.image)
         self.plan = plan._replace(scratch=memory.lines(size, self.dtype), lower_bound=float(lower_bound))
         self.record, self.run = Record(self.plan), correlate.bind()
 

@@ -29,6 +29,23 @@ def item_of(i, plan):
     return Item(block, min(plan.strip, plan.blocks - block), i * plan.images, min(plan.images, plan.N - i * plan.images), jd, jh, jw)
 
 
+@serial
+def origin_of(item, plan):
+    """Where the tables of rows and columns count from: its image, depth and row, and the item's first column. Those of a patch: from the item."""
+    if plan.in_place:
+        return item.n, 0, 0, item.jw * plan.SW // plan.T
+    return 0, item.jd, item.jh, 0
+
+
+@serial
+def channel_of(block, item, plan, LANES):
+    """The first channel of a block, and where it is in a row of inputs. In place the last block begins early, to be full; so it does it twice."""
+    if plan.in_place:
+        channel = min(block * LANES, plan.OC - LANES)
+        return channel, channel
+    return block * LANES, (block - item.block) * plan.patch_w * LANES
+
+
 @outlined
 def pack_patch(one, plan, item, x, patch):
     """patch[image, i, j, k, block, l, lane] = the i-th input that lane's channel meets, at (j, k, l) of the item, or the padding's.
@@ -83,9 +100,12 @@ def pack_columns(one, plan, channel, x, start, w, columns, patch, to):
 
 @outlined
 def pack_panels(one, plan, w, panels):
-    """panels[block, row, k, lane] = the weight of lane's channel in tap k of a kernel row, 0 after the last channel"""
-    to = 0
+    """LANES zeros, then panels[block, row, k, lane] = the weight of lane's channel in tap k of a kernel row, 0 after the last channel"""
+    clear_vector(one, panels, 0)
+    to = one.LANES
     for channel in range(0, plan.OC, one.LANES):
+        if plan.in_place:
+            channel = min(channel, plan.OC - one.LANES)
         for t in range(len(plan.taps)):
             if plan.lanewise:
                 move_row(one, w, plan.taps[t] + channel, plan.OC - channel, panels, to)

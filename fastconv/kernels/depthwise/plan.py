@@ -35,6 +35,7 @@ from fastconv.kernels.simd.windows import Window
 HEIGHTS = (8, 6, 4)  # pixels of a tile
 WIDEST = 7  # taps that a window may have: its taps, a tile of outputs and an input fit 16 registers
 MOST_CHANNELS = 16  # bound on twice a group's channels
+LINES = 1 << 16  # of the table of rows: 0.5 MB
 LONGEST = 960  # outputs of an item along a row, whole tiles of any height
 
 
@@ -69,6 +70,9 @@ class Plan(NamedTuple):
     SW: int
     T: int
     lanewise: bool  # lane c meets channel c of a pixel and of a tap
+    in_place: bool  # inputs are read where they lie
+    image: int  # elements from image to image of inputs or patches
+    lines: int  # rows of a plane in row_offsets
     before: int  # positions before the first input of a row
     patch_d: int
     patch_h: int
@@ -80,7 +84,8 @@ class Plan(NamedTuple):
     row_map: np.ndarray
     column_map: np.ndarray
     phases: np.ndarray  # (phases, 11): first and stop of its kernel rows; then for each axis count, first and step of its outputs
-    row_offsets: np.ndarray  # (kernel rows,): where each starts in the patch
+    row_offsets: np.ndarray  # (depths, lines, kernel rows): where an output's kernel rows start in an image or patch, -1 for zeros
+    column_offsets: np.ndarray  # where the positions of a row are, -1 for zeros
     taps: np.ndarray  # (kernel rows * K,): where in w its weights are, relative to weight_lanes
     lanes: np.ndarray  # (OC,): for each target channel, which input channel it meets first
     weight_lanes: np.ndarray  # (OC,): where its weights are
@@ -201,25 +206,39 @@ def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, 
     strip = -(-blocks // strips)  # evenly
     outputs = g.N * math.prod(counts) * strips
     wanted = max(1, min(ITEMS, g.flops // ITEM_FLOPS))
-    (images, *each), (patch_d, patch_h, patch_w) = _cut(g, window, counts, strides, spans, strip * ICG, min(BLOCK_PIXELS, outputs // wanted))
+    lanewise = read.C == written.C == g.G
+    in_place = lanewise and written.C >= window.LANES and bool(columns.taps) and counts[0] * counts[1] * g.KD * g.KH <= LINES
+    thickness = 0 if in_place else strip * ICG  # of a patch, in blocks
+    (images, *each), (patch_d, patch_h, patch_w) = _cut(g, window, counts, strides, spans, thickness, min(BLOCK_PIXELS, outputs // wanted))
     patch = patch_d * patch_h * strip * patch_w * window.LANES
     items = [-(-count // n) for count, n in zip(counts, each)]
     lengths = [((items[0] - 1) * each[0]) * strides[0] + patch_d, ((items[1] - 1) * each[1]) * strides[1] + patch_h]
     lengths.append((items[2] - 1) * each[2] * window.S // window.T + patch_w)
     maps = [sources(np.arange(n) + low, extent, g.padding_mode) for n, low, extent in zip(lengths, lows, read.extents)]
-    phases, offsets, taps = [], [], []
+    phases, shifts, taps = [], [], []
     for phase in product(*axes):
-        first = len(offsets)
+        first = len(shifts)
         for (kd, d), (kh, h), (kw, w) in product(*(zip(line.taps, [shift - low for shift in line.shifts]) for line, low in zip(phase, lows))):
             for i in range(ICG):
-                offsets.append(((d * patch_h + h) * strip * patch_w + w) * window.LANES + i * patch)
+                shifts.append((d, h, w * window.LANES + i * patch))
                 taps += [channels.weight((kd * g.KH + kh) * g.KW + k, i) for k in columns.taps or (kw,)]
-        phases.append((first, len(offsets), *(number for line in phase for number in (line.count, line.first, line.step))))
+        phases.append((first, len(shifts), *(number for line in phase for number in (line.count, line.first, line.step))))
+    d, h, rest = np.array(shifts, np.int64).reshape(-1, 3).T
+    if in_place:
+        depths, rows = (np.arange(count)[:, None] * stride + shift for count, stride, shift in zip(counts, strides, (d, h)))
+        depths, rows = maps[0][depths][:, None], maps[1][rows]
+        row_offsets = np.where(np.minimum(depths, rows) < 0, -1, (depths * read.extents[1] + rows) * read.extents[2] * read.C)
+        column_offsets, image, lines = np.where(maps[2] < 0, -1, maps[2] * read.C), math.prod(read.extents) * read.C, counts[1]
+    else:
+        depths, rows = (np.arange(count)[:, None] * stride + shift for count, stride, shift in zip(each, strides, (d, h)))
+        row_offsets = (depths[:, None] * patch_h + rows) * strip * patch_w * window.LANES + rest
+        column_offsets, image, lines = np.arange(patch_w) * window.LANES, ICG * patch, each[1]
+    row_offsets = np.append(row_offsets, np.full(len(shifts), -1))  # a weight gradient reads some rows too many
     return Plan(
-        g.N, read.C, ICG, *read.extents, written.C, *written.extents, window.K, len(offsets), blocks, strip, strips, images, *each, *items,
+        g.N, read.C, ICG, *read.extents, written.C, *written.extents, window.K, len(shifts), blocks, strip, strips, images, *each, *items,
         -(-g.N // images) * math.prod(items) * strips, strides[0], strides[1], window.S, window.T,
-        read.C == written.C == g.G, -columns.low, patch_d, patch_h, patch_w, patch, len(taps) * window.LANES, 0,
-        *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases, offsets, taps)), channels.lanes, channels.weight_lanes,
+        lanewise, in_place, image, lines, -columns.low, patch_d, patch_h, patch_w, patch, len(taps) * window.LANES, 0,
+        *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases, row_offsets.ravel(), column_offsets, taps)), channels.lanes, channels.weight_lanes,
     )  # fmt: skip
 
 

@@ -16,13 +16,13 @@ from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, chunks, driver, outlined, serial, spread
 from fastconv.kernels.depthwise.forward import lanes
-from fastconv.kernels.depthwise.packing import item_of, pack_patch
+from fastconv.kernels.depthwise.packing import channel_of, item_of, origin_of, pack_patch
 from fastconv.kernels.depthwise.plan import Plan, forward_plan
 from fastconv.kernels.simd.arithmetic import zeros
 from fastconv.kernels.simd.host import CHUNKS, ITEMS, TERMS, registers
 from fastconv.kernels.simd.memory import add_to_wide, move_row
 from fastconv.kernels.simd.tile import one_row
-from fastconv.kernels.simd.windows import GradientWindow, fma_pixel, fma_pixels
+from fastconv.kernels.simd.windows import GradientWindow, clear_vector, fma_pixel, fma_pixels
 
 PIXELS = 4  # of dy at a time: R * K sums, 4 pixels and an input fit 16 registers up to R * K = 10
 MOST_ROWS = 6  # of R: each needs an address
@@ -37,10 +37,9 @@ class GradientPlan(NamedTuple):
     bands: int
     chunks: int
     size: int  # elements of the totals of a chunk and channel block
-    patch: int  # elements of scratch for the patches of an item, and in all
+    patch: int  # elements of scratch for zeros and the patches of an item, and in all
     scratch: int
     bias: bool
-    row_offsets: np.ndarray  # (groups * R,): where kernel rows start in the patch, the last again where a group is ragged
 
 
 def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, GradientPlan, GradientWindow]:
@@ -50,13 +49,12 @@ def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, Gradi
     groups = -(-plan.kernel_rows // max(1, min(MOST_ROWS, most // plan.K)))
     R = -(-plan.kernel_rows // groups)
     groups = -(-plan.kernel_rows // R)
-    offsets = np.append(plan.row_offsets, np.repeat(plan.row_offsets[-1:], groups * R - plan.kernel_rows))
     bands = plan.items // plan.strips
-    patch = memory.lines(plan.images * plan.ICG * plan.patch, dtype)
+    patch = memory.lines(LANES + (0 if plan.in_place else plan.images * plan.image), dtype)
     scratch = patch + memory.lines(plan.images * plan.depths * plan.rows * plan.columns * LANES, dtype)
     parts = min(CHUNKS, bands, -(-ITEMS // plan.strips))
     size = groups * (R * plan.K + 1) * LANES
-    found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, patch, scratch, bias, offsets)
+    found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, patch, scratch, bias)
     return plan, found, GradientWindow(PIXELS, R, plan.K, window.S, LANES, dtype)
 
 
@@ -74,22 +72,25 @@ def weight_grad(pool, window, plan, x, dy, gradients, totals, scratch):
 def product_items(work, window, plan, x, dy, totals):
     """Loop 6: one chunk of the bands, in one strip of channel blocks; each owns its totals."""
     forward, one = plan.forward, one_row(window)
-    patch, packed = work.scratch[: plan.patch], work.scratch[plan.patch :]
+    nothing, inputs, packed = work.scratch[: window.LANES], work.scratch[window.LANES : plan.patch], work.scratch[plan.patch :]
+    clear_vector(one, nothing, 0)
+    if forward.in_place:
+        inputs = x
     for i in range(work.first, work.stop):
         strip, chunk = i % forward.strips, i // forward.strips
         first = plan.bands * chunk // plan.chunks
         for band in range(first, plan.bands * (chunk + 1) // plan.chunks):
             item = item_of(band * forward.strips + strip, forward)
-            pack_patch(one, forward, item, x, patch)
-            for block in range(item.blocks):  # loop 5
-                channel = (item.block + block) * window.LANES
-                own = totals[(chunk * forward.blocks + item.block + block) * plan.size :]
-                inputs = patch[block * forward.patch_w * window.LANES :]
+            if forward.in_place == 0:
+                pack_patch(one, forward, item, x, inputs)
+            for block in range(item.block, item.block + item.blocks):  # loop 5
+                channel, start = channel_of(block, item, forward, window.LANES)
+                own, operand = totals[(chunk * forward.blocks + block) * plan.size :], (inputs[start:], nothing)
                 if forward.OC - channel < window.LANES:
                     pack_dy(one, forward, item, dy[channel:], forward.OC - channel, packed)
-                    add_band(window, plan, item, inputs, packed, window.LANES, own, band == first)
+                    add_band(window, plan, item, operand, packed, window.LANES, own, band == first)
                 else:
-                    add_band(window, plan, item, inputs, dy[channel:], forward.OC, own, band == first)
+                    add_band(window, plan, item, operand, dy[channel:], forward.OC, own, band == first)
 
 
 @serial
@@ -117,7 +118,7 @@ def pack_dy(one, plan, item, dy, channels, packed):
 
 
 @serial
-def add_band(window, plan, item, patch, dy, step, totals, fresh):
+def add_band(window, plan, item, inputs, dy, step, totals, fresh):
     """Loops 4 and 3: totals (+)= the products of a band, at most 256 outputs at a time; R kernel rows at a time. step: from pixel to pixel of dy"""
     columns = min(plan.forward.columns, plan.forward.OW - item.jw)
     lines = lines_of(item, plan.forward)[0]
@@ -126,29 +127,31 @@ def add_band(window, plan, item, patch, dy, step, totals, fresh):
         for first in range(0, columns, TERMS):
             part = line, min(line + each, lines), first, min(first + TERMS, columns)
             for group in range(plan.groups):
-                acc = sum_lines(window, plan, item, part, group * window.R, patch, dy, step)
+                acc = sum_lines(window, plan, item, part, group * window.R, inputs, dy, step)
                 add_to_wide(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and first == 0 else 0)
 
 
 @serial
-def sum_lines(window, plan, item, part, row, patch, dy, step):
+def sum_lines(window, plan, item, part, row, inputs, dy, step):
     """Loops 2 and 1: lines of outputs, U pixels of each at a time, then one at a time; acc stays in registers"""
     forward, (line, last, first, stop), acc = plan.forward, part, zeros(window)
     _, rows, depths = lines_of(item, forward)
-    image, d, h, x_step = line // rows // depths, line // rows % depths, line % rows, window.S * window.LANES
+    n, jd0, jh0, column0 = origin_of(item, forward)
+    image, d, h = line // rows // depths, line // rows % depths, line % rows
+    x, nothing = inputs
     for i in range(line, last):
-        x = (image * forward.ICG * forward.patch_d + d * forward.SD) * forward.patch_h + h * forward.SH
-        x = x * forward.strip * forward.patch_w * window.LANES + first * x_step
+        start, table = (n + image) * forward.image, ((item.jd - jd0 + d) * forward.lines + item.jh - jh0 + h) * forward.kernel_rows + row
+        column = column0 + first * window.S
         y = i * forward.columns * step
         if step == forward.OC:  # not packed
             y = ((((item.n + image) * forward.OD + item.jd + d) * forward.OH + item.jh + h) * forward.OW + item.jw) * step
         y += first * step
         for _ in range((stop - first) // window.U):
-            acc = fma_pixels(window, acc, patch, x, plan.row_offsets, row, dy, y, step)
-            x, y = x + window.U * x_step, y + window.U * step
+            acc = fma_pixels(window, acc, (x, start, forward.row_offsets, table, forward.column_offsets, column, nothing), (dy, y, step))
+            column, y = column + window.U * window.S, y + window.U * step
         for _ in range((stop - first) % window.U):
-            acc = fma_pixel(window, acc, patch, x, plan.row_offsets, row, dy, y, step)
-            x, y = x + x_step, y + step
+            acc = fma_pixel(window, acc, (x, start, forward.row_offsets, table, forward.column_offsets, column, nothing), (dy, y, step))
+            column, y = column + window.S, y + step
         h += 1
         if h == rows:
             h, d = 0, d + 1
@@ -164,13 +167,14 @@ def store_items(work, window, plan, totals, dw, db, accumulate):
     for i in range(work.first, work.stop):
         block, row = i % forward.blocks, i // forward.blocks
         channels = min(LANES, forward.OC - block * LANES)
-        start = block * plan.size + (row // window.R * window.MR + row % window.R * plan.K) * LANES
+        early = LANES - channels if forward.in_place else 0  # lanes of the block before
+        start = early + block * plan.size + (row // window.R * window.MR + row % window.R * plan.K) * LANES
         for k in range(plan.K):
             to = forward.taps[row * plan.K + k] + block * LANES
             store_totals(plan, totals, start + k * LANES, dw[to : to + channels], accumulate)
         if row == 0 and plan.bias:
             to = block * LANES
-            store_totals(plan, totals, block * plan.size + (window.MR - 1) * LANES, db[to : to + channels], accumulate)
+            store_totals(plan, totals, early + block * plan.size + (window.MR - 1) * LANES, db[to : to + channels], accumulate)
 
 
 @serial

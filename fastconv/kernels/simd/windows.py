@@ -17,6 +17,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, unbox
 
 from fastconv.kernels.simd.tile import ELEMENTS, I64, address, after, load, multiply_add, store, store_real
@@ -91,22 +92,31 @@ def _steps(builder, pointer, step, count: int) -> list:
     return [builder.gep(pointer, [builder.mul(step, I64(m))]) for m in range(count)]
 
 
+def _place(builder, x, start, offset, zeros):
+    """The address of x[offset], or of zeros where a row's start or a column's offset is negative."""
+    return builder.select(builder.icmp_signed("<", builder.or_(start, offset), I64(0)), zeros, builder.gep(x, [offset]))
+
+
 @intrinsic
-def fma_window(typing, window, acc, x, at, panel, w):
-    """acc[m] + sum over k of x[at + column(m, k) * LANES : ...] * panel[w + k * LANES : ...], LANES elements each, k rising"""
+def fma_window(typing, window, acc, x, start, columns, column, panel, w):
+    """acc[m] + sum over k of x[start + columns[column + c] : ...] * panel[w + k * LANES : ...], c = column(m, k), LANES elements each, k rising.
+
+    Where start or an entry of columns is negative, x counts as panel[:LANES], which holds zeros.
+    """
 
     def generate(context, builder, signature, arguments):
-        _, acc, x, at, panel, w = arguments
-        x, panel = address(context, builder, signature.args[2], x, at), address(context, builder, signature.args[4], panel, w)
+        _, acc, x, start, columns, column, panel, w = arguments
+        x, table = address(context, builder, signature.args[2], x, start), address(context, builder, signature.args[4], columns, column)
+        zeros, panel = (address(context, builder, signature.args[6], panel, at) for at in (I64(0), w))
         fused = multiply_add(builder, window)
         taps = [load(builder, window, after(builder, panel, k * window.LANES)) for k in range(window.K)]
-        for column, meetings in window.columns.items():
-            value = load(builder, window, after(builder, x, column * window.LANES))
+        for c, meetings in window.columns.items():
+            value = load(builder, window, _place(builder, x, start, builder.load(after(builder, table, c)), zeros))
             for m, k in meetings:
                 acc = builder.insert_value(acc, builder.call(fused, [value, taps[k], builder.extract_value(acc, m)]), m)
         return acc
 
-    return acc(window, acc, x, types.intp, panel, types.intp), generate
+    return acc(window, acc, x, types.intp, columns, types.intp, panel, types.intp), generate
 
 
 @intrinsic
@@ -135,19 +145,25 @@ def store_pixels(typing, window, acc, y, at, step, pixels, channels):
 def _products(pixels_of):
     """A function that generates the products of some pixels of dy with the inputs in R x K taps, and their sum."""
 
-    def intrinsics(typing, window, acc, x, at, rows, row, dy, dy_at, step):
+    def intrinsics(typing, window, acc, inputs, gradients):
         def generate(context, builder, signature, arguments):
-            _, acc, x, at, rows, row, dy, dy_at, step = arguments
+            _, acc, inputs, gradients = arguments
+            x, start, rows, row, columns, column, zeros = cgutils.unpack_tuple(builder, inputs)
+            dy, at, step = cgutils.unpack_tuple(builder, gradients)
+            arrays = signature.args[2].types
+            x, table = address(context, builder, arrays[0], x, start), address(context, builder, arrays[2], rows, row)
+            columns, zeros = address(context, builder, arrays[4], columns, column), address(context, builder, arrays[6], zeros, I64(0))
             pixels, fused = pixels_of(window), multiply_add(builder, window)
-            x, table = address(context, builder, signature.args[2], x, at), address(context, builder, signature.args[4], rows, row)
-            gradients = [
-                load(builder, window, pointer) for pointer in _steps(builder, address(context, builder, signature.args[6], dy, dy_at), step, pixels)
-            ]
+            dy = _steps(builder, address(context, builder, signature.args[3].types[0], dy, at), step, pixels)
+            gradients = [load(builder, window, pointer) for pointer in dy]
             for r in range(window.R):
-                inputs = builder.gep(x, [builder.load(after(builder, table, r))])
-                for column in range((pixels - 1) * window.S + window.K):
-                    meetings = [(m, column - m * window.S) for m in range(pixels) if 0 <= column - m * window.S < window.K]
-                    value = load(builder, window, after(builder, inputs, column * window.LANES)) if meetings else None
+                offset = builder.load(after(builder, table, r))
+                here = builder.gep(x, [offset])
+                for c in range((pixels - 1) * window.S + window.K):
+                    meetings = [(m, c - m * window.S) for m in range(pixels) if 0 <= c - m * window.S < window.K]
+                    if not meetings:
+                        continue
+                    value = load(builder, window, _place(builder, here, offset, builder.load(after(builder, columns, c)), zeros))
                     for m, k in meetings:
                         i = r * window.K + k
                         acc = builder.insert_value(acc, builder.call(fused, [value, gradients[m], builder.extract_value(acc, i)]), i)
@@ -156,21 +172,25 @@ def _products(pixels_of):
                 total = builder.fadd(total, value)
             return builder.insert_value(acc, total, window.R * window.K)
 
-        return acc(window, acc, x, types.intp, rows, types.intp, dy, types.intp, types.intp), generate
+        return acc(window, acc, inputs, gradients), generate
 
     return intrinsics
 
 
 @intrinsic
-def fma_pixel(typing, window, acc, x, at, rows, row, dy, dy_at, step):
-    """acc[r, k] + x[at + rows[row + r] + k * LANES] * dy[dy_at], LANES elements each; the last of acc + dy[dy_at]"""
-    return _products(lambda window: 1)(typing, window, acc, x, at, rows, row, dy, dy_at, step)
+def fma_pixel(typing, window, acc, inputs, gradients):
+    """acc[r, k] + x[start + rows[row + r] + columns[column + k]] * dy[at], LANES elements each; the last of acc + dy[at].
+
+    inputs: x, start, rows, row, columns, column, zeros: LANES of them, which x counts as where an entry of rows or columns is negative;
+    gradients: dy, at, and the step from pixel to pixel
+    """
+    return _products(lambda window: 1)(typing, window, acc, inputs, gradients)
 
 
 @intrinsic
-def fma_pixels(typing, window, acc, x, at, rows, row, dy, dy_at, step):
-    """`fma_pixel` for U pixels: acc[r, k] + sum over m of x[at + rows[row + r] + (m * S + k) * LANES] * dy[dy_at + m * step]"""
-    return _products(lambda window: window.U)(typing, window, acc, x, at, rows, row, dy, dy_at, step)
+def fma_pixels(typing, window, acc, inputs, gradients):
+    """`fma_pixel` for U pixels: the sums over m of those with column + m * S and at + m * step"""
+    return _products(lambda window: window.U)(typing, window, acc, inputs, gradients)
 
 
 @intrinsic
