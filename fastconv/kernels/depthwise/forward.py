@@ -1,6 +1,6 @@
 """Convolution with few channels a group: lanes are target channels, and a window of taps slides along rows of pixels.
 
-    y[ow, lane] = bias[lane] + sum over kernel rows and k of patch[row, ow * SW + k, lane] * panel[row, k, lane]
+    y[ow, lane] = bias[lane] + sum over kernel rows and k of x[row, ow * SW + k, lane] * panel[row, k, lane]
 
 The input gradient is the same loops over other tables: its taps are flipped, and a stride divides instead of multiplying. A sum runs over its
 terms in the order kd, kh, (channel of the group), kw, whatever the cut, so that it has the same bits in any batch.
@@ -17,6 +17,7 @@ from fastconv.kernels.simd.arithmetic import add_row, clamp, zeros
 from fastconv.kernels.simd.host import registers
 from fastconv.kernels.simd.pooling import number_at
 from fastconv.kernels.simd.tile import one_row
+from fastconv.kernels.simd.transforms import prefetch
 from fastconv.kernels.simd.windows import Window, fma_window, store_pixels
 
 
@@ -66,6 +67,10 @@ def correlate_row(window, plan, item, part, inputs, panels, bias, y):
         for block in range(item.block, item.block + item.blocks):
             channel, start = channel_of(block, item, plan, window.LANES)
             panel, acc = window.LANES + block * plan.panels, zeros(window)
+            below = image + start + number_at(plan.row_offsets, line + plan.kernel_rows + stop - 1)  # for the next row of outputs
+            for c in range(window.step):
+                here = below + number_at(plan.column_offsets, column + c)
+                prefetch(inputs, here, here + 1)
             for r in range(first, stop):
                 row = number_at(plan.row_offsets, line + r)
                 row = row if row < 0 else row + image + start

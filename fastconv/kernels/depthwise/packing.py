@@ -74,21 +74,22 @@ def pack_row(one, plan, item, x, start, w, patch, to):
     right = max(left, min(plan.patch_w, plan.before + plan.IW - w))
     for channel in range(item.block * one.LANES, (item.block + item.blocks) * one.LANES, one.LANES):
         if plan.lanewise and channel + one.LANES <= plan.OC:
-            pack_columns(one, plan, channel, x, start, w, (0, left), patch, to)
+            pack_columns(one, plan, channel, x, start, (w, 0, left), patch, to)
             at = start + (w + left - plan.before) * plan.IC + channel
             for here in range(to + left * one.LANES, to + right * one.LANES, one.LANES):
                 move_vector(one, x, at, patch, here)
                 at += plan.IC
-            pack_columns(one, plan, channel, x, start, w, (right, plan.patch_w), patch, to)
+            pack_columns(one, plan, channel, x, start, (w, right, plan.patch_w), patch, to)
         else:
-            pack_columns(one, plan, channel, x, start, w, (0, plan.patch_w), patch, to)
+            pack_columns(one, plan, channel, x, start, (w, 0, plan.patch_w), patch, to)
         to += plan.patch_w * one.LANES
 
 
 @serial
-def pack_columns(one, plan, channel, x, start, w, columns, patch, to):
-    """patch[to + l, lane] = x[start + column_map[w + l], lanes[channel + lane]], 0 after the last channel, for l in columns"""
-    for l in range(columns[0], columns[1]):
+def pack_columns(one, plan, channel, x, start, columns, patch, to):
+    """patch[to + l, lane] = x[start + column_map[w + l], lanes[channel + lane]], 0 after the last channel, for first <= l < stop; columns: w, first, stop"""
+    w, first, stop = columns
+    for l in range(first, stop):
         column, here = plan.column_map[w + l], to + l * one.LANES
         if column < 0:
             clear_vector(one, patch, here)

@@ -1,21 +1,22 @@
-"""What a depthwise pass knows of a convolution: items, the patch of an item, and the rows of its kernel.
+"""What a depthwise pass knows of a convolution: items, the rows of its kernel, and where in memory they find their inputs.
 
-Lanes are target channels: y's forward, dx's backward. An item is some rows of pixels in a strip of channel blocks of LANES channels; its
-inputs are copied into a patch, row by row and channel block by channel block, with their padding, so that the loops meet no edges. A kernel row
-is K taps of neighboring columns. For 3x3, padding 1, LANES = 8 and an item of a whole image of 4 x 6:
+Lanes are target channels: y's forward, dx's backward. An item is some rows of pixels in a strip of channel blocks of LANES channels. A kernel row
+is K taps of neighboring columns. Two tables say where inputs lie, -1 for zeros, so that the loops meet no edges. For 3x3, padding 1, 8 channels
+and an image of 4 x 6, a row of which has 6 pixels * 8 channels = 48 elements:
 
-    patch: 6 x 8 positions x 8 lanes         where kernel rows start        panels: 3 rows x 3 taps x 8 lanes
-      .  .  .  .  .  .  .  .     0             0  64  128
-      . x0 x1 x2 x3 x4 x5  .    64             from the first position that an output reads:
-      . x6 ...             .   128             output (oh, ow) from oh * 64 + ow * 8
-      . ..                 .   192 ...
+    row_offsets: of the kernel rows of each row of outputs      column_offsets: of the positions of a row
+    output row 0: -1   0  48                                      -1  0  8  16  24  32  40  -1
+    output row 1:  0  48  96                                      outputs ow..ow + 2 of 3 taps read positions ow..ow + 4
+    output row 2: 48  96 144
+    output row 3: 96 144  -1
 
-With several channels a group, target channel c meets ICG inputs of its group: as many patches, in which lane c is the input that c meets.
+With several channels a group, target channel c meets ICG inputs of its group: as many patches, in which lane c is the input that c meets, are
+copied for an item, with their padding, and the tables count in them. So they do where channels are fewer than lanes, and for wide or dilated rows.
 
 >>> from fastconv.geometry import conv_geometry
 >>> plan, window = forward_plan(conv_geometry("conv2d", 1, 8, 8, (4, 6), (3, 3), 1, 1, 1, 8), np.dtype("f4"), 8)
->>> plan.patch_h, plan.patch_w, plan.row_offsets.tolist()
-(6, 8, [0, 64, 128])
+>>> plan.row_offsets[:12].tolist(), plan.column_offsets[:8].tolist()
+([-1, 0, 48, 0, 48, 96, 48, 96, 144, 96, 144, -1], [-1, 0, 8, 16, 24, 32, 40, -1])
 >>> window
 Window(6, 3, 1, 1, 0, 8, float32)
 """
@@ -233,12 +234,14 @@ def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, 
         depths, rows = (np.arange(count)[:, None] * stride + shift for count, stride, shift in zip(each, strides, (d, h)))
         row_offsets = (depths[:, None] * patch_h + rows) * strip * patch_w * window.LANES + rest
         column_offsets, image, lines = np.arange(patch_w) * window.LANES, ICG * patch, each[1]
-    row_offsets = np.append(row_offsets, np.full(len(shifts), -1))  # a weight gradient reads some rows too many
+    # A weight gradient reads some rows too many, prefetching the positions between the last output and one more.
+    row_offsets, column_offsets = np.append(row_offsets, np.full(len(shifts), -1)), np.append(column_offsets, np.full(window.S, -1))
     return Plan(
         g.N, read.C, ICG, *read.extents, written.C, *written.extents, window.K, len(shifts), blocks, strip, strips, images, *each, *items,
         -(-g.N // images) * math.prod(items) * strips, strides[0], strides[1], window.S, window.T,
         lanewise, in_place, image, lines, -columns.low, patch_d, patch_h, patch_w, patch, len(taps) * window.LANES, 0,
-        *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases, row_offsets.ravel(), column_offsets, taps)), channels.lanes, channels.weight_lanes,
+        *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases, row_offsets, column_offsets, taps)),
+        channels.lanes, channels.weight_lanes,
     )  # fmt: skip
 
 

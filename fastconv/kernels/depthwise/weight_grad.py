@@ -1,6 +1,6 @@
 """The weight gradient where lanes are channels: R rows x K taps of sums in registers, while dy passes by; the bias gradient from the same read.
 
-    dw[row, k, lane] = sum over outputs of patch[row, ow * SW + k, lane] * dy[ow, lane]
+    dw[row, k, lane] = sum over outputs of x[row, ow * SW + k, lane] * dy[ow, lane]
 
 Running sums have at most 256 outputs, then they are added to float64 totals: of each chunk of the bands of outputs, then over the chunks, in
 order. Bands and chunks are cut by shape. With 3x3, R = 3, LANES = 8, two chunks and 16 channels, totals are (2 chunks, 2 channel blocks, 80):

@@ -1,7 +1,7 @@
 """Intrinsics for rows of pixels whose lanes are channels: a window of K taps passes along a row, and each input is loaded once.
 
-A `Window` is a tile of MR neighboring outputs x LANES channels; a `GradientWindow` of R x K taps x LANES channels. Inputs are channel blocks:
-the next position of a row is LANES elements further, so that all addresses of a tile are constants. Where pixel m meets tap k:
+A `Window` is a tile of MR neighboring outputs x LANES channels; a `GradientWindow` of R x K taps x LANES channels. Inputs are
+found by tables of the starts of rows and of the columns in a row, where -1 stands for zeros. Where pixel m meets tap k:
 
     column(m, k) = (m * S + k + shift) / T, if it is whole        forward: T = 1; an input gradient, taps flipped: S = 1, T its stride
 
