@@ -87,7 +87,10 @@ def pack_row(one, plan, item, x, start, w, patch, to):
 
 @serial
 def pack_columns(one, plan, channel, x, start, columns, patch, to):
-    """patch[to + l, lane] = x[start + column_map[w + l], lanes[channel + lane]], 0 after the last channel, for first <= l < stop; columns: w, first, stop"""
+    """patch[to + l, lane] = x[start + column_map[w + l], lanes[channel + lane]], 0 after the last channel.
+
+    columns: w, and first and stop of l
+    """
     w, first, stop = columns
     for l in range(first, stop):
         column, here = plan.column_map[w + l], to + l * one.LANES

@@ -17,6 +17,7 @@ from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.plan import Limits, Plan, backward_phases, forward_phases, plans
 from fastconv.kernels.igemm.weight_plan import GATHERED, LANES_ARE_K, WAYS, weight_plan
 from fastconv.kernels.simd.host import PATCHES, TERMS
+from fastconv.ops.linear import linear_geometry
 
 GEOMETRIES = CONVOLUTIONS + (  # and larger ones than an item or a patch
     Convolution("rows and columns of an image", (2, 40, 23, 31), (3, 40, 3, 3), {"padding": 1, "stride": (1, 2)}),
@@ -202,3 +203,19 @@ def test_tables_are_of_an_item_not_of_an_image():
         g = Convolution("", (1, 3, 2048, 2048), (64, 3, 7, 7), {"padding": 3, "stride": S}).g
         for phases in (forward_phases(g), backward_phases(g)):
             assert sum(table.nbytes for plan in plans(g, phases, Limits()) for table in plan if isinstance(table, np.ndarray)) < 1e6
+
+
+@pytest.mark.parametrize(("N", "I", "O", "items"), [(32, 2592, 256, 4), (64, 9216, 128, 4), (6, 2592, 256, 4), (1024, 256, 64, 16)])
+def test_few_pixels_make_few_items(N, I, O, items):
+    """Each packs its weights anew: of few pixels there are four at least, of 64 pixels and more as many as threads may share."""
+    g = linear_geometry(N, I, O)
+    (plan,) = plans(g, forward_phases(g), Limits(channels=64))
+    assert plan.items == items
+
+
+@pytest.mark.parametrize(("N", "I", "O"), [(64, 9216, 128), (256, 2304, 512)])
+def test_a_weight_gradient_of_few_pixels_needs_no_totals(N, I, O):
+    """However large the inputs are, that it reads where they lie."""
+    plan, _ = weight_plan(linear_geometry(N, I, O), np.dtype(np.float32), False)
+    assert plan.direct
+    assert plan.size == 0
