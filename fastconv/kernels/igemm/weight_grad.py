@@ -77,21 +77,20 @@ def multiply(tile, plan, item, tiles, a, b, sums, fresh):
     for first in range(0, item.pixels, TERMS):
         a_rows, b_rows = a[1][first : min(first + TERMS, item.pixels)], b[1][first:]  # counted from 0: no test for a negative index
         for t in range(tiles[0], tiles[1]):
-            m, n = t % plan.a_tiles * tile.MR, plan.b_starts[t // plan.a_tiles]
-            if plan.way == GATHERED:
-                acc = sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n)
+            m, n, anew = t % plan.a_tiles * tile.MR, plan.b_starts[t // plan.a_tiles], 1 if fresh and first == 0 else 0
+            if plan.direct:  # a way of its own through the loop: sums that met those of other ways would pass through memory
+                store_tile(tile, plan, item, t, sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n), (dw, accumulate))
+            elif plan.way == GATHERED:
+                add_to_wide(tile, sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n), totals, t * tile.MR * tile.NR, anew)
             else:
                 acc = sum_contiguous(tile, plan.a_offsets[m], a[0], a_rows, b[0], b_rows, n)
-            if plan.direct:
-                store_tile(tile, plan, item, t, acc, dw, accumulate)
-            else:
-                add_to_wide(tile, acc, totals, t * tile.MR * tile.NR, 1 if fresh and first == 0 else 0)
+                add_to_wide(tile, acc, totals, t * tile.MR * tile.NR, anew)
 
 
 @inlined
-def store_tile(tile, plan, item, t, acc, dw, accumulate):
+def store_tile(tile, plan, item, t, acc, out):
     """dw[k, n] (+)= acc, a tile of k and n; rows past the last k repeat it"""
-    C, G, m, n = plan.pixels.OCG, plan.pixels.G, t % plan.a_tiles * tile.MR, t // plan.a_tiles * tile.NR
+    (dw, accumulate), C, G, m, n = out, plan.pixels.OCG, plan.pixels.G, t % plan.a_tiles * tile.MR, t // plan.a_tiles * tile.NR
     rows, to = dw[m * G * C + item.group * C :], offsets_apart(tile, G * C, len(plan.k_index) - m)
     if accumulate:
         acc = add(tile, load_rows(tile, rows, to, n, C - n), acc)
