@@ -21,7 +21,7 @@ from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import Record, threads_for
 from fastconv.kernels.igemm.plan import Limits, forward_phases, plans
-from fastconv.kernels.simd.host import CHUNKS, GATHERED_SPEED, PARTIALS, PATCH, PATCHES, PIXELS, TERMS, menu
+from fastconv.kernels.simd.host import CHUNKS, GATHERED_SPEED, PARTIALS, PATCH, PATCHES, PIXELS, TERMS, TOTALS, menu
 from fastconv.kernels.simd.tile import Tile
 
 ANY = 1 << 62  # bytes
@@ -87,7 +87,10 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
     by_b[...] = by_b // NR * a_tiles * MR * NR + by_b % NR
     sums = 0 if direct else a_tiles * b_tiles * MR * NR
     bands = plan.items // g.G
-    chunks = max(1, min(-(-CHUNKS // (a_tiles * b_tiles)), bands, PARTIALS // max(1, g.G * sums * 8)))
+    read = g.N * g.G * (g.ID * g.IH * g.IW * (g.IC // g.G) + g.OD * g.OH * g.OW * OCG) * size  # bytes
+    totals = max(1, g.G * sums * 8)
+    worth = max(-(-CHUNKS // (a_tiles * b_tiles)), min(CHUNKS // 2, read // (TOTALS * totals)))
+    chunks = max(1, min(worth, bands, PARTIALS // totals))
     patch, rows = memory.lines(plan.patch_size + MR + NR, dtype), memory.lines(M * width * panels + MR, dtype)
     return WeightPlan(
         Record(plan), bands, chunks, way, a_tiles, b_tiles, a_offsets, b_starts, width, panels, way == LANES_ARE_K or width != OCG,
