@@ -28,7 +28,6 @@ class Parameter:
         self.memory_axes = tuple(range(value.ndim)) if memory_axes is None else memory_axes
         if not isinstance(self.memory_axes, tuple) or set(self.memory_axes) != set(range(value.ndim)) or len(self.memory_axes) > value.ndim:
             raise ValueError(f"Parameter: memory_axes must be an order of the {value.ndim} axes of value{value.shape}, got {shown(memory_axes)}")
-        self.shape, self.dtype, self.size = value.shape, value.dtype, value.size
         self._layout = Layout(value.shape, value.dtype, self.memory_axes)
         own = value.transpose(self.memory_axes).reshape(-1).copy()
         self._live_in(None, own, np.empty_like(own))
@@ -132,6 +131,18 @@ class Parameter:
             grad_memory[...] = self.grad_memory
         self._live_in(home, memory, grad_memory)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._value.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._value.dtype
+
+    @property
+    def size(self) -> int:
+        return self._value.size
+
     def __repr__(self) -> str:
         return f"Parameter{self.shape} {self.dtype}{', frozen' if self.frozen else ''}"
 
@@ -150,14 +161,15 @@ def add_gradients(weight: Parameter | None, bias: Parameter | None, weight_grad:
     b = None if bias is None or bias.frozen else bias
     accumulate = (w is not None and w.has_grad) or (b is not None and b.has_grad)
     for p in (w, b):
-        if p is not None:
-            if accumulate and not p.has_grad:
-                p.grad_memory.fill(0)
-            p.has_grad = True
+        if p is not None and accumulate and not p.has_grad:
+            p.grad_memory.fill(0)
     if w is not None:
         weight_grad(w.grad_memory, None if b is None else b.grad_memory, accumulate)
     elif b is not None:
         bias_grad(b.grad_memory, accumulate)
+    for p in (w, b):
+        if p is not None:
+            p.has_grad = True
     return w is not None or b is not None
 
 
