@@ -69,7 +69,7 @@ class Shelves:
         except IndexError:
             slab = self._make(size)
         if self.made > self.limit:
-            self._free()
+            self._free(self.limit)
         return np.asarray(_Lease(slab, shelf, shape, dtype))
 
     def _make(self, size: int) -> tuple[np.ndarray, int]:
@@ -86,17 +86,18 @@ class Shelves:
             self.clear()
             return np.empty(size, BYTE)
 
-    def _free(self, limit: int | None = None) -> None:
+    def _free(self, limit: int) -> None:
         """Free what waits above the limit."""
-        limit = self.limit if limit is None else limit
         with self._lock:
-            for size in sorted(self._shelves, key=lambda size: self._used.get(size, 0)):
-                while self.waiting > limit:
+            excess = self.waiting - limit
+            for size in sorted(self._shelves, key=lambda size: self._used.get(size, 0)) if excess > 0 else ():
+                while excess > 0:
                     try:
                         self._shelves[size].pop()
                     except IndexError:
                         break
                     self.made -= size
+                    excess -= size
 
     def clear(self) -> None:
         """Free what waits."""

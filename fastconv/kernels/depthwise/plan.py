@@ -225,15 +225,16 @@ def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, 
                 taps += [channels.weight((kd * g.KH + kh) * g.KW + k, i) for k in columns.taps or (kw,)]
         phases.append((first, len(shifts), *(number for line in phase for number in (line.count, line.first, line.step))))
     d, h, rest = np.array(shifts, np.int64).reshape(-1, 3).T
+    walked = counts if in_place else each
+    depths, rows = (np.arange(count)[:, None] * stride + shift for count, stride, shift in zip(walked, strides, (d, h)))
+    lines = walked[1]
     if in_place:
-        depths, rows = (np.arange(count)[:, None] * stride + shift for count, stride, shift in zip(counts, strides, (d, h)))
         depths, rows = maps[0][depths][:, None], maps[1][rows]
         row_offsets = np.where(np.minimum(depths, rows) < 0, -1, (depths * read.extents[1] + rows) * read.extents[2] * read.C)
-        column_offsets, image, lines = np.where(maps[2] < 0, -1, maps[2] * read.C), math.prod(read.extents) * read.C, counts[1]
+        column_offsets, image = np.where(maps[2] < 0, -1, maps[2] * read.C), math.prod(read.extents) * read.C
     else:
-        depths, rows = (np.arange(count)[:, None] * stride + shift for count, stride, shift in zip(each, strides, (d, h)))
         row_offsets = (depths[:, None] * patch_h + rows) * strip * patch_w * window.LANES + rest
-        column_offsets, image, lines = np.arange(patch_w) * window.LANES, ICG * patch, each[1]
+        column_offsets, image = np.arange(patch_w) * window.LANES, ICG * patch
     # A weight gradient reads some rows too many, prefetching the positions between the last output and one more.
     row_offsets, column_offsets = np.append(row_offsets, np.full(len(shifts), -1)), np.append(column_offsets, np.full(window.S, -1))
     return Plan(
