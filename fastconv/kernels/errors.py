@@ -9,7 +9,7 @@ from fastconv.geometry import Geometry, Shares, repeats, share_collects
 from fastconv.kernels.igemm.weight_plan import weight_plan
 from fastconv.kernels.plain import convolution as plain
 from fastconv.kernels.simd.host import CHUNKS, TERMS
-from fastconv.kernels.winograd.matrices import amplification
+from fastconv.kernels.winograd.matrices import OUTPUTS, amplification
 
 
 def positions(g: Geometry) -> int:
@@ -70,24 +70,24 @@ def weight_grad(g, dtype):
 
 
 def winograd_forward(g, dtype):
-    return _winograd(g.IC)
+    return _winograd(g, g.IC // g.G)
 
 
 def winograd_input_grad(g, dtype):
-    return _winograd(g.OC)
+    return _winograd(g, g.OC // g.G)
 
 
 def winograd_weight_grad(g, dtype):
     """The longest running sum is a block of tiles, then come those of the chunk; chunks are added in float64."""
-    return _winograd(positions(g) // 16 + 2)
+    return _winograd(g, positions(g) // (OUTPUTS[g.KH] * OUTPUTS[g.KW]) + 2)
 
 
-def _winograd(terms: int) -> float:
+def _winograd(g: Geometry, terms: int) -> float:
     """Three transforms of at most two axes, five roundings each, beside the sum of products, and how transforms enlarge what is rounded.
 
-    The sums over absolute values are those of whole windows: data of very different size within one of 6x6 may break the bound elementwise.
+    The sums over absolute values are those of whole windows: data of very different size within one may break the bound elementwise.
     """
-    return amplification() * (terms + 30)
+    return amplification(g.KH, g.KW) * (terms + 30)
 
 
 def plain_forward(g, dtype):

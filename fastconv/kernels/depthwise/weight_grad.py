@@ -20,7 +20,7 @@ from fastconv.kernels.depthwise.packing import channel_of, item_of, origin_of, p
 from fastconv.kernels.depthwise.plan import Plan, forward_plan
 from fastconv.kernels.simd.arithmetic import zeros
 from fastconv.kernels.simd.host import CHUNKS, ITEMS, TERMS, registers
-from fastconv.kernels.simd.memory import add_to_wide, move_row
+from fastconv.kernels.simd.memory import add_to_totals, move_row
 from fastconv.kernels.simd.tile import one_row
 from fastconv.kernels.simd.windows import GradientWindow, clear_vector, fma_pixel, fma_pixels
 
@@ -128,7 +128,7 @@ def add_band(window, plan, item, inputs, dy, step, totals, fresh):
             part = line, min(line + each, lines), first, min(first + TERMS, columns)
             for group in range(plan.groups):
                 acc = sum_lines(window, plan, item, part, group * window.R, inputs, dy, step)
-                add_to_wide(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and first == 0 else 0)
+                add_to_totals(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and first == 0 else 0)
 
 
 @serial

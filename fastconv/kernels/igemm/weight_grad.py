@@ -16,7 +16,7 @@ from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.weight_plan import GATHERED, LANES_ARE_K, parts, weight_plan
 from fastconv.kernels.simd.arithmetic import add, add_row, fma_contiguous, fma_gathered, zeros
 from fastconv.kernels.simd.host import TERMS
-from fastconv.kernels.simd.memory import add_to_wide, load_rows, move_row, offsets, offsets_apart, store_rows
+from fastconv.kernels.simd.memory import add_to_totals, load_rows, move_row, offsets, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import one_row
 
 FLOAT64 = np.dtype(np.float64)
@@ -81,10 +81,10 @@ def multiply(tile, plan, item, tiles, a, b, sums, fresh):
             if plan.direct:  # a way of its own through the loop: sums that met those of other ways would pass through memory
                 store_tile(tile, plan, item, t, sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n), (dw, accumulate))
             elif plan.way == GATHERED:
-                add_to_wide(tile, sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n), totals, t * tile.MR * tile.NR, anew)
+                add_to_totals(tile, sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n), totals, t * tile.MR * tile.NR, anew)
             else:
                 acc = sum_contiguous(tile, plan.a_offsets[m], a[0], a_rows, b[0], b_rows, n)
-                add_to_wide(tile, acc, totals, t * tile.MR * tile.NR, anew)
+                add_to_totals(tile, acc, totals, t * tile.MR * tile.NR, anew)
 
 
 @inlined
@@ -137,7 +137,7 @@ def sum_dy(tile, plan, item, dy, dy_offsets, totals, fresh):
             acc = zeros(row)
             for i in range(m, min(m + TERMS, item.pixels)):
                 acc = add_row(row, acc, dy, dy_offsets[i] + start, tile.NR)
-            add_to_wide(row, acc, totals, to + first, 1 if fresh and m == 0 else 0)
+            add_to_totals(row, acc, totals, to + first, 1 if fresh and m == 0 else 0)
 
 
 @inlined

@@ -4,7 +4,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.tile import I64, Accumulators, Offsets, address, after, load, load_real, registers, store, store_real
+from fastconv.kernels.simd.tile import ELEMENTS, I64, Accumulators, Offsets, address, after, load, load_real, registers, store, store_real
 
 
 @intrinsic
@@ -123,21 +123,42 @@ def add_to_row(typing, tile, x, at, channels, y, to):
 
 
 @intrinsic
-def add_to_wide(typing, tile, acc, totals, at, fresh):
-    """totals[at : at + MR * NR] = (0 if fresh else totals[at : at + MR * NR]) + acc.astype(np.float64).ravel()"""
+def add_to_totals(typing, tile, acc, totals, at, fresh):
+    """totals[at : at + MR * NR] = (0 if fresh else totals[at : at + MR * NR]) + acc.astype(totals.dtype).ravel()
+
+    No branch: sums that met those of another way would pass through memory.
+    """
 
     def generate(context, builder, signature, arguments):
         _, acc, totals, at, fresh = arguments
         totals = address(context, builder, signature.args[2], totals, at)
-        wide = ir.VectorType(ir.DoubleType(), tile.LANES)
+        scalar, _, alignment = ELEMENTS[signature.args[2].dtype]
+        vector = ir.VectorType(scalar, tile.LANES)
+        anew = builder.icmp_signed("!=", fresh, ir.Constant(I64, 0))
         for _, _, i in registers(tile):
-            pointer = builder.bitcast(after(builder, totals, i * tile.LANES), wide.as_pointer())
+            pointer = builder.bitcast(after(builder, totals, i * tile.LANES), vector.as_pointer())
             value = builder.extract_value(acc, i)
-            value = value if tile.vector == wide else builder.fpext(value, wide)
+            value = value if tile.vector == vector else builder.fpext(value, vector)
             before = builder.load(pointer)
-            before.align = 8
-            before = builder.select(builder.icmp_signed("!=", fresh, ir.Constant(I64, 0)), ir.Constant(wide, None), before)
-            builder.store(builder.fadd(before, value), pointer).align = 8
+            before.align = alignment
+            before = builder.select(anew, ir.Constant(vector, None), before)
+            builder.store(builder.fadd(before, value), pointer).align = alignment
         return context.get_dummy_value()
 
     return types.void(tile, acc, totals, types.intp, types.intp), generate
+
+
+@intrinsic
+def load_or_zeros(typing, tile, x, offsets, at, fresh):
+    """np.zeros((MR, NR)) if fresh else x[offsets[:, None] + at + np.arange(NR)], without a branch"""
+
+    def generate(context, builder, signature, arguments):
+        _, x, offsets, at, fresh = arguments
+        x, anew = address(context, builder, signature.args[1], x, at), builder.icmp_signed("!=", fresh, ir.Constant(I64, 0))
+        acc, nothing = ir.Constant(signature.return_type.registers, ir.Undefined), ir.Constant(tile.vector, None)
+        for m, v, i in registers(tile):
+            row = load(builder, tile, after(builder, builder.gep(x, [builder.extract_value(offsets, m)]), v * tile.LANES))
+            acc = builder.insert_value(acc, builder.select(anew, nothing, row), i)
+        return acc
+
+    return Accumulators(tile)(tile, x, offsets, types.intp, types.intp), generate

@@ -1,7 +1,8 @@
 """Intrinsics for transforms of small grids: a constant matrix times a grid of vectors times another transposed, all in registers.
 
-A `Matrix` is a Python object whose Numba type carries its numbers. A grid is the accumulators of a tile of one vector a row, the grid's rows
-one after another, so that `add_row` and `clamp` take it too. Each docstring says what it means in NumPy. Nothing checks bounds.
+A `Transform` is a Python object whose Numba type carries the numbers of both matrices. A grid is the accumulators of a tile of one vector a
+row, the grid's rows one after another, so that `add_row` and `clamp` take it too. Each docstring says what it means in NumPy. Nothing checks
+bounds.
 """
 
 from functools import cache
@@ -15,44 +16,40 @@ from numba.extending import NativeValue, intrinsic, models, overload_attribute, 
 from fastconv.kernels.simd.tile import I32, I64, Accumulators, address, after, load, load_real, multiply_add, store, store_real, tile_type
 
 
-class Matrix:
-    """ROWS x COLS constants in float32, for vectors of LANES elements. Kernels read LANES."""
+class Transform:
+    """left @ grid @ right.T, in float32, of a grid of vectors of LANES elements. Kernels read LANES."""
 
-    def __init__(self, numbers, LANES: int):
-        self.numbers = tuple(tuple(map(float, row)) for row in numbers)
-        self._numba_type_ = matrix_type(self.numbers, LANES)
-
-
-class MatrixType(types.Type):
-    def __init__(self, numbers, LANES):
-        self.numbers, self.ROWS, self.COLS, self.LANES = np.array(numbers), len(numbers), len(numbers[0]), LANES
-        self.window = tile_type(self.COLS**2, 1, LANES, types.float32)  # of a grid that it is multiplied with
-        super().__init__(name=f"Matrix({numbers}, {LANES})")
+    def __init__(self, left, right, LANES: int):
+        self._numba_type_ = transform_type(*(tuple(tuple(map(float, row)) for row in matrix) for matrix in (left, right)), LANES)
 
 
-matrix_type = cache(MatrixType)
-register_model(MatrixType)(models.OpaqueModel)
-unbox(MatrixType)(lambda kind, matrix, c: NativeValue(c.context.get_dummy_value()))
+class TransformType(types.Type):
+    def __init__(self, left, right, LANES):
+        self.left, self.right, self.LANES = np.array(left), np.array(right), LANES
+        self.row = tile_type(1, 1, LANES, types.float32)
+        (self.result_rows, self.rows), (self.result_columns, self.columns) = self.left.shape, self.right.shape
+        self.grid, self.result = (
+            tile_type(rows * columns, 1, LANES, types.float32)
+            for rows, columns in ((self.rows, self.columns), (self.result_rows, self.result_columns))
+        )
+        super().__init__(name=f"Transform({left}, {right}, {LANES})")
 
 
-def _constant(name: str) -> None:
-    @overload_attribute(MatrixType, name)
-    def number(matrix):
-        value = getattr(matrix, name)
-        return lambda matrix: value
+transform_type = cache(TransformType)
+register_model(TransformType)(models.OpaqueModel)
+unbox(TransformType)(lambda kind, transform, c: NativeValue(c.context.get_dummy_value()))
 
 
-_constant("LANES")
+@overload_attribute(TransformType, "LANES")
+def _lanes(transform):
+    LANES = transform.LANES
+    return lambda transform: LANES
 
 
 @intrinsic
-def result_tile(typing, left, right):
+def result_tile(typing, transform):
     """The tile whose accumulators `both_sides` returns."""
-    return _result(left, right)(left, right), lambda context, *_: context.get_dummy_value()
-
-
-def _result(left, right):
-    return tile_type(left.ROWS * right.ROWS, 1, right.LANES, types.float32)
+    return transform.result(transform), lambda context, *_: context.get_dummy_value()
 
 
 def _combination(builder, tile, coefficients, values):
@@ -90,41 +87,41 @@ def _times(builder, tile, matrix, values):
 
 
 @intrinsic
-def both_sides(typing, left, grid, right):
+def both_sides(typing, transform, grid):
     """left @ grid @ right.T"""
 
     def generate(context, builder, signature, arguments):
-        n, tile = right.COLS, right.window
-        values = [builder.extract_value(arguments[1], i) for i in range(left.COLS * n)]
-        columns = [_times(builder, tile, left.numbers, values[j::n]) for j in range(n)]
-        rows = [_times(builder, tile, right.numbers, [column[i] for column in columns]) for i in range(left.ROWS)]
+        n = transform.columns
+        values = [builder.extract_value(arguments[1], i) for i in range(transform.rows * n)]
+        columns = [_times(builder, transform.row, transform.left, values[j::n]) for j in range(n)]
+        rows = [_times(builder, transform.row, transform.right, [column[i] for column in columns]) for i in range(transform.result_rows)]
         result = ir.Constant(signature.return_type.registers, ir.Undefined)
         for i, value in enumerate(value for row in rows for value in row):
             result = builder.insert_value(result, value, i)
         return result
 
-    return Accumulators(_result(left, right))(left, grid, right), generate
+    return Accumulators(transform.result)(transform, grid), generate
 
 
-def _steps(builder, step, count: int) -> list:
-    return [builder.mul(step, I64(i)) for i in range(count)]
+def _cells(builder, start, down, across, rows: int, columns: int) -> list:
+    """Addresses of a grid of rows x columns, row after row; the grid's rows are `down` apart, their entries `across`."""
+    starts = [builder.gep(start, [builder.mul(down, I64(i))]) for i in range(rows)]
+    return [builder.gep(row, [builder.mul(across, I64(j))]) for row in starts for j in range(columns)]
 
 
 @intrinsic
-def load_grid(typing, matrix, x, at, down, across):
-    """x[at + i * down + j * across : ... + LANES] for i, j < COLS"""
+def load_grid(typing, transform, x, at, down, across):
+    """x[at + i * down + j * across : ... + LANES] for all cells (i, j) of a grid that the transform takes"""
 
     def generate(context, builder, signature, arguments):
         _, x, at, down, across = arguments
-        x, n = address(context, builder, signature.args[1], x, at), matrix.COLS
         grid = ir.Constant(signature.return_type.registers, ir.Undefined)
-        for i, row in enumerate(_steps(builder, down, n)):
-            for j, column in enumerate(_steps(builder, across, n)):
-                value = load(builder, matrix.window, builder.gep(builder.gep(x, [row]), [column]))
-                grid = builder.insert_value(grid, value, i * n + j)
+        start = address(context, builder, signature.args[1], x, at)
+        for i, cell in enumerate(_cells(builder, start, down, across, transform.rows, transform.columns)):
+            grid = builder.insert_value(grid, load(builder, transform.row, cell), i)
         return grid
 
-    return Accumulators(matrix.window)(matrix, x, *[types.intp] * 3), generate
+    return Accumulators(transform.grid)(transform, x, *[types.intp] * 3), generate
 
 
 def _zeros(builder, tile):
@@ -135,89 +132,89 @@ def _zeros(builder, tile):
 
 
 @intrinsic
-def gather_grid(typing, matrix, x, at, rows, i, columns, j, channels):
-    """x[at + rows[i + k] + columns[j + l] : ...] for k, l < COLS; 0 where an offset is negative and after the first `channels`, not read there"""
+def gather_grid(typing, transform, x, at, rows, i, columns, j, channels):
+    """x[at + rows[i + k] + columns[j + l] : ...] for all cells (k, l); 0 where an offset is negative and after the first `channels`, not read there"""
 
     def generate(context, builder, signature, arguments):
         x, at, channels = arguments[1], arguments[2], arguments[7]
-        x, n = address(context, builder, signature.args[1], x, at), matrix.COLS
-        nothing = _zeros(builder, matrix.window)
-        tables = (address(context, builder, signature.args[k], arguments[k], arguments[k + 1]) for k in (3, 5))
-        rows, columns = ([builder.load(after(builder, table, k)) for k in range(n)] for table in tables)
+        x, nothing = address(context, builder, signature.args[1], x, at), _zeros(builder, transform.row)
+        tables = ((address(context, builder, signature.args[k], arguments[k], arguments[k + 1]), n) for k, n in ((3, transform.rows), (5, transform.columns)))
+        rows, columns = ([builder.load(after(builder, table, k)) for k in range(n)] for table, n in tables)
         grid = ir.Constant(signature.return_type.registers, ir.Undefined)
         for k, row in enumerate(rows):
             for l, column in enumerate(columns):
                 real = builder.icmp_signed(">=", builder.or_(row, column), I64(0))
                 pointer = builder.select(real, builder.gep(x, [builder.add(row, column)]), nothing)
-                grid = builder.insert_value(grid, load_real(builder, matrix.window, pointer, channels, 0), k * n + l)
+                grid = builder.insert_value(grid, load_real(builder, transform.row, pointer, channels, 0), k * len(columns) + l)
         return grid
 
-    return Accumulators(matrix.window)(matrix, x, types.intp, rows, types.intp, columns, types.intp, types.intp), generate
+    return Accumulators(transform.grid)(transform, x, types.intp, rows, types.intp, columns, types.intp, types.intp), generate
 
 
 @intrinsic
-def store_grid(typing, left, right, grid, y, at, down, across):
-    """y[at + i * down + j * across : ... + LANES] = grid[i, j] for i < left.ROWS, j < right.ROWS"""
+def store_grid(typing, transform, grid, y, at, down, across):
+    """y[at + i * down + j * across : ... + LANES] = grid[i, j] for all cells (i, j) of the transform's result"""
 
     def generate(context, builder, signature, arguments):
-        _, _, grid, y, at, down, across = arguments
-        y, n = address(context, builder, signature.args[3], y, at), right.ROWS
-        for i, row in enumerate(_steps(builder, down, left.ROWS)):
-            for j, column in enumerate(_steps(builder, across, n)):
-                store(builder, right.window, builder.extract_value(grid, i * n + j), builder.gep(builder.gep(y, [row]), [column]))
+        _, grid, y, at, down, across = arguments
+        start = address(context, builder, signature.args[2], y, at)
+        for i, cell in enumerate(_cells(builder, start, down, across, transform.result_rows, transform.result_columns)):
+            store(builder, transform.row, builder.extract_value(grid, i), cell)
         return context.get_dummy_value()
 
-    return types.void(left, right, grid, y, *[types.intp] * 3), generate
+    return types.void(transform, grid, y, *[types.intp] * 3), generate
 
 
 @intrinsic
-def store_part(typing, matrix, grid, y, at, steps, shape, channels):
-    """y[at + i * steps[0] + j * steps[1] : ... + channels] = grid[i, j, :channels] for i, j < shape; both sides were the matrix"""
+def store_part(typing, transform, grid, y, at, steps, shape, channels):
+    """y[at + i * steps[0] + j * steps[1] : ... + channels] = grid[i, j, :channels] for those cells (i, j) of the result with i, j < shape"""
 
     def generate(context, builder, signature, arguments):
         _, grid, y, at, steps, shape, channels = arguments
-        y, n = address(context, builder, signature.args[2], y, at), matrix.ROWS
+        start = address(context, builder, signature.args[2], y, at)
         (down, across), (height, width) = (cgutils.unpack_tuple(builder, pair) for pair in (steps, shape))
-        for i, row in enumerate(_steps(builder, down, n)):
-            for j, column in enumerate(_steps(builder, across, n)):
-                real = builder.and_(builder.icmp_signed("<", I64(i), height), builder.icmp_signed("<", I64(j), width))
-                with builder.if_then(real):
-                    pointer = builder.gep(builder.gep(y, [row]), [column])
-                    store_real(builder, matrix.window, builder.extract_value(grid, i * n + j), pointer, channels, 0)
+        for number, cell in enumerate(_cells(builder, start, down, across, transform.result_rows, transform.result_columns)):
+            i, j = divmod(number, transform.result_columns)
+            real = builder.and_(builder.icmp_signed("<", I64(i), height), builder.icmp_signed("<", I64(j), width))
+            with builder.if_then(real):
+                store_real(builder, transform.row, builder.extract_value(grid, number), cell, channels, 0)
         return context.get_dummy_value()
 
     pair = types.UniTuple(types.intp, 2)
-    return types.void(matrix, grid, y, types.intp, pair, pair, types.intp), generate
+    return types.void(transform, grid, y, types.intp, pair, pair, types.intp), generate
 
 
 @intrinsic
-def total_of_grid(typing, matrix, grid):
+def total_of_grid(typing, transform, grid):
     """grid.sum((0, 1)), in order, as one row"""
 
     def generate(context, builder, signature, arguments):
-        values = [builder.extract_value(arguments[1], i) for i in range(matrix.COLS**2)]
+        values = [builder.extract_value(arguments[1], i) for i in range(transform.rows * transform.columns)]
         while len(values) > 1:
             values = [builder.fadd(a, b) for a, b in zip(values[::2], values[1::2])] + values[len(values) // 2 * 2 :]
         return builder.insert_value(ir.Constant(signature.return_type.registers, ir.Undefined), values[0], 0)
 
-    return Accumulators(tile_type(1, 1, matrix.LANES, types.float32))(matrix, grid), generate
+    return Accumulators(transform.row)(transform, grid), generate
+
+
+def _fetch(builder, pointer, write: int, level: int) -> None:
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(fetch, [builder.bitcast(pointer, ir.IntType(8).as_pointer()), I32(write), I32(level), I32(1)])
 
 
 @intrinsic
-def prefetch_grid(typing, left, right, y, at, down, across):
+def prefetch_grid(typing, transform, y, at, down, across):
     """Have the lines of y that `store_grid` will write brought into L1, to be written; this changes nothing."""
 
     def generate(context, builder, signature, arguments):
-        _, _, y, at, down, across = arguments
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
-        fetch, y = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), address(context, builder, signature.args[2], y, at)
-        for row in _steps(builder, down, left.ROWS):
-            for column in _steps(builder, across, right.ROWS):
-                pointer = builder.bitcast(builder.gep(builder.gep(y, [row]), [column]), ir.IntType(8).as_pointer())
-                builder.call(fetch, [pointer, I32(1), I32(3), I32(1)])
+        _, y, at, down, across = arguments
+        start = address(context, builder, signature.args[1], y, at)
+        for cell in _cells(builder, start, down, across, transform.result_rows, transform.result_columns):
+            _fetch(builder, cell, 1, 3)
         return context.get_dummy_value()
 
-    return types.void(left, right, y, *[types.intp] * 3), generate
+    return types.void(transform, y, *[types.intp] * 3), generate
 
 
 @intrinsic
@@ -226,11 +223,8 @@ def prefetch(typing, x, start, stop):
 
     def generate(context, builder, signature, arguments):
         x, start, stop = arguments
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         with cgutils.for_range_slice(builder, start, stop, I64(16)) as (at, _):
-            pointer = builder.bitcast(address(context, builder, signature.args[0], x, at), ir.IntType(8).as_pointer())
-            builder.call(fetch, [pointer, I32(0), I32(2), I32(1)])
+            _fetch(builder, address(context, builder, signature.args[0], x, at), 0, 2)
         return context.get_dummy_value()
 
     return types.void(x, types.intp, types.intp), generate

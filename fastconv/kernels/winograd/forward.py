@@ -7,7 +7,11 @@ The sums over ic are 36 GEMMs, one for each point k, of a block of tiles at a ti
     x --transform_inputs--> V (36, 24, 64) --multiply--> M (36, 24, 64) --transform_outputs--> y        V, M: 280 KB each, in L2
                             w --transform_weights--> U (36, 64, 64): 590 KB, once a call, in L3
 
-36 multiplications do the work of 144. One infinity or NaN in the input reaches all outputs of its tiles.
+Where tiles are few or channels are many, U would come from memory for little work. Threads then share V of all tiles, and each makes the part
+of U that it multiplies with: with 512 channels 32 input channels and a panel of 64 outputs, in L2; it is never stored.
+
+36 multiplications do the work of 144. One infinity or NaN in the input reaches all outputs of its tiles. 5x5 and one-dimensional taps differ in
+their matrices only.
 """
 
 import numpy as np
@@ -15,93 +19,118 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, chunks, driver, outlined, serial, spread, threads_for
-from fastconv.kernels.simd.arithmetic import fma_gathered, zeros
+from fastconv.kernels.simd.arithmetic import fma_gathered
 from fastconv.kernels.simd.host import tile_for
-from fastconv.kernels.simd.memory import offsets_apart, store_rows
+from fastconv.kernels.simd.memory import load_or_zeros, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import Tile
 from fastconv.kernels.simd.transforms import prefetch
 from fastconv.kernels.winograd.ahead import Ahead, elements_of
-from fastconv.kernels.winograd.matrices import matrices
-from fastconv.kernels.winograd.plan import POINTS, Side, backward_side, forward_side, tiles_plan
+from fastconv.kernels.winograd.matrices import transforms
+from fastconv.kernels.winograd.plan import Side, backward_side, forward_side, tiles_plan
 from fastconv.kernels.winograd.transforms import transform_inputs, transform_outputs, transform_weights
 
 FLOAT32 = np.dtype(np.float32)
 
 
 @driver
-def correlate(pool, tile, matrices, plan, arrays, U, scratch, cut):
-    """The pass. arrays: x, y: (N, H, W, C), w: (3, 3, IC, OC) or, to be turned round, (3, 3, OC, IC), and bias, flat; scratch: V and M.
+def correlate(pool, tile, matrices, plan, arrays, common, scratch, cut):
+    """The pass. arrays: x, y: (N, H, W, C), w: (3, 3, IC/G, OC) or, to be turned round, (3, 3, OC/G, IC), and bias, flat.
 
-    cut: chunks, of items that each transform and multiply a block in scratch of their own; or 0, and so many chunks of each stage's items.
+    common: V of a block where threads share it, else U; scratch: what an item needs beside it; cut: chunks of either stage.
     """
-    (square, AT, G, BT), (x, w, bias, y), (own, many) = matrices, arrays, cut
-    spread(pool, many, plan.panels * -(-plan.IC // G.LANES), weight_items, scratch, tile, G, square, plan, w, U)
-    if own:
-        spread(pool, own, plan.blocks, block_items, scratch, tile, AT, BT, plan, arrays, U)
+    (square, AT, G, BT), (x, w, bias, y), (first, second) = matrices, arrays, cut
+    if plan.shared:
+        for block in range(plan.blocks):
+            spread(pool, first, plan.G * tiles_of(plan, block)[2], input_items, scratch, BT, plan, x, (block, common))
+            spread(pool, second, plan.G * plan.panels, panel_items, scratch, tile, matrices, plan, arrays, (block, common))
     else:
-        V, M = scratch[: POINTS * plan.V_point], scratch[POINTS * plan.V_point :]
-        spread(pool, many, plan.tiles, input_items, scratch, BT, plan, x, V)
-        spread(pool, many, POINTS * plan.panels, point_items, scratch, tile, plan, V, U, (M, y))
-        spread(pool, many, plan.tiles, output_items, scratch, AT, plan, M, bias, y)
+        spread(pool, first, plan.G * plan.panels * -(-plan.IC // G.LANES), weight_items, scratch, tile, (G, square), plan, w, common)
+        spread(pool, second, plan.G * plan.blocks, block_items, scratch, tile, matrices, plan, arrays, common)
 
 
 @serial
-def weight_items(work, tile, G, square, plan, w, U):
-    """Some work items, each one panel and LANES input channels of U."""
+def tiles_of(plan, block):
+    """The first tile of a block, the one after the last, and how many they are."""
+    first, stop = plan.tiles * block // plan.blocks, plan.tiles * (block + 1) // plan.blocks
+    return first, stop, stop - first
+
+
+@serial
+def weight_items(work, tile, matrices, plan, w, U):
+    """Some work items, each one panel and LANES input channels of a group's U."""
+    G, square = matrices
     for item in range(work.first, work.stop):
-        transform_weights(G, square, tile.NR, plan, w, item, work.scratch, U)
+        p, ic = item % plan.panels, item // plan.panels % -(-plan.IC // G.LANES) * G.LANES
+        group = item // plan.panels // -(-plan.IC // G.LANES)
+        to = U[group * plan.points * plan.U_point + (p * plan.IC + ic) * tile.NR :]
+        transform_weights(G, square, tile.NR, plan, w, (group, p, ic), work.scratch, to)
 
 
 @serial
-def block_items(work, tile, AT, BT, plan, arrays, U):
-    """Some work items, each a block of tiles with all channels."""
-    (x, _, bias, y), V, M = arrays, work.scratch[: POINTS * plan.V_point], work.scratch[POINTS * plan.V_point :]
-    for block in range(work.first, work.stop):
-        first, stop = plan.tiles * block // plan.blocks, plan.tiles * (block + 1) // plan.blocks
-        transform_inputs(BT, plan, x, first, first, stop, V)
-        parts = POINTS * plan.panels * -(-(stop - first) // tile.MR)
+def block_items(work, tile, matrices, plan, arrays, U):
+    """Some work items, each a block of tiles with all channels of a group."""
+    (_, AT, _, BT), (x, _, bias, y) = matrices, arrays
+    V, M = work.scratch[: plan.points * plan.V_point], work.scratch[plan.points * plan.V_point :]
+    for item in range(work.first, work.stop):
+        group, block = item // plan.blocks, item % plan.blocks
+        first, stop, count = tiles_of(plan, block)
+        transform_inputs(BT, plan, x, group, first, (first, stop), (0, plan.IC), V)
+        parts = plan.points * plan.panels * -(-count // tile.MR)
         ahead = elements_of(x, stop, stop + plan.block, plan, parts), elements_of(y, first, stop, plan, parts)
-        multiply(tile, plan, V, U, M, stop - first, (0, POINTS * plan.panels), ahead)
-        transform_outputs(AT, plan, M, first, first, stop, bias, y)
+        multiply(tile, plan, V, U[group * plan.points * plan.U_point :], M, (count, plan.panels), (0, plan.IC), ahead)
+        transform_outputs(AT, plan, M, group, first, (first, stop), (0, plan.OC), (bias, y))
 
 
 @serial
-def input_items(work, BT, plan, x, V):
-    """Tiles of the only block."""
-    transform_inputs(BT, plan, x, 0, work.first, work.stop, V)
+def input_items(work, BT, plan, x, to):
+    """Some work items, each a tile of a block that threads share, with all channels of a group."""
+    block, V = to
+    first, _, count = tiles_of(plan, block)
+    for item in range(work.first, work.stop):
+        group, t = item // count, first + item % count
+        transform_inputs(BT, plan, x, group, first, (t, t + 1), (0, plan.IC), V[group * plan.points * plan.V_point :])
 
 
 @serial
-def point_items(work, tile, plan, V, U, outputs):
-    """Points of the only block, each with its panels."""
-    M, y = outputs
+def panel_items(work, tile, matrices, plan, arrays, inputs):
+    """Some work items, each a panel of outputs of a group, for all tiles of the block."""
+    (square, AT, G, _), (_, w, bias, y), (block, V) = matrices, arrays, inputs
+    taps = work.scratch[: plan.taps * G.LANES * G.LANES]
+    U, M = work.scratch[len(taps) :], work.scratch[len(taps) + plan.points * plan.U_point :]
+    first, stop, count = tiles_of(plan, block)
     nothing = Ahead(y, 0, 0, 0)
-    multiply(tile, plan, V, U, M, plan.tiles, (work.first, work.stop), (nothing, nothing))
-
-
-@serial
-def output_items(work, AT, plan, M, bias, y):
-    """Tiles of the only block."""
-    transform_outputs(AT, plan, M, 0, work.first, work.stop, bias, y)
+    for item in range(work.first, work.stop):
+        group, p = item // plan.panels, item % plan.panels
+        for start in range(0, plan.IC, plan.slice):
+            end = min(start + plan.slice, plan.IC)
+            for ic in range(start, end, G.LANES):
+                transform_weights(G, square, tile.NR, plan, w, (group, p, ic), taps, U[(ic - start) * tile.NR :])
+            multiply(tile, plan, V[group * plan.points * plan.V_point :], U, M, (count, 1), (start, end), (nothing, nothing))
+        transform_outputs(AT, plan, M, group, first, (first, stop), (p * tile.NR, min(plan.OC, (p + 1) * tile.NR)), (bias, y))
 
 
 @outlined
-def multiply(tile, plan, V, U, M, count, pairs, ahead):
-    """M[k, t, p * NR + n] = sum over c of V[k, t, c] * U[k, p, c, n] for t < count and some pairs (k, p), in tiles of MR tiles x NR channels"""
-    size, (x, y) = plan.IC * tile.NR, ahead
-    from_x, from_y = x.start, y.start
-    for pair in range(pairs[0], pairs[1]):
-        k, p = pair // plan.panels, pair % plan.panels
+def multiply(tile, plan, V, U, M, shape, channels, ahead):
+    """M[k, t, p * NR + n] (+)= sum over some channels c of V[k, t, c] * U[k, p, c, n], in tiles of MR tiles x NR outputs; added to from the second
+    channels on, in the order of one long sum
+
+    shape: tiles and panels; U begins with the first of its channels.
+    """
+    (count, panels), (start, end), (x, y) = shape, channels, ahead
+    from_x, from_y, size = x.start, y.start, (end - start) * tile.NR
+    for pair in range(plan.points * panels):
+        k, p = pair // panels, pair % panels
         panel = U[k * plan.U_point + p * size : k * plan.U_point + (p + 1) * size]
         for t in range(0, count, tile.MR):
             prefetch(x.memory, from_x, min(from_x + x.step, x.stop))
             prefetch(y.memory, from_y, min(from_y + y.step, y.stop))
             from_x, from_y = from_x + x.step, from_y + y.step
-            acc, rows = zeros(tile), offsets_apart(tile, plan.V_tile, count - t)
-            inputs = V[k * plan.V_point + t * plan.V_tile :]
-            for c in range(plan.IC):
+            rows, to = offsets_apart(tile, plan.V_tile, count - t), offsets_apart(tile, plan.M_tile, count - t)
+            inputs, at = V[k * plan.V_point + t * plan.V_tile + start :], k * plan.M_point + t * plan.M_tile + p * tile.NR
+            acc = load_or_zeros(tile, M, to, at, 1 if start == 0 else 0)
+            for c in range(end - start):
                 acc = fma_gathered(tile, acc, inputs, rows, c, panel, c * tile.NR)
-            store_rows(tile, acc, M, offsets_apart(tile, plan.M_tile, count - t), k * plan.M_point + t * plan.M_tile + p * tile.NR, tile.NR)
+            store_rows(tile, acc, M, to, at, tile.NR)
 
 
 class Pass:
@@ -110,17 +139,22 @@ class Pass:
     def __init__(self, side: Side, flops: int, flip: bool, lower_bound: float):
         self.work, self.tile = flops / FLOPS, tile_for(side.OC, FLOAT32)
         LANES = self.tile.LANES
-        self.matrices = (Tile(LANES, 1, LANES, FLOAT32), *matrices(LANES)[:3])
-        self.plan = tiles_plan(side, self.tile.MR, self.tile.NR)._replace(flip=flip, lower_bound=float(lower_bound))
-        self.record, self.bound = Record(self.plan), correlate.bind()
-        self.taps = 9 * LANES * LANES
+        self.matrices = (Tile(LANES, 1, LANES, FLOAT32), *transforms(side.KH, side.KW, LANES)[:3])
+        self.plan = plan = tiles_plan(side, self.tile.MR, self.tile.NR)._replace(flip=flip, lower_bound=float(lower_bound))
+        self.record, self.bound = Record(plan), correlate.bind()
+        self.taps = plan.taps * LANES * LANES
+        self.V, self.M, self.U = plan.V_size, plan.M_size, plan.points * plan.U_point
 
     def run(self, x, w, bias, y) -> None:
-        plan, many = self.plan, chunks(POINTS, self.work)
-        own = 0 if plan.blocks == 1 else min(plan.blocks, threads_for(self.work))  # each with V and M of its own
-        size = max(max(1, own) * (plan.V_size + plan.M_size), many * self.taps)
-        U, scratch = memory.scratch(POINTS * plan.U_point, FLOAT32, "U"), memory.scratch(size, FLOAT32)
-        self.bound(self.work, self.tile, self.matrices, self.record, (x, w, bias, y), U, scratch, (own, many))
+        plan = self.plan
+        if plan.shared:
+            first, second = chunks(plan.G * plan.block, self.work), min(plan.G * plan.panels, threads_for(self.work))
+            common, size = plan.G * self.V, second * (self.taps + self.U + self.M)
+        else:
+            first, second = chunks(plan.points, self.work), min(plan.G * plan.blocks, threads_for(self.work))
+            common, size = plan.G * self.U, max(first * self.taps, second * (self.V + self.M))
+        operands = memory.scratch(common, FLOAT32, "V or U"), memory.scratch(size, FLOAT32), (first, second)
+        self.bound(self.work, self.tile, self.matrices, self.record, (x, w, bias, y), *operands)
 
 
 class Forward(Pass):

@@ -1,4 +1,4 @@
-"""How a 3x3 convolution is cut into tiles of 4x4 outputs, which read windows of 6x6 inputs, and blocks of tiles, whose transforms stay in L2.
+"""How a convolution is cut into tiles of outputs, 4x4 of them for 3x3 taps, which read windows of 6x6 inputs, and tiles into blocks.
 
 An image of 5 x 8, padding 1, 32 input and 64 output channels:
 
@@ -13,8 +13,8 @@ Distances between the 36 points, and between tiles, are odd numbers of cache lin
 >>> plan = tiles_plan(forward_side(conv_geometry("conv2d", 1, 32, 64, (5, 8), (3, 3), 1, 1, 1, 1)), 6, 64)
 >>> plan.TH, plan.TW, plan.row_offsets.tolist(), plan.column_offsets.tolist()
 (2, 2, [-1, 0, 256, 512, 768, 1024, -1, -1, -1, -1], [-1, 0, 32, 64, 96, 128, 160, 192, 224, -1])
->>> plan.V_tile, plan.V_point % 32, plan.M_tile
-(48, 16, 80)
+>>> plan.points, plan.V_tile, plan.V_point % 32, plan.M_tile
+(36, 48, 16, 80)
 """
 
 import math
@@ -23,68 +23,85 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.geometry import Geometry, sources
+from fastconv.kernels.winograd.matrices import OUTPUTS
 
 LINE = 16  # float32 of a cache line
-POINTS = 36
-BLOCK = 24  # tiles: enough to reuse U and to hide its way from L3; Zen 5: 12 to 36 are equal within 10 %, 48 and more slower where maps are large
+BLOCK = 864  # products of a block and a pair of channels: 24 tiles of 36 points reuse U and hide its way from L3; Zen 5: 12 to 36 equal within 10 %
 FEW = 16  # blocks: for fewer of them, blocks half as large, for threads to share
 SCRATCH = 1 << 20  # bytes of V and M of a block
+LEAST = 12  # tiles of such a block: of fewer, U would come from L3 for too little work
+INPUTS = 4 << 20  # bytes of V where threads share it
+SLICE = 64  # input channels whose weights are transformed, multiplied and forgotten there
 NOTHING = np.empty(0, np.int64)
-FEWEST, MOST = 16, 1024  # channels: of each side, because transforms cost as much as few products; of both together, because V and M must stay in L2
+FEWEST, MOST = 16, 1024  # channels of a group: of each side, because transforms cost as much as few products; of both together
 WASTE = 4 / 3  # outputs of tiles over those of the map, along an axis: 6x6 with 64 channels 1.7 times as fast as direct, 5x5 1.2 times
 WASTE_OF_FEW = 6 / 5  # with less than 32 channels: 7x7 gains, 9x9 only forward (1.3, weight gradient 0.9)
 
 
 class Side(NamedTuple):
-    """What a pass reads (letters I) and writes (letters O), and where padded rows and columns lie among what it reads, -1 for zeros."""
+    """What a pass reads (letters I) and writes (letters O), channels of a group, and where padded rows and columns lie among what it reads, -1 for
+    zeros."""
 
     N: int
+    G: int
     IC: int
     IH: int
     IW: int
     OC: int
     OH: int
     OW: int
+    KH: int
+    KW: int
     rows: np.ndarray
     columns: np.ndarray
 
 
 class Plan(NamedTuple):
-    """As kernels see it; letters I are what is read, letters O what is written."""
+    """As kernels see it; letters I are what is read, letters O what is written; channels of a group."""
 
+    G: int
     IC: int
     IH: int
     IW: int
     OC: int
     OH: int
     OW: int
+    x_pixel: int  # elements of a pixel, of all groups
+    y_pixel: int
+    taps: int
+    points: int
+    across: int  # points of the second axis
+    height: int  # outputs of a tile
+    width: int
     TH: int  # tiles along each axis, and in all
     TW: int
     tiles: int
     block: int  # tiles of a block, evenly
     blocks: int
+    shared: bool  # the threads share a block's inputs, each with some panels of outputs; else each has blocks of its own
+    slice: int  # input channels of U at a time
     panels: int  # of NR output channels
     V_tile: int  # distances in elements
     V_point: int
     M_tile: int
     M_point: int
     U_point: int
-    row_offsets: np.ndarray  # (4 * TH + 2,): where in an image a padded row begins, -1 for zeros
+    row_offsets: np.ndarray  # (height * TH + KH - 1,): where in an image a padded row begins, -1 for zeros
     column_offsets: np.ndarray
-    whole_rows: np.ndarray  # (TH,): whether a tile's six rows are neighbors in memory
+    whole_rows: np.ndarray  # (TH,): whether the rows of a tile's window are neighbors in memory
     whole_columns: np.ndarray
-    gradient_rows: np.ndarray = NOTHING  # (4 * TH,): where in an image of dy a row begins, -1 after the last; a weight gradient's
+    gradient_rows: np.ndarray = NOTHING  # (height * TH,): where in an image of dy a row begins, -1 after the last; a weight gradient's
     gradient_columns: np.ndarray = NOTHING
     flip: bool = False  # w is transposed and turned round: an input gradient's
     lower_bound: float = -math.inf
 
     @property
     def V_size(self) -> int:
-        return POINTS * self.V_point + LINE
+        return self.points * self.V_point + LINE
 
     @property
     def M_size(self) -> int:
-        return POINTS * self.M_point + LINE
+        return self.points * self.M_point + LINE
 
 
 def odd_lines(count: int) -> int:
@@ -93,46 +110,73 @@ def odd_lines(count: int) -> int:
 
 
 def forward_side(g: Geometry) -> Side:
-    rows, columns = (_padded(O, I, P, g.padding_mode) for O, I, P in ((g.OH, g.IH, g.PH), (g.OW, g.IW, g.PW)))
-    return Side(g.N * g.ID, g.IC, g.IH, g.IW, g.OC, g.OH, g.OW, rows, columns)
+    rows, columns = (_padded(O, I, K, P, g.padding_mode) for I, O, K, _, P, _ in [*g.axes][1:])
+    return Side(g.N * g.ID, g.G, g.IC // g.G, g.IH, g.IW, g.OC // g.G, g.OH, g.OW, g.KH, g.KW, rows, columns)
 
 
 def backward_side(g: Geometry) -> Side:
-    """From dy to dx, padding of zeros: dx[ih] = sum over kh of dy[ih - (2 - PH) + kh] * w[2 - kh]"""
-    rows, columns = (_padded(I, O, 2 - P, "zeros") for O, I, P in ((g.OH, g.IH, g.PH), (g.OW, g.IW, g.PW)))
-    return Side(g.N * g.ID, g.OC, g.OH, g.OW, g.IC, g.IH, g.IW, rows, columns)
+    """From dy to dx, padding of zeros: dx[ih] = sum over kh of dy[ih - (KH - 1 - PH) + kh] * w[KH - 1 - kh]"""
+    rows, columns = (_padded(I, O, K, K - 1 - P, "zeros") for I, O, K, _, P, _ in [*g.axes][1:])
+    return Side(g.N * g.ID, g.G, g.OC // g.G, g.OH, g.OW, g.IC // g.G, g.IH, g.IW, g.KH, g.KW, rows, columns)
 
 
-def _padded(outputs: int, inputs: int, padding: int, mode: str) -> np.ndarray:
+def _padded(outputs: int, inputs: int, taps: int, padding: int, mode: str) -> np.ndarray:
     """Which input each index of the windows of whole tiles reads; zeros where no output needs it."""
-    i = np.arange(-(-outputs // 4) * 4 + 2)
-    return np.where(i < outputs + 2, sources(i - padding, inputs, mode), -1)
+    i = np.arange(-(-outputs // OUTPUTS[taps]) * OUTPUTS[taps] + taps - 1)
+    return np.where(i < outputs + taps - 1, sources(i - padding, inputs, mode), -1)
 
 
-def tiles_plan(side: Side, MR: int, NR: int, few: int = FEW) -> Plan:
-    TH, TW, panels = -(-side.OH // 4), -(-side.OW // 4), -(-side.OC // NR)
-    tiles, V_tile, M_tile = side.N * TH * TW, odd_lines(side.IC), odd_lines(panels * NR)
-    most = min(BLOCK if tiles >= few * BLOCK else BLOCK // 2, SCRATCH // (POINTS * 4 * (V_tile + M_tile)))
-    block = max(1, most // MR) * MR
-    blocks = max(1, -(-tiles // block))
-    row_offsets, column_offsets = (np.where(table < 0, -1, table * step) for table, step in ((side.rows, side.IW * side.IC), (side.columns, side.IC)))
-    whole_rows, whole_columns = (_whole(table, count) for table, count in ((side.rows, TH), (side.columns, TW)))
+def tiles_plan(side: Side, MR: int, NR: int) -> Plan:
+    """Of the forward pass or the input gradient."""
+    plan = uncut(side, NR)
+    block = _block(plan, BLOCK // plan.points)
+    if plan.tiles < FEW * block:
+        block = _block(plan, BLOCK // plan.points // 2)
+    if plan.tiles <= block or block < LEAST * 36 // plan.points:
+        block = min(plan.tiles, max(1, INPUTS // (4 * plan.points * plan.V_tile * plan.G)))
+        plan = plan._replace(shared=True, slice=min(SLICE, plan.IC), M_tile=odd_lines(NR), U_point=odd_lines(min(SLICE, plan.IC) * NR))
+    else:
+        block = max(1, block // MR) * MR
+    return cut(plan, block)
+
+
+def _block(plan: Plan, most: int) -> int:
+    return min(most, SCRATCH // (plan.points * 4 * (plan.V_tile + plan.M_tile)))
+
+
+def cut(plan: Plan, block: int) -> Plan:
+    """Into blocks of so many tiles."""
+    return plan._replace(block=block, blocks=-(-plan.tiles // block), V_point=odd_lines(block * plan.V_tile), M_point=odd_lines(block * plan.M_tile))
+
+
+def uncut(side: Side, NR: int) -> Plan:
+    """The plan with all tiles in one block."""
+    height, width = OUTPUTS[side.KH], OUTPUTS[side.KW]
+    down, across = height + side.KH - 1, width + side.KW - 1
+    TH, TW, panels = -(-side.OH // height), -(-side.OW // width), -(-side.OC // NR)
+    tiles, V_tile, M_tile, x_pixel = side.N * TH * TW, odd_lines(side.IC), odd_lines(panels * NR), side.G * side.IC
+    rows, columns = (np.where(table < 0, -1, table * step) for table, step in ((side.rows, side.IW * x_pixel), (side.columns, x_pixel)))
+    whole_rows, whole_columns = (_whole(table, *size) for table, size in ((side.rows, (TH, height, down)), (side.columns, (TW, width, across))))
     return Plan(
-        side.IC, side.IH, side.IW, side.OC, side.OH, side.OW, TH, TW, tiles, block, blocks, panels,
-        V_tile, odd_lines(block * V_tile), M_tile, odd_lines(block * M_tile), odd_lines(panels * side.IC * NR),
-        row_offsets, column_offsets, whole_rows, whole_columns,
+        side.G, side.IC, side.IH, side.IW, side.OC, side.OH, side.OW, x_pixel, side.G * side.OC, side.KH * side.KW,
+        down * across, across, height, width, TH, TW, tiles, tiles, 1, False, side.IC, panels,
+        V_tile, odd_lines(tiles * V_tile), M_tile, odd_lines(tiles * M_tile), odd_lines(panels * side.IC * NR),
+        rows, columns, whole_rows, whole_columns,
     )  # fmt: skip
 
 
-def _whole(table: np.ndarray, tiles: int) -> np.ndarray:
-    windows = table[4 * np.arange(tiles)[:, None] + np.arange(6)]
+def _whole(table: np.ndarray, tiles: int, outputs: int, inputs: int) -> np.ndarray:
+    windows = table[outputs * np.arange(tiles)[:, None] + np.arange(inputs)]
     return (windows[:, 0] >= 0) & (np.diff(windows) == 1).all(1)
 
 
 def fits(g: Geometry) -> bool:
-    """3x3, stride 1, dilation 1, one group, where it was faster than the direct algorithm: 16 channels or more, maps of which tiles waste little."""
+    """3 or 5 taps along an axis or both, stride 1, dilation 1, where it was faster than the direct algorithm: 16 channels or more, maps of which
+    tiles waste little."""
     depth = g.KD == g.SD == 1 and g.PD == g.QD == 0
-    applies = depth and g.G == 1 and g.KH == g.KW == 3 and g.SH == g.SW == g.DH == g.DW == 1
-    few = min(g.IC, g.OC)
+    applies = depth and g.SH == g.SW == g.DH == g.DW == 1 and g.KH in OUTPUTS and g.KW in OUTPUTS and g.KH * g.KW > 1
+    IC, OC = g.IC // g.G, g.OC // g.G
+    few = min(IC, OC)
     waste = WASTE if few >= 32 else WASTE_OF_FEW
-    return applies and few >= FEWEST and g.IC + g.OC <= MOST and all(4 * -(-extent // 4) <= waste * extent for extent in (g.OH, g.OW))
+    sizes = (O / OUTPUTS[K] for O, K in ((g.OH, g.KH), (g.OW, g.KW))) if applies else ()
+    return applies and few >= FEWEST and IC + OC <= MOST and all(math.ceil(tiles) <= waste * tiles for tiles in sizes)

@@ -7,7 +7,8 @@ Again the sums are 36 GEMMs, dU[k] += V[k]^T M[k]. With 64 channels, 64 images o
     8 chunks of 128 tiles    x --> V (36, 24, 64), dy --> M (36, 24, 64)    dU (36, 64, 64) += V^T M, six blocks     9 of 36 numbers
                              --transform_back--> partial (3, 3, 64, 64) of the chunk                                 147 KB a chunk
 
-Chunks are cut by shape; partials are added in their order, in float64.
+Chunks are cut by shape; partials are added in their order, in float64. Of many channels an item takes a part, at most 128 inputs x 128 outputs:
+its dU is read and written for each block. Transforms that parts share are made anew for each.
 """
 
 from typing import NamedTuple
@@ -17,19 +18,21 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, driver, outlined, serial, spread, threads_for
-from fastconv.kernels.simd.arithmetic import add, fma_contiguous, zeros
+from fastconv.kernels.simd.arithmetic import fma_contiguous, zeros
 from fastconv.kernels.simd.host import menu
-from fastconv.kernels.simd.memory import load_rows, offsets_apart, store_rows
+from fastconv.kernels.simd.memory import add_to_totals
 from fastconv.kernels.simd.tile import Tile
 from fastconv.kernels.simd.transforms import prefetch
 from fastconv.kernels.winograd.ahead import elements_of
-from fastconv.kernels.winograd.matrices import matrices
-from fastconv.kernels.winograd.plan import LINE, POINTS, Plan, forward_side, odd_lines, tiles_plan
+from fastconv.kernels.winograd.matrices import transforms
+from fastconv.kernels.winograd.plan import BLOCK, LINE, Plan, cut, forward_side, odd_lines, uncut
 from fastconv.kernels.winograd.transforms import transform_back, transform_gradients, transform_inputs
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 CHUNKS, CHUNK = 16, 128  # of tiles, so many at most, and tiles of one at least: each is transformed back
 PARTIALS = 4 << 20  # bytes of all chunks' partials
+PART, PART_OF_FEW = 128, 64  # channels of a part, of either side; where all tiles are one block, its dU stays in L2 until it is transformed back
+STRIP = 1024  # elements of dw that are added up together
 
 
 class WeightPlan(NamedTuple):
@@ -37,100 +40,131 @@ class WeightPlan(NamedTuple):
 
     tiles: Record  # the forward pass's plan, and where rows of dy are
     chunks: int  # of tiles
-    rows: int  # of a panel of dU: the input channels in whole tiles
-    panels: int  # of NR output channels
+    part: int  # input channels of a part
+    inputs: int  # parts of the input channels of a group
+    outputs: int  # parts of its panels, at least
+    rows: int  # of a panel of dU: a part's input channels in whole tiles
+    panels: int  # of NR output channels of a group
+    U_point: int
     size: int  # of a partial, and of a chunk's sums of dy
     bias_size: int
 
 
 def weight_plan(g: Geometry, bias: bool) -> tuple[WeightPlan, Plan, Tile]:
     """With the tile that spends least on IC x OC sums."""
+    side = forward_side(g)
 
     def cost(entry) -> float:
         tile, efficiency = entry
-        return -(-g.IC // tile.MR) * tile.MR * -(-g.OC // tile.NR) * tile.NR / efficiency
+        return -(-side.IC // tile.MR) * tile.MR * -(-side.OC // tile.NR) * tile.NR / efficiency
 
     tile = min(menu(FLOAT32), key=cost)[0]
-    plan = tiles_plan(forward_side(g), tile.MR, tile.NR, few=0)
-    axes = (plan.TH, g.OH, g.OW * g.OC), (plan.TW, g.OW, g.OC)
-    rows, columns = (np.where(np.arange(4 * T) < O, np.arange(4 * T) * step, -1) for T, O, step in axes)
-    size = 9 * g.IC * g.OC
-    count = max(1, min(CHUNKS, plan.tiles // CHUNK, PARTIALS // (4 * size)))
-    plan = plan._replace(gradient_rows=rows, gradient_columns=columns)
-    bias_size = plan.panels * tile.NR if bias else 0
-    return WeightPlan(Record(plan), count, -(-g.IC // tile.MR) * tile.MR, plan.panels, size, bias_size), plan, tile
+    plan = uncut(side, tile.NR)
+    axes = (plan.TH * plan.height, g.OH, g.OW * g.OC), (plan.TW * plan.width, g.OW, g.OC)
+    rows, columns = (np.where(np.arange(T) < O, np.arange(T) * step, -1) for T, O, step in axes)
+    block = min(plan.tiles, BLOCK // plan.points)
+    most = PART if plan.tiles > block else PART_OF_FEW
+    part, panels = min(most, side.IC), min(plan.panels, most // tile.NR)
+    plan = plan._replace(V_tile=odd_lines(part), M_tile=odd_lines(panels * tile.NR), gradient_rows=rows, gradient_columns=columns)
+    plan = cut(plan, block)
+    size = g.KH * g.KW * side.IC * g.OC
+    chunks = max(1, min(CHUNKS, plan.tiles // CHUNK, PARTIALS // (4 * size)))
+    height = -(-part // tile.MR) * tile.MR
+    counts = chunks, part, -(-side.IC // part), -(-plan.panels // panels), height, plan.panels, odd_lines(height * panels * tile.NR)
+    return WeightPlan(Record(plan), *counts, size, g.G * plan.panels * tile.NR if bias else 0), plan, tile
 
 
 @driver
 def weight_grad(pool, tile, matrices, plan, arrays, totals, scratch, cut):
-    """The pass. arrays: x, dy: (N, H, W, C), flat; dw, db and whether to add to them. totals: partials and sums of dy of all chunks.
+    """The pass. arrays: x, dy: (N, H, W, C), flat; dw, db and whether to add to them. totals: partials and sums of dy of all chunks, and strips.
 
-    cut: chunks of the items; into how many parts the panels of a chunk are cut; distance of the points of a part's dU.
+    cut: chunks of the items; parts of a group's panels; chunks of dw, none where the only partial is dw.
     """
-    (x, dy, dw, db, accumulate), (partials, sums), (many, parts, U_point) = arrays, totals, cut
-    spread(pool, many, plan.chunks * parts, chunk_items, scratch, tile, matrices, plan, (x, dy), totals, (parts, U_point))
-    spread(pool, many, plan.size, store_items, scratch, plan.chunks, plan.size, partials, dw, accumulate)
+    (x, dy, dw, db, accumulate), (partials, sums, strips), (first, outputs, second) = arrays, totals, cut
+    spread(pool, first, plan.tiles.G * plan.chunks * plan.inputs * outputs, part_items, scratch, tile, matrices, plan, (x, dy), (partials, sums), outputs)
+    if second > 0:
+        spread(pool, second, -(-plan.size // STRIP), strip_items, strips, plan.chunks, plan.size, partials, dw, accumulate)
     if plan.bias_size > 0:
-        spread(0, 1, plan.tiles.OC, store_items, scratch, plan.chunks, plan.bias_size, sums, db, accumulate)
+        store_bias(tile, plan, sums, db, accumulate)
 
 
 @serial
-def chunk_items(work, tile, matrices, plan, arrays, totals, cut):
-    """Some work items, each a chunk of tiles and a part of the panels: blocks of tiles in order, then the transform back."""
-    (BT, A, GT), (x, dy), (partials, sums), (parts, U_point), tiles = matrices, arrays, totals, cut, plan.tiles
-    M_at, dU_at = POINTS * tiles.V_point, POINTS * (tiles.V_point + tiles.M_point)
+def part_items(work, tile, matrices, plan, arrays, totals, outputs):
+    """Some work items, each a part of a group's channels and a chunk of tiles: its blocks in order, then the transform back."""
+    (BT, A, GT), (x, dy), (partials, sums), tiles = matrices, arrays, totals, plan.tiles
+    M_at, dU_at = tiles.points * tiles.V_point, tiles.points * (tiles.V_point + tiles.M_point)
     V, M, dU = work.scratch[:M_at], work.scratch[M_at:dU_at], work.scratch[dU_at:]
     for item in range(work.first, work.stop):
-        chunk, part = item // parts, item % parts
-        panels = plan.panels * part // parts, plan.panels * (part + 1) // parts
+        o, i, rest = item % outputs, item // outputs % plan.inputs, item // outputs // plan.inputs
+        group, chunk = rest % tiles.G, rest // tiles.G
+        inputs = i * plan.part, min((i + 1) * plan.part, tiles.IC)
+        panels = plan.panels * o // outputs, plan.panels * (o + 1) // outputs
         channels = panels[0] * tile.NR, panels[1] * tile.NR
-        own = sums[chunk * plan.bias_size : (chunk + 1) * plan.bias_size]
+        first_sum = chunk * plan.bias_size + group * plan.panels * tile.NR
+        own = sums[first_sum : first_sum + (plan.panels * tile.NR if plan.bias_size > 0 and i == 0 else 0)]
         for c in range(channels[0], min(channels[1], len(own))):
             own[c] = 0
         start, end = tiles.tiles * chunk // plan.chunks, tiles.tiles * (chunk + 1) // plan.chunks
         blocks = -(-(end - start) // tiles.block)
         for block in range(blocks):
             first, stop = start + (end - start) * block // blocks, start + (end - start) * (block + 1) // blocks
-            transform_inputs(BT, tiles, x, first, first, stop, V)
-            transform_gradients(A, tiles, dy, first, (first, stop), channels, M, own)
-            parts_of_block = POINTS * (panels[1] - panels[0]) * (plan.rows // tile.MR)
-            after = stop + stop - first
-            ahead = elements_of(x, stop, after, tiles, parts_of_block), elements_of(dy, stop, after, tiles, parts_of_block)
-            multiply_transposed(tile, plan, (V, M), stop - first, panels, dU, (U_point, 1 if block == 0 else 0), ahead)
-        transform_back(GT, tile.NR, plan, dU, U_point, panels, partials[chunk * plan.size :])
+            transform_inputs(BT, tiles, x, group, first, (first, stop), inputs, V)
+            transform_gradients(A, tiles, dy, group, first, (first, stop), channels, (M, own))
+            parts, after = tiles.points * (panels[1] - panels[0]) * -(-(inputs[1] - inputs[0]) // tile.MR), stop + stop - first
+            ahead = elements_of(x, stop, after, tiles, parts), elements_of(dy, stop, after, tiles, parts)
+            multiply(tile, plan, (V, M), stop - first, (inputs[1] - inputs[0], panels[1] - panels[0]), (dU, 1 if block == 0 else 0), ahead)
+        transform_back(GT, tile.NR, plan, dU, group, inputs, panels, partials[chunk * plan.size :])
 
 
 @outlined
-def multiply_transposed(tile, plan, operands, count, panels, dU, point, ahead):
-    """dU[k, p, ic, n] (+)= sum over t < count of V[k, t, ic] * M[k, t, p * NR + n] for panels[0] <= p < panels[1]"""
-    tiles, (U_point, fresh), size, (V, M), (x, dy) = plan.tiles, point, plan.rows * tile.NR, operands, ahead
+def multiply(tile, plan, operands, count, shape, sums, ahead):
+    """dU[k, p, ic, n] (+)= sum over t < count of V[k, t, ic] * M[k, t, p * NR + n]
+
+    shape: input channels and panels; sums: dU, and whether it is fresh.
+    """
+    tiles, (V, M), (inputs, panels), (dU, fresh), (x, dy) = plan.tiles, operands, shape, sums, ahead
     from_x, from_dy = x.start, dy.start
-    to = offsets_apart(tile, tile.NR, tile.MR)
-    for k in range(POINTS):
-        for p in range(panels[0], panels[1]):
-            sums = dU[k * U_point + (p - panels[0]) * size : k * U_point + (p - panels[0] + 1) * size]
-            for ic in range(0, plan.rows, tile.MR):
-                prefetch(x.memory, from_x, min(from_x + x.step, x.stop))
-                prefetch(dy.memory, from_dy, min(from_dy + dy.step, dy.stop))
-                from_x, from_dy = from_x + x.step, from_dy + dy.step
-                acc, a, b = zeros(tile), k * tiles.V_point + ic, k * tiles.M_point + p * tile.NR
-                for _ in range(count):
-                    acc = fma_contiguous(tile, acc, V, a, M, b)
-                    a += tiles.V_tile
-                    b += tiles.M_tile
-                if fresh == 0:
-                    acc = add(tile, load_rows(tile, sums, to, ic * tile.NR, tile.NR), acc)
-                store_rows(tile, acc, sums, to, ic * tile.NR, tile.NR)
+    for pair in range(tiles.points * panels):
+        k, p = pair // panels, pair % panels
+        for ic in range(0, inputs, tile.MR):
+            prefetch(x.memory, from_x, min(from_x + x.step, x.stop))
+            prefetch(dy.memory, from_dy, min(from_dy + dy.step, dy.stop))
+            from_x, from_dy = from_x + x.step, from_dy + dy.step
+            acc, a, b = zeros(tile), k * tiles.V_point + ic, k * tiles.M_point + p * tile.NR
+            for _ in range(count):
+                acc = fma_contiguous(tile, acc, V, a, M, b)
+                a += tiles.V_tile
+                b += tiles.M_tile
+            add_to_totals(tile, acc, dU, k * plan.U_point + (p * plan.rows + ic) * tile.NR, fresh)
 
 
 @serial
-def store_items(work, count, size, partials, dw, accumulate):
+def strip_items(work, count, size, partials, dw, accumulate):
     """dw[i] (+)= the sum of all chunks' partials, in order, rounded once"""
-    for i in range(work.first, work.stop):
+    totals = work.scratch
+    for item in range(work.first, work.stop):
+        start = item * STRIP
+        strip = dw[start : min(size, start + STRIP)]
+        for i in range(len(strip)):
+            totals[i] = partials[start + i]
+        for chunk in range(1, count):
+            more = partials[chunk * size + start :]
+            for i in range(len(strip)):
+                totals[i] += more[i]
+        for i in range(len(strip)):
+            strip[i] = dw.dtype.type(totals[i]) + strip[i] if accumulate else totals[i]
+
+
+@serial
+def store_bias(tile, plan, sums, db, accumulate):
+    """db[n] (+)= the sum of all chunks' sums of dy"""
+    tiles = plan.tiles
+    for n in range(len(db)):
+        at = n // tiles.OC * plan.panels * tile.NR + n % tiles.OC
         total = np.float64(0)
-        for chunk in range(count):
-            total += partials[chunk * size + i]
-        dw[i] = dw.dtype.type(total) + dw[i] if accumulate else total
+        for chunk in range(plan.chunks):
+            total += sums[chunk * plan.bias_size + at]
+        db[n] = db.dtype.type(total) + db[n] if accumulate else total
 
 
 class WeightGrad:
@@ -139,15 +173,22 @@ class WeightGrad:
     def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
         self.work = g.flops / FLOPS
         self.plan, self.tiles, self.tile = weight_plan(g, bias)
-        self.matrices, self.record, self.bound = matrices(self.tile.LANES)[2:], Record(self.plan), weight_grad.bind()
+        self.matrices, self.record, self.bound = transforms(g.KH, g.KW, self.tile.LANES)[2:], Record(self.plan), weight_grad.bind()
+        self.scratch = self.tiles.points * (self.tiles.V_point + self.tiles.M_point + self.plan.U_point) + LINE
         self.no_bias = np.empty(0, FLOAT32)
 
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
         plan, threads = self.plan, threads_for(self.work)
-        parts = 1 if threads == 1 else max(1, min(plan.panels, 2 * threads // plan.chunks))
-        U_point = odd_lines(-(-plan.panels // parts) * plan.rows * self.tile.NR)
-        many = min(plan.chunks * parts, threads)  # each with V, M and dU of its own
-        scratch = memory.scratch(many * (POINTS * (self.tiles.V_point + self.tiles.M_point + U_point) + LINE), FLOAT32)
-        totals = memory.scratch(plan.chunks * plan.size, FLOAT32, "partials"), memory.scratch(plan.chunks * plan.bias_size, FLOAT64, "totals")
+        items = self.tiles.G * plan.chunks * plan.inputs
+        outputs = max(plan.outputs, min(plan.panels, 2 * threads // items) if threads > 1 else 1)
+        first, second = min(items * outputs, threads), min(-(-plan.size // STRIP), threads)
+        partials = dw
+        if plan.chunks > 1 or accumulate:
+            partials = memory.scratch(plan.chunks * plan.size, FLOAT32, "partials")
+        else:
+            second = 0
+        totals = memory.scratch(plan.chunks * plan.bias_size + max(1, second) * STRIP, FLOAT64, "totals")
+        sums, strips = totals[: plan.chunks * plan.bias_size], totals[plan.chunks * plan.bias_size :]
+        scratch = memory.scratch(first * self.scratch, FLOAT32)
         arrays = x, dy, dw, self.no_bias if db is None else db, int(accumulate)
-        self.bound(self.work, self.tile, self.matrices, self.record, arrays, totals, scratch, (many, parts, U_point))
+        self.bound(self.work, self.tile, self.matrices, self.record, arrays, (partials, sums, strips), scratch, (first, outputs, second))

@@ -13,7 +13,7 @@ from numba import njit
 from fastconv.kernels.compile.flags import FLAGS
 from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_contiguous, fma_gathered, transpose, zeros
 from fastconv.kernels.simd.host import registers
-from fastconv.kernels.simd.memory import add_to_row, add_to_wide, load_rows, move_row, offsets, offsets_apart, store_rows
+from fastconv.kernels.simd.memory import add_to_row, add_to_totals, load_rows, move_row, offsets, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import Tile, one_row, square
 
 GUARD = 40  # elements on each side of a buffer
@@ -72,7 +72,7 @@ def add_runs(tile, x, k, terms, w, at, totals, to, fresh):
     sums = zeros(tile)
     for i in range(terms):
         sums = fma_contiguous(tile, sums, x, k + i, w, at + i * tile.NR)
-    add_to_wide(tile, sums, totals, to, fresh)
+    add_to_totals(tile, sums, totals, to, fresh)
 
 
 @njit(**FLAGS)
@@ -223,7 +223,7 @@ def test_zeros_fma_gathered_and_add(tile, terms):
 
 @every_tile
 @pytest.mark.parametrize("fresh", [0, 1])
-def test_fma_contiguous_and_add_to_wide(tile, fresh):
+def test_fma_contiguous_and_add_to_totals(tile, fresh):
     """Totals are float64, added to unless fresh: then NaN does not stay."""
     rng = np.random.default_rng(0)
     k, at, terms = 3, 5, 6

@@ -11,16 +11,26 @@ from fastconv.kernels.igemm import weight_grad as direct_weight_grad
 from fastconv.kernels.winograd import forward, weight_grad
 
 CASES = tuple(
-    Convolution(str(case), (case[0], case[1], *case[2]), (case[3], case[1], 3, 3), words)
-    for *case, words in (
-        (2, 32, (8, 8), 32, {"padding": 1}),
-        (3, 17, (9, 14), 45, {"padding": 0}),
-        (1, 5, (3, 6), 7, {"padding": 2}),
-        (1, 16, (4, 7), 100, {"padding": ((0, 5), (3, 1))}),
-        (9, 40, (20, 21), 33, {"padding": 1}),
-        (2, 18, (6, 7), 20, {"padding": 2, "padding_mode": "reflect"}),
-        (2, 18, (6, 7), 20, {"padding": 1, "padding_mode": "circular"}),
-        (2, 18, (2, 7), 20, {"padding": 3, "padding_mode": "replicate"}),
+    Convolution(str(case), (case[0], case[1], *case[2]), (case[3], case[1] // words.get("groups", 1), *kernel), words)
+    for *case, kernel, words in (
+        (2, 32, (8, 8), 32, (3, 3), {"padding": 1}),
+        (3, 17, (9, 14), 45, (3, 3), {"padding": 0}),
+        (1, 5, (3, 6), 7, (3, 3), {"padding": 2}),
+        (1, 16, (4, 7), 100, (3, 3), {"padding": ((0, 5), (3, 1))}),
+        (9, 40, (20, 21), 33, (3, 3), {"padding": 1}),
+        (2, 18, (6, 7), 20, (3, 3), {"padding": 2, "padding_mode": "reflect"}),
+        (2, 18, (6, 7), 20, (3, 3), {"padding": 1, "padding_mode": "circular"}),
+        (2, 18, (2, 7), 20, (3, 3), {"padding": 3, "padding_mode": "replicate"}),
+        (2, 84, (9, 8), 90, (3, 3), {"padding": 1, "groups": 2}),  # 42 and 45 channels of a group
+        (30, 51, (8, 8), 54, (3, 3), {"padding": 1, "groups": 3}),
+        (3, 300, (5, 6), 290, (3, 3), {"padding": 1}),  # parts of channels
+        (2, 20, (9, 11), 40, (5, 5), {"padding": 2}),
+        (30, 33, (10, 10), 40, (5, 5), {"padding": 1}),
+        (3, 20, (40,), 40, (3,), {"padding": 1}),
+        (40, 20, (50,), 18, (5,), {}),
+        (2, 20, (7, 21), 40, (1, 3), {}),
+        (2, 20, (21, 7), 40, (5, 3), {"padding": (2, 1)}),
+        (3, 20, (2, 8, 9), 17, (1, 3, 3), {"padding": (0, 1, 1)}),
     )
 )
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
