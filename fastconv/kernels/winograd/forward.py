@@ -41,7 +41,7 @@ def correlate(pool, tile, matrices, plan, arrays, common, scratch, cut):
     (square, AT, G, BT), (x, w, bias, y), (first, second) = matrices, arrays, cut
     if plan.shared:
         for block in range(plan.blocks):
-            spread(pool, first, plan.G * tiles_of(plan, block)[2], input_items, scratch, BT, plan, x, (block, common))
+            spread(pool, first, plan.G * tiles_of(tile, plan, block)[2], input_items, scratch, tile, BT, plan, x, (block, common))
             spread(pool, second, plan.G * plan.panels, panel_items, scratch, tile, matrices, plan, arrays, (block, common))
     else:
         spread(pool, first, plan.G * plan.panels * -(-plan.IC // G.LANES), weight_items, scratch, tile, (G, square), plan, w, common)
@@ -49,10 +49,11 @@ def correlate(pool, tile, matrices, plan, arrays, common, scratch, cut):
 
 
 @serial
-def tiles_of(plan, block):
-    """The first tile of a block, the one after the last, and how many they are."""
-    first, stop = plan.tiles * block // plan.blocks, plan.tiles * (block + 1) // plan.blocks
-    return first, stop, stop - first
+def tiles_of(tile, plan, block):
+    """The first tile of a block, the one after the last, and how many are multiplied: whole register tiles."""
+    first = block * plan.block
+    stop = min(plan.tiles, first + plan.block)
+    return first, stop, -(-(stop - first) // tile.MR) * tile.MR
 
 
 @serial
@@ -73,19 +74,19 @@ def block_items(work, tile, matrices, plan, arrays, U):
     V, M = work.scratch[: plan.points * plan.V_point], work.scratch[plan.points * plan.V_point :]
     for item in range(work.first, work.stop):
         group, block = item // plan.blocks, item % plan.blocks
-        first, stop, count = tiles_of(plan, block)
-        transform_inputs(BT, plan, x, group, first, (first, stop), (0, plan.IC), V)
-        parts = plan.points * plan.panels * -(-count // tile.MR)
+        first, stop, count = tiles_of(tile, plan, block)
+        transform_inputs(BT, plan, x, group, first, (first, first + count), (0, plan.IC), V)
+        parts = plan.points * plan.panels * (count // tile.MR)
         ahead = elements_of(x, stop, stop + plan.block, plan, parts), elements_of(y, first, stop, plan, parts)
         multiply(tile, plan, V, U[group * plan.points * plan.U_point :], M, (count, plan.panels), (0, plan.IC), ahead)
         transform_outputs(AT, plan, M, group, first, (first, stop), (0, plan.OC), (bias, y))
 
 
 @serial
-def input_items(work, BT, plan, x, to):
+def input_items(work, tile, BT, plan, x, to):
     """Some work items, each a tile of a block that threads share, with all channels of a group."""
     block, V = to
-    first, _, count = tiles_of(plan, block)
+    first, _, count = tiles_of(tile, plan, block)
     for item in range(work.first, work.stop):
         group, t = item // count, first + item % count
         transform_inputs(BT, plan, x, group, first, (t, t + 1), (0, plan.IC), V[group * plan.points * plan.V_point :])
@@ -97,7 +98,7 @@ def panel_items(work, tile, matrices, plan, arrays, inputs):
     (square, AT, G, _), (_, w, bias, y), (block, V) = matrices, arrays, inputs
     taps = work.scratch[: plan.taps * G.LANES * G.LANES]
     U, M = work.scratch[len(taps) :], work.scratch[len(taps) + plan.points * plan.U_point :]
-    first, stop, count = tiles_of(plan, block)
+    first, stop, count = tiles_of(tile, plan, block)
     nothing = Ahead(y, 0, 0, 0)
     for item in range(work.first, work.stop):
         group, p = item // plan.panels, item % plan.panels
@@ -114,7 +115,7 @@ def multiply(tile, plan, V, U, M, shape, channels, ahead):
     """M[k, t, p * NR + n] (+)= sum over some channels c of V[k, t, c] * U[k, p, c, n], in tiles of MR tiles x NR outputs; added to from the second
     channels on, in the order of one long sum
 
-    shape: tiles and panels; U begins with the first of its channels.
+    shape: tiles, a multiple of MR, and panels; U begins with the first of its channels.
     """
     (count, panels), (start, end), (x, y) = shape, channels, ahead
     from_x, from_y, size = x.start, y.start, (end - start) * tile.NR
@@ -125,7 +126,7 @@ def multiply(tile, plan, V, U, M, shape, channels, ahead):
             prefetch(x.memory, from_x, min(from_x + x.step, x.stop))
             prefetch(y.memory, from_y, min(from_y + y.step, y.stop))
             from_x, from_y = from_x + x.step, from_y + y.step
-            rows, to = offsets_apart(tile, plan.V_tile, count - t), offsets_apart(tile, plan.M_tile, count - t)
+            rows, to = offsets_apart(tile, plan.V_tile, tile.MR), offsets_apart(tile, plan.M_tile, tile.MR)
             inputs, at = V[k * plan.V_point + t * plan.V_tile + start :], k * plan.M_point + t * plan.M_tile + p * tile.NR
             acc = load_or_zeros(tile, M, to, at, 1 if start == 0 else 0)
             for c in range(end - start):

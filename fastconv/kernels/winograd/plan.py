@@ -76,7 +76,7 @@ class Plan(NamedTuple):
     TH: int  # tiles along each axis, and in all
     TW: int
     tiles: int
-    block: int  # tiles of a block, evenly
+    block: int  # tiles of a block but the last, and what it has room for
     blocks: int
     shared: bool  # the threads share a block's inputs, each with some panels of outputs; else each has blocks of its own
     slice: int  # input channels of U at a time
@@ -133,11 +133,9 @@ def tiles_plan(side: Side, MR: int, NR: int) -> Plan:
     if plan.tiles < FEW * block:
         block = _block(plan, BLOCK // plan.points // 2)
     if plan.tiles <= block or block < LEAST * 36 // plan.points:
-        block = min(plan.tiles, max(1, INPUTS // (4 * plan.points * plan.V_tile * plan.G)))
+        block = min(plan.tiles, INPUTS // (4 * plan.points * plan.V_tile * plan.G))
         plan = plan._replace(shared=True, slice=min(SLICE, plan.IC), M_tile=odd_lines(NR), U_point=odd_lines(min(SLICE, plan.IC) * NR))
-    else:
-        block = max(1, block // MR) * MR
-    return cut(plan, block)
+    return cut(plan, (max(1, block // MR) if block < plan.tiles else -(-block // MR)) * MR)
 
 
 def _block(plan: Plan, most: int) -> int:
