@@ -67,7 +67,7 @@ def registers() -> Registers:
 # code for Zen 3: 12x1 89 and 75 (spills), 10x1 104 and 89 (spills in float64), 8x1 104 and 79, 6x2 127 and 105; code without FMA, whose products
 # need registers, too: AVX 12x1 102 and 81, 6x2 105 and 63 (spills), 4x2 100 and 78; SSE 12x1 40 and 37, 8x1 40 and 35, 6x2 47 and 43.
 MENU = {
-    "avx512f": ((12, 1, 0.7), (11, 2, 1.0), (6, 4, 1.0)),
+    "avx512f": ((12, 1, 0.7), (11, 2, 1.0), (8, 3, 1.0), (6, 4, 1.0)),
     "avx2": ((8, 1, 0.8), (6, 2, 1.0)),
     "avx": ((12, 1, 1.0), (4, 2, 1.0)),
     "neon": ((12, 1, 0.7), (14, 2, 1.0), (6, 4, 1.0)),

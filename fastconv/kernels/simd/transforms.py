@@ -143,7 +143,10 @@ def gather_grid(typing, transform, x, at, rows, i, columns, j, channels):
     def generate(context, builder, signature, arguments):
         x, at, channels = arguments[1], arguments[2], arguments[7]
         x, nothing = address(context, builder, signature.args[1], x, at), _zeros(builder, transform.row)
-        tables = ((address(context, builder, signature.args[k], arguments[k], arguments[k + 1]), n) for k, n in ((3, transform.rows), (5, transform.columns)))
+        tables = (
+            (address(context, builder, signature.args[k], arguments[k], arguments[k + 1]), n)
+            for k, n in ((3, transform.rows), (5, transform.columns))
+        )
         rows, columns = ([builder.load(after(builder, table, k)) for k in range(n)] for table, n in tables)
         grid = ir.Constant(signature.return_type.registers, ir.Undefined)
         for k, row in enumerate(rows):

@@ -81,7 +81,9 @@ def weight_grad(pool, tile, matrices, plan, arrays, totals, scratch, cut):
     cut: chunks of the items; parts of a group's panels; chunks of dw, none where the only partial is dw.
     """
     (x, dy, dw, db, accumulate), (partials, sums, strips), (first, outputs, second) = arrays, totals, cut
-    spread(pool, first, plan.tiles.G * plan.chunks * plan.inputs * outputs, part_items, scratch, tile, matrices, plan, (x, dy), (partials, sums), outputs)
+    spread(
+        pool, first, plan.tiles.G * plan.chunks * plan.inputs * outputs, part_items, scratch, tile, matrices, plan, (x, dy), (partials, sums), outputs
+    )
     if second > 0:
         spread(pool, second, -(-plan.size // STRIP), strip_items, strips, plan.chunks, plan.size, partials, dw, accumulate)
     if plan.bias_size > 0:
