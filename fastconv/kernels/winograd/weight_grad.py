@@ -4,7 +4,7 @@
 
 Again the sums are 36 GEMMs, dU[k] += V[k]^T M[k]. With 64 channels, 64 images of 16x16 (1024 tiles) and blocks of 24 tiles:
 
-    8 chunks of 128 tiles    x --> V (36, 24, 64), dy --> M (36, 24, 64)    dU (36, 64, 64) += V^T M, six blocks     9 of 36 numbers
+    4 chunks of 256 tiles    x --> V (36, 24, 64), dy --> M (36, 24, 64)    dU (36, 64, 64) += V^T M, 11 blocks      9 of 36 numbers
                              --transform_back--> partial (3, 3, 64, 64) of the chunk                                 147 KB a chunk
 
 Chunks are cut by shape; partials are added in their order, in float64. Of many channels an item takes a part, at most 128 inputs x 128 outputs:
@@ -29,7 +29,7 @@ from fastconv.kernels.winograd.plan import BLOCK, LINE, Plan, cut, forward_side,
 from fastconv.kernels.winograd.transforms import transform_back, transform_gradients, transform_inputs
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-CHUNKS, CHUNK = 16, 128  # of tiles, so many at most, and tiles of one at least: each is transformed back
+CHUNKS, CHUNK = 16, 192  # of tiles, so many at most, and tiles of one at least: to transform one back and add it costs as much as 14 tiles
 PARTIALS = 4 << 20  # bytes of all chunks' partials
 PART, PART_OF_FEW = 128, 64  # channels of a part, of either side; where all tiles are one block, its dU stays in L2 until it is transformed back
 STRIP = 1024  # elements of dw that are added up together
@@ -69,6 +69,7 @@ def weight_plan(g: Geometry, bias: bool) -> tuple[WeightPlan, Plan, Tile]:
     plan = cut(plan, block)
     size = g.KH * g.KW * side.IC * g.OC
     chunks = max(1, min(CHUNKS, plan.tiles // CHUNK, PARTIALS // (4 * size)))
+    chunks = 1 << chunks.bit_length() - 1  # for as many threads to share them
     height = -(-part // tile.MR) * tile.MR
     counts = chunks, part, -(-side.IC // part), -(-plan.panels // panels), height, plan.panels, odd_lines(height * panels * tile.NR)
     return WeightPlan(Record(plan), *counts, size, g.G * plan.panels * tile.NR if bias else 0), plan, tile
