@@ -8,8 +8,9 @@
     conv_weight_grad    bind(g, dtype, bias)            run(x, dy, dw, db, accumulate)     db None if bias is False
     bias_grad           bind(g, dtype)                  run(dy, db, accumulate)
 
-`fits` says for which geometries a row may be chosen (by any extent but N), `dtypes` for which dtypes; `error(g, dtype)` is its error constant
-c in |result - exact| <= c * u * (the same sums over absolute values), u the unit roundoff.
+`fits` says for which geometries a row may be chosen (by any extent but N), `dtypes` for which dtypes, `pays` where it is the faster one: "auto"
+takes the first row that fits and pays. `error(g, dtype)` is its error constant c in |result - exact| <= c * u * (the same sums over absolute
+values), u the unit roundoff.
 """
 
 import math
@@ -45,6 +46,7 @@ class Algorithm(NamedTuple):
     error: Callable[[Geometry, np.dtype], float]
     fits: Callable[[Geometry], bool] = lambda g: True
     dtypes: tuple[type, ...] = (np.float32, np.float64)
+    pays: Callable[[Geometry], bool] = lambda g: True
 
 
 def exact(g, dtype) -> int:
@@ -58,30 +60,32 @@ def gradient_fits(g: Geometry) -> bool:
     return g.padding_mode == "zeros" or math.prod(g.padded[2:5]) <= PADDED[0] + PADDED[1] * (math.prod(g[2:5]) + math.prod(g[6:9]))
 
 
-def padded(name: str, bind: Callable, error: Callable, fits: Callable = lambda g: True, *dtypes) -> Algorithm:
+def padded(row: Algorithm) -> Algorithm:
     """An input gradient for every padding mode from one for zeros."""
-    return Algorithm(name, any_padding(bind), errors.any_padding(error), lambda g: gradient_fits(g) and fits(g.padded), *dtypes)
+    name, bind, error, fits, dtypes, pays = row
+    fits_padded = lambda g: gradient_fits(g) and fits(g.padded)  # noqa: E731
+    return Algorithm(name, any_padding(bind), errors.any_padding(error), fits_padded, dtypes, lambda g: pays(g.padded))
 
 
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
         Algorithm("depthwise", depthwise.Forward, depthwise.forward_error, depthwise.fits),
-        Algorithm("winograd", winograd.Forward, errors.winograd_forward, tiles.fits, (np.float32,)),
+        Algorithm("winograd", winograd.Forward, errors.winograd_forward, tiles.fits, (np.float32,), tiles.pays),
         Algorithm("direct", forward.Forward, errors.forward, fits),
         Algorithm("plain", plain.conv_forward, errors.plain_forward),
         Algorithm("reference", textbook.conv_forward, errors.textbook_forward),
     ),
     "conv_input_grad": (
-        padded("depthwise", depthwise.InputGrad, depthwise.input_grad_error, depthwise.fits),
-        padded("col2im", col2im.InputGrad, errors.col2im, col2im.fits),
-        padded("winograd", winograd.InputGrad, errors.winograd_input_grad, tiles.fits, (np.float32,)),
-        padded("direct", forward.InputGrad, errors.input_grad, fits),
-        padded("plain", plain.conv_input_grad, errors.plain_input_grad),
+        padded(Algorithm("depthwise", depthwise.InputGrad, depthwise.input_grad_error, depthwise.fits)),
+        padded(Algorithm("col2im", col2im.InputGrad, errors.col2im, col2im.fits)),
+        padded(Algorithm("winograd", winograd.InputGrad, errors.winograd_input_grad, tiles.fits, (np.float32,), tiles.pays)),
+        padded(Algorithm("direct", forward.InputGrad, errors.input_grad, fits)),
+        padded(Algorithm("plain", plain.conv_input_grad, errors.plain_input_grad)),
         Algorithm("reference", textbook.conv_input_grad, errors.textbook_input_grad),
     ),
     "conv_weight_grad": (
         Algorithm("depthwise", depthwise.WeightGrad, depthwise.weight_grad_error, depthwise.fits),
-        Algorithm("winograd", WinogradWeightGrad, errors.winograd_weight_grad, tiles.fits, (np.float32,)),
+        Algorithm("winograd", WinogradWeightGrad, errors.winograd_weight_grad, tiles.fits, (np.float32,), tiles.pays),
         Algorithm("direct", weight_grad.WeightGrad, errors.weight_grad, fits),
         Algorithm("plain", plain.conv_weight_grad, errors.plain_weight_grad),
         Algorithm("reference", textbook.conv_weight_grad, errors.textbook_weight_grad),
@@ -149,10 +153,11 @@ def algorithm(name: str) -> Iterator[None]:
 
 
 def pick(operation: str, g: Geometry, dtype: np.dtype, name: str | None = None) -> Algorithm:
-    """The row to run: the chosen name (None: what `algorithm` says) if it fits, else the first that fits; without vectors where they do not work."""
+    """The row to run: the chosen name (None: what `algorithm` says) if it fits, else the first that fits and pays; without vectors where they do not
+    work."""
     fitting = [row for row in OPERATIONS[operation] if dtype in row.dtypes and row.fits(g)]
     wanted = chosen.get() if name is None else name
-    row = next((row for row in fitting if row.name == wanted), fitting[0])
+    row = next((row for row in fitting if row.name == wanted), None) or next(row for row in fitting if row.pays(g))
     if row.name in WITHOUT_VECTORS or vectors_work():
         return row
     return next(row for row in fitting if row.name in WITHOUT_VECTORS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.signal
 from geometries import CONVOLUTIONS, DTYPES, NUMPYS, Convolution, integers, normals
-from laws import assert_adjoint, assert_rounded, halves
+from laws import assert_adjoint, assert_rounded, assert_whole, halves
 
 import fastconv as fc
 from fastconv import ops
@@ -67,13 +67,10 @@ def test_adjoint_identity(case, algorithm):
 @every_dtype
 def test_integers_are_exact(case, algorithm, dtype):
     """Whole numbers whose sums stay below 2**24: no order of summation rounds; Winograd's thirds do."""
-    if algorithm == "winograd" and dtype == np.float32:
-        pytest.skip("not exact")
     drawn = case.draw(integers, dtype)
     exact = passes(case, "reference", *(a.astype(np.float64) for a in drawn))
     for operation, result in passes(case, algorithm, *drawn).items():
-        assert result.dtype == dtype
-        np.testing.assert_array_equal(result, exact[operation], err_msg=operation)
+        assert_whole(result, exact[operation].astype(dtype), algorithm)
 
 
 @every_algorithm_that_fits
@@ -85,6 +82,8 @@ def test_error_bound(case, algorithm, dtype):
     S = passes(case, "reference", *(abs(a.astype(np.float64)) for a in drawn))
     for operation, result in passes(case, algorithm, *drawn).items():
         oracle = roundings(operation, "reference", case.g, np.float64)
+        if algorithm == "winograd":  # a rounding in a window reaches all outputs of its tile, also those that do not read the number
+            S[operation][...] = S[operation].max()
         assert_rounded(result, exact[operation], S[operation], (roundings(operation, algorithm, case.g, dtype), oracle), operation)
         assert_rounded(result, exact[operation], S[operation], (20, 0), operation)
 

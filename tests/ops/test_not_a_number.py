@@ -1,4 +1,5 @@
-"""NaN in a convolution: of the input it comes exactly to those who read it; padding makes none; a weight's stays in its channel."""
+"""NaN in a convolution: of the input it comes exactly to those who read it, by Winograd's algorithm also to others of their tiles; padding makes
+none; a weight's stays in its channel."""
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def test_numbers_that_are_read(case):
     for run in (lambda: case.forward(spoiled(x), w, b), lambda: case.input_grad(spoiled(dy), w), lambda: case.weight_grad(spoiled(x), dy)):
         found = by_algorithm(run)
         for name, where in found.items():
-            np.testing.assert_array_equal(where, found["reference"], err_msg=name)
+            assert (where >= found["reference"]).all(), name
+            assert name in ("winograd", "auto") or (where == found["reference"]).all(), name
     for run in (lambda: case.forward(x, w, b), lambda: case.input_grad(dy, w), lambda: case.weight_grad(x, dy)):
         assert not any(where.any() for where in by_algorithm(run).values())
 

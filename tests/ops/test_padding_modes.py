@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from geometries import DTYPES, NUMPYS, Convolution, integers, normals
-from laws import assert_adjoint, assert_rounded, halves
+from laws import assert_adjoint, assert_rounded, assert_whole, halves
 
 import fastconv as fc
 from fastconv import layers, ops
@@ -68,7 +68,7 @@ def test_it_is_the_convolution_of_what_numpy_pads(case, mode, dtype):
         with fc.algorithm(algorithm):
             found = moded.forward(x, w, b), moded.input_grad(dy, w), moded.weight_grad(x, dy)
         for result, exact in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(result, exact.astype(dtype), err_msg=algorithm, strict=True)
+            assert_whole(result, exact.astype(dtype), algorithm)
 
 
 @every_case

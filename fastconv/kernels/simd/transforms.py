@@ -138,7 +138,7 @@ def _zeros(builder, tile):
 
 @intrinsic
 def gather_grid(typing, transform, x, at, rows, i, columns, j, channels):
-    """x[at + rows[i + k] + columns[j + l] : ...] for all cells (k, l); 0 where an offset is negative and after the first `channels`, not read there"""
+    """x[at + rows[i + k] + columns[j + l] : ...] for all cells (k, l); 0 where an offset is negative and after the first `channels`, not read"""
 
     def generate(context, builder, signature, arguments):
         x, at, channels = arguments[1], arguments[2], arguments[7]

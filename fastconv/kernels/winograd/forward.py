@@ -38,7 +38,7 @@ def correlate(pool, tile, matrices, plan, arrays, common, scratch, cut):
 
     common: V of a block where threads share it, else U; scratch: what an item needs beside it; cut: chunks of either stage.
     """
-    (square, AT, G, BT), (x, w, bias, y), (first, second) = matrices, arrays, cut
+    (square, _, G, BT), (x, w, _, _), (first, second) = matrices, arrays, cut
     if plan.shared:
         for block in range(plan.blocks):
             spread(pool, first, plan.G * tiles_of(tile, plan, block)[2], input_items, scratch, tile, BT, plan, x, (block, common))

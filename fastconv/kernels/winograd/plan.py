@@ -33,9 +33,12 @@ LEAST = 12  # tiles of such a block: of fewer, U would come from L3 for too litt
 INPUTS = 4 << 20  # bytes of V where threads share it
 SLICE = 64  # input channels whose weights are transformed, multiplied and forgotten there
 NOTHING = np.empty(0, np.int64)
-FEWEST, MOST = 16, 1024  # channels of a group: of each side, because transforms cost as much as few products; of both together
-WASTE = 4 / 3  # outputs of tiles over those of the map, along an axis: 6x6 with 64 channels 1.7 times as fast as direct, 5x5 1.2 times
-WASTE_OF_FEW = 6 / 5  # with less than 32 channels: 7x7 gains, 9x9 only forward (1.3, weight gradient 0.9)
+MANY = 1 << 14  # channels of all groups
+MOST = 1024  # channels of a group, inputs and outputs
+# By the fewer of them, how much larger along an axis the tiles may be than the map. Times direct's speed, forward, input and weight gradient: 8
+# channels at 32x32 1.3, 1.3, 1.1; 16 at 9x9 1.1, 1.0, 1.1; 64 at 5x5 1.1, 1.2, 1.3. Fewer cost more to transform than products save.
+WASTES = (64, 1.6), (16, 4 / 3), (8, 1.2)
+FEWEST = 16  # channels of other taps than 3x3, which save less: 5x5 1.4, 1.4, 1.6; 1x3 1.2, 1.2, 1.4
 
 
 class Side(NamedTuple):
@@ -169,12 +172,16 @@ def _whole(table: np.ndarray, tiles: int, outputs: int, inputs: int) -> np.ndarr
 
 
 def fits(g: Geometry) -> bool:
-    """3 or 5 taps along an axis or both, stride 1, dilation 1, where it was faster than the direct algorithm: 16 channels or more, maps of which
-    tiles waste little."""
+    """3 or 5 taps along an axis or both, stride 1, dilation 1, and not so many channels that a few tiles would take a lot of memory."""
     depth = g.KD == g.SD == 1 and g.PD == g.QD == 0
-    applies = depth and g.SH == g.SW == g.DH == g.DW == 1 and g.KH in OUTPUTS and g.KW in OUTPUTS and g.KH * g.KW > 1
+    taps = g.KH in OUTPUTS and g.KW in OUTPUTS and g.KH * g.KW > 1
+    return depth and taps and g.SH == g.SW == g.DH == g.DW == 1 and max(g.IC, g.OC) <= MANY
+
+
+def pays(g: Geometry) -> bool:
+    """Where it was faster than the direct algorithm: not for very few channels, and where tiles waste little."""
     IC, OC = g.IC // g.G, g.OC // g.G
-    few = min(IC, OC)
-    waste = WASTE if few >= 32 else WASTE_OF_FEW
-    sizes = (O / OUTPUTS[K] for O, K in ((g.OH, g.KH), (g.OW, g.KW))) if applies else ()
-    return applies and few >= FEWEST and IC + OC <= MOST and all(math.ceil(tiles) <= waste * tiles for tiles in sizes)
+    few, squares = min(IC, OC), g.KH == g.KW == 3
+    waste = next((waste for least, waste in WASTES if few >= least), 0)
+    sizes = (O / OUTPUTS[K] for O, K in ((g.OH, g.KH), (g.OW, g.KW)))
+    return (squares or few >= FEWEST) and IC + OC <= MOST and all(math.ceil(tiles) <= waste * tiles for tiles in sizes)

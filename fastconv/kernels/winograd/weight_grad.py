@@ -29,11 +29,11 @@ from fastconv.kernels.winograd.plan import BLOCK, LINE, Plan, cut, forward_side,
 from fastconv.kernels.winograd.transforms import transform_back, transform_gradients, transform_inputs
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-CHUNKS, CHUNK = 16, 192  # of tiles, so many at most, and tiles of one at least: to transform one back and add it costs as much as 14 tiles
+CHUNKS, CHUNK_TILES = 16, 192  # of tiles, so many at most, and tiles of one at least: to transform one back and add it costs as much as 14 tiles
 PARTIALS = 4 << 20  # bytes of all chunks' partials
 PART, PART_OF_FEW = 128, 64  # channels of a part, of either side; where all tiles are one block, its dU stays in L2 until it is transformed back
 SQUARE = 0.7  # worth of a square tile (`MENU`); 16 channels: 16x1 945 us, 8x1 967, 12x1, of whose rows a third are waste, 1157
-STRIP = 1024  # elements of dw that are added up together
+SPAN = 1024  # elements of dw that are added up together
 
 
 class WeightPlan(NamedTuple):
@@ -65,11 +65,11 @@ def weight_plan(g: Geometry, bias: bool) -> tuple[WeightPlan, Plan, Tile]:
     rows, columns = (np.where(np.arange(T) < O, np.arange(T) * step, -1) for T, O, step in axes)
     block = min(plan.tiles, BLOCK // plan.points)
     most = PART if plan.tiles > block else PART_OF_FEW
-    part, panels = min(most, side.IC), min(plan.panels, most // tile.NR)
+    part, panels = min(most, side.IC), min(plan.panels, max(1, most // tile.NR))
     plan = plan._replace(V_tile=odd_lines(part), M_tile=odd_lines(panels * tile.NR), gradient_rows=rows, gradient_columns=columns)
     plan = cut(plan, block)
     size = g.KH * g.KW * side.IC * g.OC
-    chunks = max(1, min(CHUNKS, plan.tiles // CHUNK, PARTIALS // (4 * size)))
+    chunks = max(1, min(CHUNKS, plan.tiles // CHUNK_TILES, PARTIALS // (4 * size)))
     chunks = 1 << chunks.bit_length() - 1  # for as many threads to share them
     height = -(-part // tile.MR) * tile.MR
     counts = chunks, part, -(-side.IC // part), -(-plan.panels // panels), height, plan.panels, odd_lines(height * panels * tile.NR)
@@ -87,7 +87,7 @@ def weight_grad(pool, tile, matrices, plan, arrays, totals, scratch, cut):
         pool, first, plan.tiles.G * plan.chunks * plan.inputs * outputs, part_items, scratch, tile, matrices, plan, (x, dy), (partials, sums), outputs
     )
     if second > 0:
-        spread(pool, second, -(-plan.size // STRIP), strip_items, strips, plan.chunks, plan.size, partials, dw, accumulate)
+        spread(pool, second, -(-plan.size // SPAN), strip_items, strips, plan.chunks, plan.size, partials, dw, accumulate)
     if plan.bias_size > 0:
         store_bias(tile, plan, sums, db, accumulate)
 
@@ -147,8 +147,8 @@ def strip_items(work, count, size, partials, dw, accumulate):
     """dw[i] (+)= the sum of all chunks' partials, in order, rounded once"""
     totals = work.scratch
     for item in range(work.first, work.stop):
-        start = item * STRIP
-        strip = dw[start : min(size, start + STRIP)]
+        start = item * SPAN
+        strip = dw[start : min(size, start + SPAN)]
         for i in range(len(strip)):
             totals[i] = partials[start + i]
         for chunk in range(1, count):
@@ -185,13 +185,13 @@ class WeightGrad:
         plan, threads = self.plan, threads_for(self.work)
         items = self.tiles.G * plan.chunks * plan.inputs
         outputs = max(plan.outputs, min(plan.panels, 2 * threads // items) if threads > 1 else 1)
-        first, second = min(items * outputs, threads), min(-(-plan.size // STRIP), threads)
+        first, second = min(items * outputs, threads), min(-(-plan.size // SPAN), threads)
         partials = dw
         if plan.chunks > 1 or accumulate:
             partials = memory.scratch(plan.chunks * plan.size, FLOAT32, "partials")
         else:
             second = 0
-        totals = memory.scratch(plan.chunks * plan.bias_size + max(1, second) * STRIP, FLOAT64, "totals")
+        totals = memory.scratch(plan.chunks * plan.bias_size + max(1, second) * SPAN, FLOAT64, "totals")
         sums, strips = totals[: plan.chunks * plan.bias_size], totals[plan.chunks * plan.bias_size :]
         scratch = memory.scratch(first * self.scratch, FLOAT32)
         arrays = x, dy, dw, self.no_bias if db is None else db, int(accumulate)
