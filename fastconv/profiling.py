@@ -20,6 +20,7 @@ class Row(NamedTuple):
 
     name: str
     layer: str
+    algorithm: str  # of a convolution's passes
     forward: float
     input_grad: float | None
     weight_grad: float | None
@@ -54,10 +55,14 @@ class Profile(NamedTuple):
         def ends(seconds: float) -> tuple[str, str]:
             return ms(seconds), f"{seconds / self.step:.1%}"
 
-        lines = [(row.name, row.layer, ms(row.forward), ms(row.input_grad), ms(row.weight_grad), *ends(row.seconds)) for row in self.rows]
-        lines += [("", what, "", "", "", *ends(seconds)) for what, seconds in (("loss", self.loss), ("update", self.update), ("between", self.rest))]
-        head = ("name", "layer", "forward", "input gradient", "weight gradient", "ms", "share")
-        return columns(head, lines, ("", f"a step: {self.images_per_second:,.0f} images/s", "", "", "", *ends(self.step)), texts=2)
+        lines = [
+            (row.name, row.layer, row.algorithm, ms(row.forward), ms(row.input_grad), ms(row.weight_grad), *ends(row.seconds)) for row in self.rows
+        ]
+        lines += [
+            ("", what, "", "", "", "", *ends(seconds)) for what, seconds in (("loss", self.loss), ("update", self.update), ("between", self.rest))
+        ]
+        head = ("name", "layer", "algorithm", "forward", "input gradient", "weight gradient", "ms", "share")
+        return columns(head, lines, ("", f"a step: {self.images_per_second:,.0f} images/s", "", "", "", "", *ends(self.step)), texts=3)
 
 
 def profile(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer, *, steps: int = 20) -> Profile:
@@ -117,7 +122,7 @@ class _Clock:
 
     def __init__(self, name: str, layer: Layer):
         self.name, self.layer, self.timed = name, layer, layer.forward
-        self.ran = self.with_relu = False
+        self.ran, self.with_relu, self.algorithm = False, False, ""
         self.reading = Reading(0.0, 0.0, None)
 
     def read(self) -> Reading:
@@ -128,7 +133,7 @@ class _Clock:
         start = time.perf_counter()
         y, back = self.timed(x, training, **words)
         self._add(forward=time.perf_counter() - start)
-        self.ran, self.with_relu = True, words.get("relu", False)
+        self.ran, self.with_relu, self.algorithm = True, words.get("relu", False), self.layer.algorithms(np.shape(x))
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             start = time.perf_counter()
@@ -174,4 +179,4 @@ def _row(clock: _Clock, whole: tuple[Reading, ...], frozen: tuple[Reading, ...])
         passes = inputs, backward - inputs
     else:
         passes = backward if asked else None, backward if asked is False else None
-    return Row(clock.name, f"{clock.layer!r}{' + ReLU' if clock.with_relu else ''}", forward, *passes)
+    return Row(clock.name, f"{clock.layer!r}{' + ReLU' if clock.with_relu else ''}", clock.algorithm, forward, *passes)

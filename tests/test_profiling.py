@@ -47,7 +47,7 @@ def test_each_pass_gets_its_time(monkeypatch):
 
     x = np.ones((5, 1), np.float32)
     found = profiling.profile(model, x, x, loss, optim.SGD(model.parameters(), 0.01), steps=3)
-    assert [row[2:] for row in found.rows] == [(1, None, 3), (8, 10, 12), (0, 8, 0)]
+    assert [row[3:] for row in found.rows] == [(1, None, 3), (8, 10, 12), (0, 8, 0)]
     assert [row.name for row in found.rows] == ["0", "1", "3"]
     assert (found.loss, found.update, found.rest, found.step) == (7, 0, 0, 49)
     assert found.images_per_second == 5 / 49
@@ -83,7 +83,7 @@ def test_bench_prints_each_layer_and_the_rate(capsys):
     out = capsys.readouterr().out
     assert out.startswith("small_cnn, 8 images of 1x8x8, SGD with momentum, 1 thread\n")
     number = r"[\d.]+"
-    assert re.search(rf"^0 +Conv2d\(1, 16.* \+ ReLU +{number} +- +{number} +{number} +{number}%$", out, re.MULTILINE)
+    assert re.search(rf"^0 +Conv2d\(1, 16.* \+ ReLU +direct, col2im +{number} +- +{number} +{number} +{number}%$", out, re.MULTILINE)
     assert re.search(rf"^4 +MaxPool2d.* {number} +{number} +- +{number} +{number}%$", out, re.MULTILINE)
     for what in ("loss", "update", "between"):
         assert re.search(rf"^ +{what} +{number} +{number}%$", out, re.MULTILINE)

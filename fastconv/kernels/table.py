@@ -14,6 +14,7 @@ values), u the unit roundoff.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import Geometry
+from fastconv.geometry import Geometry, shown
 from fastconv.kernels import depthwise, errors
 from fastconv.kernels import textbook_passes as textbook
 from fastconv.kernels.igemm import col2im, forward, weight_grad
@@ -129,23 +130,31 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
 
 WITHOUT_VECTORS = ("plain", "reference")
 
-chosen: ContextVar[str] = ContextVar("algorithm", default="auto")
-
 
 def names() -> tuple[str, ...]:
     """What `algorithm` accepts."""
     return ("auto", *dict.fromkeys(row.name for rows in OPERATIONS.values() for row in rows))
 
 
+def checked_name(what: str, name: str) -> str:
+    """The name of an algorithm; ValueError, which says whose it was to be, for others."""
+    if not isinstance(name, str) or name not in names():
+        raise ValueError(f"{what} {shown(name)} is not one of {', '.join(map(repr, names()))}")
+    return name
+
+
+at_first: str = checked_name("the environment variable FASTCONV_ALGORITHM:", os.environ.get("FASTCONV_ALGORITHM") or "auto")
+chosen: ContextVar[str] = ContextVar("algorithm", default=at_first)
+
+
 @contextmanager
 def algorithm(name: str) -> Iterator[None]:
     """Within `with fc.algorithm(name):` operations use the algorithm of that name; "auto" takes the fastest that fits.
 
-    An operation that has no such algorithm, or whose geometry it does not fit, stays with "auto". ValueError for unknown names.
+    An operation that has no such algorithm, or whose geometry it does not fit, stays with "auto". The environment variable FASTCONV_ALGORITHM says
+    what holds outside; a convolution layer may have an `algorithm` of its own. ValueError for unknown names.
     """
-    if not isinstance(name, str) or name not in names():
-        raise ValueError(f"algorithm: name {name!r} is not one of {', '.join(map(repr, names()))}")
-    token = chosen.set(name)
+    token = chosen.set(checked_name("algorithm: name", name))
     try:
         yield
     finally:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from fastconv.geometry import Geometry, bind, conv_geometry, flag, integer, padding_pairs, padding_word, spatial
-from fastconv.kernels.table import chosen
+from fastconv.kernels.table import algorithm as using
+from fastconv.kernels.table import checked_name, chosen, pick
 from fastconv.layers.bound import BoundPasses, Options
 from fastconv.layers.initial import weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once_of
@@ -12,6 +13,7 @@ from fastconv.ops.convolution import bind_forward, conv_words
 from fastconv.ops.operands import of_layer, shape_tuple
 from fastconv.ops.passes import Convolution, relu_passes
 
+PASSES = ("conv_forward", "conv_input_grad", "conv_weight_grad")
 DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros", "output_padding": 0}
 
 
@@ -20,9 +22,10 @@ class _Conv(Layer):
 
     def __init__(
         self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode="zeros",
-        dtype=np.float32, rng: np.random.Generator | None = None,
+        algorithm="auto", dtype=np.float32, rng: np.random.Generator | None = None,
     ):  # fmt: skip
         op = type(self).__name__
+        self.algorithm = checked_name(f"{op}: algorithm", algorithm)
         self.in_channels = integer(op, "in_channels", in_channels, 1)
         self.out_channels = integer(op, "out_channels", out_channels, 1)
         self.kernel_size = spatial(op, "kernel_size", kernel_size, self.rank)
@@ -62,7 +65,16 @@ class _Conv(Layer):
         if type(x) is not np.ndarray or x.dtype is not self.weight.dtype:
             of_layer(type(self).__name__, x, self.weight.dtype)
             x = np.asarray(x)
-        return x, self._passes.of((x.shape, chosen.get()), lambda: self._bind(x))
+        name = self._algorithm()
+        return x, self._passes.of((x.shape, name), lambda: self._bind_by(name, x))
+
+    def _algorithm(self) -> str:
+        """The layer's own, or what `fc.algorithm` says now."""
+        return chosen.get() if self.algorithm == "auto" else self.algorithm
+
+    def _bind_by(self, name: str, x: np.ndarray) -> Convolution:
+        with using(name):
+            return self._bind(x)
 
     def _bind(self, x: np.ndarray) -> Convolution:
         op = type(self).__name__
@@ -73,6 +85,10 @@ class _Conv(Layer):
         """All extents of this convolution for an input of this shape; ValueError where forward would raise."""
         N, IC, extent = self.input_extents(input_shape)
         return conv_geometry(type(self).__name__, N, IC, self.out_channels, extent, self.kernel_size, **self.words)
+
+    def algorithms(self, input_shape: tuple[int, ...]) -> str:
+        g, dtype, name = self.geometry(input_shape), self.weight.dtype, self._algorithm()
+        return ", ".join(dict.fromkeys(pick(operation, g, dtype, name).name for operation in PASSES))
 
     def input_extents(self, input_shape: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
         """N, IC and the spatial extents; ValueError where they do not fit the layer."""
@@ -88,7 +104,9 @@ class _Conv(Layer):
 
     def describe(self) -> str:
         changed = "".join(f", {name}={value!r}" for name, value in self.words.items() if value != DEFAULTS[name])
-        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}{changed}{', bias=False' if self.bias is None else ''}"
+        changed += ", bias=False" if self.bias is None else ""
+        changed += "" if self.algorithm == "auto" else f", algorithm={self.algorithm!r}"
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}{changed}"
 
 
 class Conv1d(_Conv):
@@ -101,8 +119,9 @@ class Conv2d(_Conv):
     """`ops.conv2d` with a weight (OC, IC/groups, KH, KW) and a bias (OC,), initialized as PyTorch does. x: (N, IC, IH, IW) -> (N, OC, OH, OW).
 
     kernel_size, stride, dilation: an int or one per dimension; padding: also (before, after) pairs, "same", "valid"; padding_mode: "zeros",
-    "reflect", "replicate" or "circular"; dtype float32 or float64; rng: a NumPy generator to draw the initial values from (None: the stream that
-    `fastconv.seed` starts).
+    "reflect", "replicate" or "circular"; algorithm: "auto" (what `fastconv.algorithm` says), or one for this layer: "direct" keeps it from
+    Winograd's, whose rounding, NaN and Inf reach neighbors; dtype float32 or float64; rng: a NumPy generator to draw the initial values from (None:
+    the stream that `fastconv.seed` starts).
     """
 
     rank = 2

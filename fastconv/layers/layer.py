@@ -127,6 +127,10 @@ class Layer(ABC):
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the output for an input of this shape, without computing it; ValueError where forward would raise."""
 
+    def algorithms(self, input_shape: tuple[int, ...]) -> str:
+        """The names in `fastconv.algorithm` of what runs the passes for inputs of this shape; none where there is no choice."""
+        return ""
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
         return self.forward(x, training=False)[0]
 

@@ -14,6 +14,7 @@ class Row(NamedTuple):
     parameters: int
     macs: int  # multiplications with an addition, of one forward pass
     bytes: int  # of the output
+    algorithm: str  # of a convolution's passes
 
 
 class Summary(NamedTuple):
@@ -34,10 +35,10 @@ class Summary(NamedTuple):
         return sum(row.bytes for row in self.rows)
 
     def __str__(self) -> str:
-        head = ("name", "layer", "output", "parameters", "MACs", "KB")
-        lines = [(name, layer, str(shape), f"{p:,}", f"{macs:,}", f"{size / 1e3:,.1f}") for name, layer, shape, p, macs, size in self.rows]
-        sums = ("", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.bytes / 1e3:,.1f}")
-        return columns(head, lines, sums, texts=3)
+        head = ("name", "layer", "algorithm", "output", "parameters", "MACs", "KB")
+        lines = [(name, layer, by, str(shape), f"{p:,}", f"{macs:,}", f"{size / 1e3:,.1f}") for name, layer, shape, p, macs, size, by in self.rows]
+        sums = ("", "", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.bytes / 1e3:,.1f}")
+        return columns(head, lines, sums, texts=4)
 
 
 def columns(head: tuple[str, ...], lines: list[tuple[str, ...]], sums: tuple[str, ...], texts: int) -> str:
@@ -65,7 +66,7 @@ def summarize(model, input_shape: tuple[int, ...]) -> Summary:
         output = layer.output_shape(shape)
         multiplies = hasattr(layer, "geometry") and hasattr(layer, "weight")  # pooling has a geometry too, and nothing to multiply
         macs = layer.geometry(shape).flops // 2 if multiplies else 0
-        rows.append(Row(name, repr(layer), output, new(layer), macs, math.prod(output) * itemsize))
+        rows.append(Row(name, repr(layer), output, new(layer), macs, math.prod(output) * itemsize, layer.algorithms(shape)))
     return Summary(tuple(rows))
 
 

@@ -17,7 +17,7 @@ from fastconv.ops.transposed import add_bias, checked_options, transposed_passes
 class _ConvTranspose(_Conv):
     def __init__(
         self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1, bias=True,
-        padding_mode="zeros", dtype=np.float32, rng: np.random.Generator | None = None,
+        padding_mode="zeros", algorithm="auto", dtype=np.float32, rng: np.random.Generator | None = None,
     ):  # fmt: skip
         op = type(self).__name__
         kernel = spatial(op, "kernel_size", kernel_size, self.rank)
@@ -25,7 +25,7 @@ class _ConvTranspose(_Conv):
             raise ValueError(f'{op}: padding_mode must be "zeros", a transposed convolution has no other; got {shown(padding_mode)}')
         transposed_words(op, kernel, stride, padding, output_padding, dilation)
         words = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        super().__init__(in_channels, out_channels, kernel, **words, bias=bias, dtype=dtype, rng=rng)
+        super().__init__(in_channels, out_channels, kernel, **words, bias=bias, algorithm=algorithm, dtype=dtype, rng=rng)
         kept = {name: value for name, value in self.words.items() if name != "padding_mode"}
         self.words = Options(kept, output_padding=output_padding)
 
@@ -73,7 +73,8 @@ class ConvTranspose2d(_ConvTranspose):
 
     x: (N, IC, IH, IW) -> (N, OC, OH, OW), OH = (IH - 1) * stride - before - after + dilation * (KH - 1) + output_padding + 1.
     kernel_size, stride, dilation, output_padding (smaller than stride or dilation): an int or one per dimension; padding: also (before,
-    after) pairs; dtype float32 or float64; rng: a NumPy generator to draw the initial values from (None: the stream that `fastconv.seed` starts).
+    after) pairs; algorithm: as of `Conv2d`; dtype float32 or float64; rng: a NumPy generator to draw the initial values from (None: the stream that
+    `fastconv.seed` starts).
     """
 
     rank = 2

@@ -1,7 +1,10 @@
 """Bound passes: what a layer makes once for a shape it meets, and never mistakes for another's."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -203,3 +206,35 @@ def test_options_of_optimizers_may_be_integers():
         optimizer.step()
         moved.append(float(p.value[0]))
     assert moved == [-1, -0.5]
+
+
+@pytest.mark.parametrize("make", [layers.Conv2d, layers.ConvTranspose2d])
+def test_a_layer_may_have_an_algorithm_of_its_own(make):
+    """Whatever holds around it; "auto" is what does."""
+    x, found = inputs("Conv2d"), {}
+    for own, around in (("direct", "auto"), ("direct", "plain"), ("auto", "plain"), ("auto", "direct"), ("plain", "direct")):
+        fc.seed(0)
+        layer = make(3, 8, 3, algorithm=own)
+        with fc.algorithm(around):
+            found[own, around] = results(layer, x), layer.algorithms(x.shape)
+    assert [names for _, names in found.values()] == ["direct", "direct", "plain", "direct", "plain"]
+    for same in (("direct", "auto"), ("direct", "plain")):
+        assert_equal(found[same][0], found["auto", "direct"][0])
+    assert_equal(found["plain", "direct"][0], found["auto", "plain"][0])
+
+
+def test_an_algorithm_shows_where_it_was_chosen():
+    assert "algorithm" not in repr(layers.Conv2d(3, 8, 3))
+    assert repr(layers.Conv2d(3, 8, 3, algorithm="direct")) == "Conv2d(3, 8, kernel_size=(3, 3), algorithm='direct')"
+    layer = layers.Conv2d(16, 16, 3)
+    assert (layer.algorithms((1, 16, 10, 10)), layer.algorithms((1, 16, 4, 4))) == ("winograd", "direct")
+    for name in ("fast", None, 3, "Winograd"):
+        with pytest.raises(ValueError, match=r"^Conv2d: algorithm .* is not one of 'auto', "):
+            layers.Conv2d(3, 8, 3, algorithm=name)
+
+
+@pytest.mark.parametrize(("value", "says"), [("plain", "plain"), ("", "winograd"), ("fast", "FASTCONV_ALGORITHM: 'fast' is not one of 'auto', ")])
+def test_the_environment_may_choose_for_a_program(value, says):
+    script = "from fastconv import layers; print(layers.Conv2d(16, 16, 3).algorithms((1, 16, 10, 10)))"
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ | {"FASTCONV_ALGORITHM": value}, capture_output=True, text=True)
+    assert says in done.stdout + done.stderr

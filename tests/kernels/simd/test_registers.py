@@ -17,6 +17,9 @@ from fastconv.kernels.igemm.packing import Panels
 from fastconv.kernels.igemm.plan import Limits, forward_phases, plans
 from fastconv.kernels.igemm.weight_plan import weight_plan
 from fastconv.kernels.simd.host import MENU, menu
+from fastconv.kernels.winograd import forward as winograd
+from fastconv.kernels.winograd import weight_grad as winograd_weight_grad
+from fastconv.kernels.winograd.ahead import Ahead
 
 G = Convolution("", (1, 1, 8, 8), (4, 1, 3, 3)).g
 
@@ -26,6 +29,11 @@ def operands(kernel, dtype) -> tuple:
     a, table, item = np.empty(1, dtype), np.empty(1, np.int64), Item(*[0] * len(Item._fields))
     if kernel is forward.multiply:
         return Record(plans(G, forward_phases(G), Limits())[0]), item, 0, a, Panels(a, 0, 0, 0), a, a
+    ahead = Ahead(a, 0, 0, 0), Ahead(a, 0, 0, 0)
+    if kernel is winograd.multiply.kernel:
+        return Record(winograd.Forward(G, dtype).plan), a, a, a, (0, 0), (0, 0), ahead
+    if kernel is winograd_weight_grad.multiply.kernel:
+        return Record(winograd_weight_grad.weight_plan(G, False)[0]), (a, a), 0, (0, 0), (a, 0), ahead
     if kernel is weight_grad.multiply:
         return Record(weight_plan(G, dtype, False)[0]), item, (0, 1), (a, table), (a, table), (np.empty(1), a, 0), True
     return Record(col2im.col2im_plan(G, dtype)[0]), a, a, 0, a
@@ -54,8 +62,14 @@ def multiplications(loop: str) -> int:
 @pytest.mark.parametrize("number", range(max(map(len, MENU.values()))))
 @pytest.mark.parametrize(
     ("kernel", "loops"),
-    [(forward.multiply, 1), (weight_grad.multiply, 2), (col2im.multiply, 1)],
-    ids=["forward", "weight_grad", "col2im"],
+    [
+        (forward.multiply, 1),
+        (weight_grad.multiply, 2),
+        (col2im.multiply, 1),
+        (winograd.multiply.kernel, 1),
+        (winograd_weight_grad.multiply.kernel, 1),
+    ],
+    ids=["forward", "weight_grad", "col2im", "winograd", "winograd weight_grad"],
 )
 def test_sums_stay_in_registers(kernel, loops, number, dtype):
     """On any CPU: an iteration of an innermost loop has one FMA for each register of the tile, or several times as many where LLVM unrolls it,
@@ -65,7 +79,11 @@ def test_sums_stay_in_registers(kernel, loops, number, dtype):
     """
     if number >= len(menu(dtype)):
         pytest.skip("fewer tiles here")
+    if "winograd" in kernel.py_func.__module__ and dtype != np.float32:
+        pytest.skip("float32 only")
     tile, _ = menu(dtype)[number]
+    if kernel is winograd_weight_grad.multiply.kernel and tile.NV >= winograd_weight_grad.WIDE:
+        pytest.skip("not used there")
     compiled = njit(**FLAGS)(kernel.py_func)  # compiled here: of a kernel from the cache there is no assembly
     compiled.compile(tuple(map(numba.typeof, (tile, *operands(kernel, dtype)))))
     found = innermost_loops(compiled.inspect_asm(compiled.signatures[0]))

@@ -108,12 +108,14 @@ def test_bits_do_not_depend_on_threads(case):
 
 
 def test_an_image_has_the_same_bits_alone():
-    """One image is one block of tiles, whose stages are dealt out one by one; eight are blocks dealt out."""
-    many, one = (Convolution("", (N, 32, 30, 30), (48, 32, 3, 3), {"padding": 1}) for N in (8, 1))
+    """Threads share the tiles of one image, and sum by slices of its 300 channels; of forty images each takes blocks, and sums at once."""
+    many, one = (Convolution("", (N, 300, 12, 12), (48, 300, 3, 3), {"padding": 1}) for N in (40, 1))
     x, w, b, _ = memory(many)
-    y, alone = np.empty(8 * 900 * 48, np.float32), np.empty(900 * 48, np.float32)
-    forward.Forward(many.g, np.dtype(np.float32))(x, w, b, y)
-    forward.Forward(one.g, np.dtype(np.float32))(x[: 900 * 32].copy(), w, b, alone)
+    y, alone = np.empty(40 * 144 * 48, np.float32), np.empty(144 * 48, np.float32)
+    passes = [forward.Forward(case.g, np.dtype(np.float32)) for case in (many, one)]
+    assert [run.plan.shared for run in passes] == [False, True]
+    passes[0](x, w, b, y)
+    passes[1](x[: 144 * 300].copy(), w, b, alone)
     np.testing.assert_array_equal(y[: alone.size], alone)
 
 
@@ -124,6 +126,21 @@ def test_it_is_chosen_for_float32_only():
         assert table.pick(operation, g, np.float64).name == "direct"
         assert table.pick(operation, g, np.float32, "direct").name == "direct"
     assert table.pick("conv_forward", g._replace(SH=2), np.float32).name == "direct"
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "kernel", "pays"),
+    [
+        (8, 32, (3, 3), True), (8, 9, (3, 3), False), (7, 32, (3, 3), False), (16, 9, (3, 3), True), (32, 5, (3, 3), False), (64, 5, (3, 3), True),
+        (8, 32, (5, 5), False), (16, 32, (5, 5), True), (16, 32, (1, 3), True), (64, 2, (3, 3), False), (600, 32, (3, 3), False),
+    ],
+)  # fmt: skip
+def test_it_is_chosen_where_it_pays_and_wherever_it_is_asked_for(channels, size, kernel, pays):
+    padding = tuple(K // 2 for K in kernel)
+    g = Convolution("", (1, channels, size, size), (channels, channels, *kernel), {"padding": padding}).g
+    for operation in ("conv_forward", "conv_input_grad", "conv_weight_grad"):
+        assert (table.pick(operation, g, np.float32).name == "winograd") == pays
+        assert table.pick(operation, g, np.float32, "winograd").name == "winograd"
 
 
 def test_not_a_number_spreads_over_its_tiles():
