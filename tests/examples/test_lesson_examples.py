@@ -12,7 +12,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import explain, ops
-from fastconv.lessons import LESSONS, dense, input_gradient, max_pool, shared_weights, two_gradients, whole_net
+from fastconv.lessons import LESSONS, dense, fewer_products, input_gradient, max_pool, shared_weights, two_gradients, whole_net
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TOPICS = [pytest.param(topic, id=topic) for topic in LESSONS]
@@ -206,3 +206,15 @@ def test_whole_net():
     same(names["loss_before"], loss)
     prints(text, f": {' '.join(whole_net.norm(p.grad) for p in parameters)}\n", *(names[kind][0][0, 0].round(4) for kind in ("start", "after")))
     prints(text, f"loss before {loss:.4f}, after {whole_net.loss_of(layers, x, labels):.4f}\n")
+
+
+def test_fewer_products():
+    names, text = run("fewer-products")
+    for name, constant in {"d": fewer_products.D, "w": fewer_products.W, "dy": fewer_products.DY}.items():
+        np.testing.assert_array_equal(names[name], constant)
+    for name, matrix in zip(("AT", "G", "BT"), fewer_products.matrices()):
+        same(names[name], matrix)
+    same(names["y"], fewer_products.sliding(fewer_products.D, fewer_products.W))
+    same(names["AT"] @ names["six"], names["y"])
+    same(names["by_six"], names["dw"])
+    prints(text, names["y"], names["dw"], 36 * 64, 144 * 64)
