@@ -2,8 +2,8 @@
 
 Errors are relative to float64's results, in L2, for the layers of shapes/winograd.txt, forward, input gradient and weight gradient: of normal
 numbers, and of inputs with 1000 added. Nets with 3x3 layers learn the digits, enlarged to 16x16; printed are the mean and the standard deviation
-over seeds of the test accuracy. The two nets of a seed see the same weights and batches; bits differ from the first step on, so that single runs differ as
-runs of different seeds do.
+over seeds of the test accuracy. The two nets of a seed see the same weights and batches; bits differ from the first step on, so that single runs
+differ as runs of different seeds do.
 """
 
 import argparse

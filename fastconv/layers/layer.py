@@ -128,7 +128,8 @@ class Layer(ABC):
         """The shape of the output for an input of this shape, without computing it; ValueError where forward would raise."""
 
     def algorithms(self, input_shape: tuple[int, ...]) -> str:
-        """The names in `fastconv.algorithm` of what runs the passes for inputs of this shape; none where there is no choice."""
+        """What runs the passes for inputs of this shape, by name; "" where there is no choice. Errors as `output_shape`."""
+        self.output_shape(input_shape)
         return ""
 
     def __call__(self, x: np.ndarray) -> np.ndarray:

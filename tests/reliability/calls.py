@@ -221,6 +221,7 @@ def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
         yield f"layers.{name}.forward", lambda make=make, x=x: Call(make().forward, (x,), then=lambda pair: pair[1](np.ones_like(pair[0])))
         yield f"layers.{name}.__call__", lambda make=make, x=x: Call(make(), (x,))
         yield f"layers.{name}.output_shape", lambda make=make, x=x: Call(make().output_shape, (x.shape,))
+        yield f"layers.{name}.algorithms", lambda make=make, x=x: Call(make().algorithms, (x.shape,))
         yield f"layers.{name}.backward", lambda make=make, x=x: _backward(make(), x)
 
 
