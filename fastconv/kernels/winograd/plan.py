@@ -30,7 +30,7 @@ BLOCK = 864  # products of a block and a pair of channels: 24 tiles of 36 points
 FEW = 16  # blocks: for fewer of them, blocks half as large, for threads to share
 SCRATCH = 1 << 20  # bytes of V and M of a block
 LEAST = 12  # tiles of such a block: of fewer, U would come from L3 for too little work
-INPUTS = 4 << 20  # bytes of V where threads share it
+SHARED = 4 << 20  # bytes of V where threads share it, and of each thread's M there
 SLICE = 64  # input channels whose weights are transformed, multiplied and forgotten there
 NOTHING = np.empty(0, np.int64)
 MANY = 1 << 14  # channels of all groups
@@ -136,7 +136,7 @@ def tiles_plan(side: Side, MR: int, NR: int) -> Plan:
     if plan.tiles < FEW * block:
         block = _block(plan, BLOCK // plan.points // 2)
     if plan.tiles <= block or block < LEAST * 36 // plan.points:
-        block = min(plan.tiles, INPUTS // (4 * plan.points * plan.V_tile * plan.G))
+        block = min(plan.tiles, SHARED // (4 * plan.points * max(plan.V_tile * plan.G, odd_lines(NR))))
         plan = plan._replace(shared=True, slice=min(SLICE, plan.IC), M_tile=odd_lines(NR), U_point=odd_lines(min(SLICE, plan.IC) * NR))
     return cut(plan, (max(1, block // MR) if block < plan.tiles else -(-block // MR)) * MR)
 
