@@ -89,6 +89,8 @@ def row_tile(dtype: np.dtype) -> Tile:
 
 
 @cache
-def tile_for(channels: int, dtype: np.dtype) -> Tile:
-    """The tile that spends least on `channels` output channels: the fewest vectors, padding counted, each by its worth."""
-    return min(menu(dtype), key=lambda entry: (-(-channels // entry[0].NR) * entry[0].NR / entry[1], -entry[0].NR))[0]
+def tile_for(channels: int, dtype: np.dtype, widest: int = 9) -> Tile:
+    """The tile, of at most `widest` vectors, that spends least on `channels` output channels: the fewest vectors, padding counted, each by its
+    worth."""
+    tiles = [entry for entry in menu(dtype) if widest >= entry[0].NV]
+    return min(tiles, key=lambda entry: (-(-channels // entry[0].NR) * entry[0].NR / entry[1], -entry[0].NR))[0]

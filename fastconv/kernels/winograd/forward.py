@@ -26,7 +26,7 @@ from fastconv.kernels.simd.tile import Tile
 from fastconv.kernels.simd.transforms import prefetch
 from fastconv.kernels.winograd.ahead import Ahead, elements_of
 from fastconv.kernels.winograd.matrices import transforms
-from fastconv.kernels.winograd.plan import Side, backward_side, forward_side, tiles_plan
+from fastconv.kernels.winograd.plan import FEW_TILES, WIDEST, Side, backward_side, forward_side, tiles_plan
 from fastconv.kernels.winograd.transforms import transform_inputs, transform_outputs, transform_weights
 
 FLOAT32 = np.dtype(np.float32)
@@ -138,7 +138,7 @@ class Pass:
     """A pass bound to what it reads and writes, on flat arrays as kernels see them."""
 
     def __init__(self, side: Side, flops: int, flip: bool, lower_bound: float):
-        self.work, self.tile = flops / FLOPS, tile_for(side.OC, FLOAT32)
+        self.work, self.tile = flops / FLOPS, tile_for(side.OC, FLOAT32, WIDEST if side.tiles > FEW_TILES else 9)
         LANES = self.tile.LANES
         self.matrices = (Tile(LANES, 1, LANES, FLOAT32), *transforms(side.KH, side.KW, LANES)[:3])
         self.plan = plan = tiles_plan(side, self.tile.MR, self.tile.NR)._replace(flip=flip, lower_bound=float(lower_bound))

@@ -32,6 +32,8 @@ SCRATCH = 1 << 20  # bytes of V and M of a block
 LEAST = 12  # tiles of such a block: of fewer, U would come from L3 for too little work
 SHARED = 4 << 20  # bytes of V where threads share it, and of each thread's M there
 SLICE = 64  # input channels whose weights are transformed, multiplied and forgotten there
+WIDEST = 3  # vectors of a register tile: 6x4 is not faster here than 11x2, spills a sum of the weight gradient, and is one more to compile
+FEW_TILES = 6  # in all: there 6x4 is, as 11x2 wastes rows (1x512x7x7: 1.3 times as fast)
 NOTHING = np.empty(0, np.int64)
 MANY = 1 << 14  # channels of all groups
 MOST = 1024  # channels of a group, inputs and outputs
@@ -57,6 +59,10 @@ class Side(NamedTuple):
     KW: int
     rows: np.ndarray
     columns: np.ndarray
+
+    @property
+    def tiles(self) -> int:
+        return self.N * -(-self.OH // OUTPUTS[self.KH]) * -(-self.OW // OUTPUTS[self.KW])
 
 
 class Plan(NamedTuple):
@@ -155,7 +161,7 @@ def uncut(side: Side, NR: int) -> Plan:
     height, width = OUTPUTS[side.KH], OUTPUTS[side.KW]
     down, across = height + side.KH - 1, width + side.KW - 1
     TH, TW, panels = -(-side.OH // height), -(-side.OW // width), -(-side.OC // NR)
-    tiles, V_tile, M_tile, x_pixel = side.N * TH * TW, odd_lines(side.IC), odd_lines(panels * NR), side.G * side.IC
+    tiles, V_tile, M_tile, x_pixel = side.tiles, odd_lines(side.IC), odd_lines(panels * NR), side.G * side.IC
     rows, columns = (np.where(table < 0, -1, table * step) for table, step in ((side.rows, side.IW * x_pixel), (side.columns, x_pixel)))
     whole_rows, whole_columns = (_whole(table, *size) for table, size in ((side.rows, (TH, height, down)), (side.columns, (TW, width, across))))
     return Plan(

@@ -25,14 +25,13 @@ from fastconv.kernels.simd.tile import Tile
 from fastconv.kernels.simd.transforms import prefetch
 from fastconv.kernels.winograd.ahead import elements_of
 from fastconv.kernels.winograd.matrices import transforms
-from fastconv.kernels.winograd.plan import BLOCK, LINE, Plan, cut, forward_side, odd_lines, uncut
+from fastconv.kernels.winograd.plan import BLOCK, LINE, WIDEST, Plan, cut, forward_side, odd_lines, uncut
 from fastconv.kernels.winograd.transforms import transform_back, transform_gradients, transform_inputs
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 CHUNKS, CHUNK_TILES = 16, 192  # of tiles, so many at most, and tiles of one at least: to transform one back and add it costs as much as 14 tiles
 PARTIALS = 4 << 20  # bytes of all chunks' partials
 PART, PART_OF_FEW = 128, 64  # channels of a part, of either side; where all tiles are one block, its dU stays in L2 until it is transformed back
-WIDE = 4  # vectors of a tile: LLVM unrolls this loop over tiles, and spills a sum of 6x4
 SQUARE = 0.7  # worth of a square tile (`MENU`); 16 channels: 16x1 945 us, 8x1 967, 12x1, of whose rows a third are waste, 1157
 SPAN = 1024  # elements of dw that are added up together
 
@@ -60,7 +59,7 @@ def weight_plan(g: Geometry, bias: bool) -> tuple[WeightPlan, Plan, Tile]:
         tile, worth = entry
         return -(-side.IC // tile.MR) * tile.MR * -(-side.OC // tile.NR) * tile.NR / worth
 
-    narrow = (entry for entry in menu(FLOAT32) if entry[0].NV < WIDE)
+    narrow = (entry for entry in menu(FLOAT32) if entry[0].NV <= WIDEST)
     tile = min((*narrow, (Tile(LANES, 1, LANES, FLOAT32), SQUARE)), key=cost)[0]
     plan = uncut(side, tile.NR)
     axes = (plan.TH * plan.height, g.OH, g.OW * g.OC), (plan.TW * plan.width, g.OW, g.OC)
