@@ -41,30 +41,30 @@ def correlate(pool, tile, matrices, plan, arrays, common, scratch, cut):
     (square, _, G, BT), (x, w, _, _), (first, second) = matrices, arrays, cut
     if plan.shared:
         for block in range(plan.blocks):
-            spread(pool, first, plan.G * tiles_of(tile, plan, block)[2], input_items, scratch, tile, BT, plan, x, (block, common))
+            spread(pool, first, plan.G * tiles_of(plan, block)[2], input_items, scratch, BT, plan, x, (block, common))
             spread(pool, second, plan.G * plan.panels, panel_items, scratch, tile, matrices, plan, arrays, (block, common))
     else:
-        spread(pool, first, plan.G * plan.panels * -(-plan.IC // G.LANES), weight_items, scratch, tile, (G, square), plan, w, common)
+        spread(pool, first, plan.G * plan.panels * -(-plan.IC // G.LANES), weight_items, scratch, (G, square), plan, w, common)
         spread(pool, second, plan.G * plan.blocks, block_items, scratch, tile, matrices, plan, arrays, common)
 
 
 @serial
-def tiles_of(tile, plan, block):
+def tiles_of(plan, block):
     """The first tile of a block, the one after the last, and how many are multiplied: whole register tiles."""
     first = block * plan.block
     stop = min(plan.tiles, first + plan.block)
-    return first, stop, -(-(stop - first) // tile.MR) * tile.MR
+    return first, stop, -(-(stop - first) // plan.MR) * plan.MR
 
 
 @serial
-def weight_items(work, tile, matrices, plan, w, U):
+def weight_items(work, matrices, plan, w, U):
     """Some work items, each one panel and LANES input channels of a group's U."""
     G, square = matrices
     for item in range(work.first, work.stop):
         p, ic = item % plan.panels, item // plan.panels % -(-plan.IC // G.LANES) * G.LANES
         group = item // plan.panels // -(-plan.IC // G.LANES)
-        to = U[group * plan.points * plan.U_point + (p * plan.IC + ic) * tile.NR :]
-        transform_weights(G, square, tile.NR, plan, w, (group, p, ic), work.scratch, to)
+        to = U[group * plan.points * plan.U_point + (p * plan.IC + ic) * plan.NR :]
+        transform_weights(G, square, plan, w, (group, p, ic), work.scratch, to)
 
 
 @serial
@@ -74,7 +74,7 @@ def block_items(work, tile, matrices, plan, arrays, U):
     V, M = work.scratch[: plan.points * plan.V_point], work.scratch[plan.points * plan.V_point :]
     for item in range(work.first, work.stop):
         group, block = item // plan.blocks, item % plan.blocks
-        first, stop, count = tiles_of(tile, plan, block)
+        first, stop, count = tiles_of(plan, block)
         transform_inputs(BT, plan, x, group, first, (first, first + count), (0, plan.IC), V)
         parts = plan.points * plan.panels * (count // tile.MR)
         ahead = elements_of(x, stop, stop + plan.block, plan, parts), elements_of(y, first, stop, plan, parts)
@@ -83,10 +83,10 @@ def block_items(work, tile, matrices, plan, arrays, U):
 
 
 @serial
-def input_items(work, tile, BT, plan, x, to):
+def input_items(work, BT, plan, x, to):
     """Some work items, each a tile of a block that threads share, with all channels of a group."""
     block, V = to
-    first, _, count = tiles_of(tile, plan, block)
+    first, _, count = tiles_of(plan, block)
     for item in range(work.first, work.stop):
         group, t = item // count, first + item % count
         transform_inputs(BT, plan, x, group, first, (t, t + 1), (0, plan.IC), V[group * plan.points * plan.V_point :])
@@ -98,14 +98,14 @@ def panel_items(work, tile, matrices, plan, arrays, inputs):
     (square, AT, G, _), (_, w, bias, y), (block, V) = matrices, arrays, inputs
     taps = work.scratch[: plan.taps * G.LANES * G.LANES]
     U, M = work.scratch[len(taps) :], work.scratch[len(taps) + plan.points * plan.U_point :]
-    first, stop, count = tiles_of(tile, plan, block)
+    first, stop, count = tiles_of(plan, block)
     nothing = Ahead(y, 0, 0, 0)
     for item in range(work.first, work.stop):
         group, p = item // plan.panels, item % plan.panels
         for start in range(0, plan.IC, plan.slice):
             end = min(start + plan.slice, plan.IC)
             for ic in range(start, end, G.LANES):
-                transform_weights(G, square, tile.NR, plan, w, (group, p, ic), taps, U[(ic - start) * tile.NR :])
+                transform_weights(G, square, plan, w, (group, p, ic), taps, U[(ic - start) * tile.NR :])
             multiply(tile, plan, V[group * plan.points * plan.V_point :], U, M, (count, 1), (start, end), (nothing, nothing))
         transform_outputs(AT, plan, M, group, first, (first, stop), (p * tile.NR, min(plan.OC, (p + 1) * tile.NR)), (bias, y))
 

@@ -90,6 +90,8 @@ class Plan(NamedTuple):
     shared: bool  # the threads share a block's inputs, each with some panels of outputs; else each has blocks of its own
     slice: int  # input channels of U at a time
     panels: int  # of NR output channels
+    MR: int  # of the register tile: here, so that only what multiplies is compiled for each
+    NR: int
     V_tile: int  # distances in elements
     V_point: int
     M_tile: int
@@ -137,7 +139,7 @@ def _padded(outputs: int, inputs: int, taps: int, padding: int, mode: str) -> np
 
 def tiles_plan(side: Side, MR: int, NR: int) -> Plan:
     """Of the forward pass or the input gradient."""
-    plan = uncut(side, NR)
+    plan = uncut(side, MR, NR)
     block = _block(plan, BLOCK // plan.points)
     if plan.tiles < FEW * block:
         block = _block(plan, BLOCK // plan.points // 2)
@@ -156,7 +158,7 @@ def cut(plan: Plan, block: int) -> Plan:
     return plan._replace(block=block, blocks=-(-plan.tiles // block), V_point=odd_lines(block * plan.V_tile), M_point=odd_lines(block * plan.M_tile))
 
 
-def uncut(side: Side, NR: int) -> Plan:
+def uncut(side: Side, MR: int, NR: int) -> Plan:
     """The plan with all tiles in one block."""
     height, width = OUTPUTS[side.KH], OUTPUTS[side.KW]
     down, across = height + side.KH - 1, width + side.KW - 1
@@ -166,7 +168,7 @@ def uncut(side: Side, NR: int) -> Plan:
     whole_rows, whole_columns = (_whole(table, *size) for table, size in ((side.rows, (TH, height, down)), (side.columns, (TW, width, across))))
     return Plan(
         side.G, side.IC, side.IH, side.IW, side.OC, side.OH, side.OW, x_pixel, side.G * side.OC, side.KH * side.KW,
-        down * across, across, height, width, TH, TW, tiles, tiles, 1, False, side.IC, panels,
+        down * across, across, height, width, TH, TW, tiles, tiles, 1, False, side.IC, panels, MR, NR,
         V_tile, odd_lines(tiles * V_tile), M_tile, odd_lines(tiles * M_tile), odd_lines(panels * side.IC * NR),
         rows, columns, whole_rows, whole_columns,
     )  # fmt: skip

@@ -76,12 +76,12 @@ def transform_outputs(AT, plan, M, group, origin, tiles, channels, out):
 
 
 @outlined
-def transform_weights(G, square, NR, plan, w, place, taps, U):
+def transform_weights(G, square, plan, w, place, taps, U):
     """U[k, i, n] = (G w G^T)[k] for LANES input channels and a panel of outputs. w: (3, 3, IC, OC), or (3, 3, OC, IC) and turned round if flip.
 
     place: the group, the panel, the first input channel; taps: scratch, (9, LANES, LANES).
     """
-    (group, p, ic), LANES, area = place, G.LANES, G.LANES * G.LANES
+    (group, p, ic), LANES, area, NR = place, G.LANES, G.LANES * G.LANES, plan.NR
     KW = plan.across - plan.width + 1
     turn, first = (-area, (plan.taps - 1) * area) if plan.flip else (area, 0)
     for r in range(0, NR, LANES):
@@ -134,9 +134,9 @@ def transform_gradients(A, plan, dy, group, origin, tiles, channels, out):
 
 
 @outlined
-def transform_back(GT, NR, plan, dU, group, inputs, panels, partial):
+def transform_back(GT, plan, dU, group, inputs, panels, partial):
     """partial[kh, kw, ic, n] = (G^T dU[:, p, ic, n] G)[kh, kw] for these input channels and panels of outputs; dU begins with the first of them"""
-    tiles = plan.tiles
+    tiles, NR = plan.tiles, plan.tiles.NR
     KW = tiles.across - tiles.width + 1
     row = tiles.IC * tiles.y_pixel
     for p in range(panels[0], panels[1]):

@@ -61,7 +61,7 @@ def weight_plan(g: Geometry, bias: bool) -> tuple[WeightPlan, Plan, Tile]:
 
     narrow = (entry for entry in menu(FLOAT32) if entry[0].NV <= WIDEST)
     tile = min((*narrow, (Tile(LANES, 1, LANES, FLOAT32), SQUARE)), key=cost)[0]
-    plan = uncut(side, tile.NR)
+    plan = uncut(side, tile.MR, tile.NR)
     axes = (plan.TH * plan.height, g.OH, g.OW * g.OC), (plan.TW * plan.width, g.OW, g.OC)
     rows, columns = (np.where(np.arange(T) < O, np.arange(T) * step, -1) for T, O, step in axes)
     block = min(plan.tiles, BLOCK // plan.points)
@@ -90,7 +90,7 @@ def weight_grad(pool, tile, matrices, plan, arrays, totals, scratch, cut):
     if second > 0:
         spread(pool, second, -(-plan.size // SPAN), strip_items, strips, plan.chunks, plan.size, partials, dw, accumulate)
     if plan.bias_size > 0:
-        store_bias(tile, plan, sums, db, accumulate)
+        store_bias(plan, sums, db, accumulate)
 
 
 @serial
@@ -118,7 +118,7 @@ def part_items(work, tile, matrices, plan, arrays, totals, outputs):
             parts, after = tiles.points * (panels[1] - panels[0]) * -(-(inputs[1] - inputs[0]) // tile.MR), stop + stop - first
             ahead = elements_of(x, stop, after, tiles, parts), elements_of(dy, stop, after, tiles, parts)
             multiply(tile, plan, (V, M), stop - first, (inputs[1] - inputs[0], panels[1] - panels[0]), (dU, 1 if block == 0 else 0), ahead)
-        transform_back(GT, tile.NR, plan, dU, group, inputs, panels, partials[chunk * plan.size :])
+        transform_back(GT, plan, dU, group, inputs, panels, partials[chunk * plan.size :])
 
 
 @outlined
@@ -161,11 +161,11 @@ def strip_items(work, count, size, partials, dw, accumulate):
 
 
 @serial
-def store_bias(tile, plan, sums, db, accumulate):
+def store_bias(plan, sums, db, accumulate):
     """db[n] (+)= the sum of all chunks' sums of dy"""
     tiles = plan.tiles
     for n in range(len(db)):
-        at = n // tiles.OC * plan.panels * tile.NR + n % tiles.OC
+        at = n // tiles.OC * plan.panels * tiles.NR + n % tiles.OC
         total = np.float64(0)
         for chunk in range(plan.chunks):
             total += sums[chunk * plan.bias_size + at]
