@@ -65,6 +65,7 @@ CONVOLUTIONS = tuple(
         ("groups", (2, 6, 5, 6), (4, 3, 3, 3), {"groups": 2, "padding": 1}),
         ("depthwise with multiplier", (2, 5, 6, 6), (10, 1, 3, 3), {"groups": 5, "padding": 1}),
         ("depthwise", (2, 37, 7, 13), (37, 1, 3, 3), {"groups": 37, "padding": 1}),  # more groups than lanes, the last vector ragged
+        ("depthwise, no column meets the input", (2, 17, 7, 1), (17, 1, 1, 1), {"groups": 17, "stride": 3, "padding": (2, 1), "dilation": (1, 2)}),
         ("depthwise, fewer groups than lanes", (2, 3, 6, 9), (3, 1, 3, 2), {"groups": 3, "padding": (0, 1)}),
         ("depthwise, stride 2", (2, 16, 9, 18), (16, 1, 3, 3), {"groups": 16, "stride": 2, "padding": 1}),
         ("depthwise, dilation as stride", (1, 16, 9, 14), (16, 1, 3, 3), {"groups": 16, "stride": 2, "dilation": 2, "padding": 3}),

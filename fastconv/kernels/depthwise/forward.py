@@ -67,10 +67,11 @@ def correlate_row(window, plan, item, part, inputs, panels, bias, y):
         for block in range(item.block, item.block + item.blocks):
             channel, start = channel_of(block, item, plan, window.LANES)
             panel, acc = window.LANES + block * plan.panels, zeros(window)
-            below = image + start + number_at(plan.row_offsets, line + plan.kernel_rows + stop - 1)  # for the next row of outputs
-            for c in range(window.step):
-                here = below + number_at(plan.column_offsets, column + c)
-                prefetch(inputs, here, here + 1)
+            if first < stop:  # else no taps meet inputs, and there may be no table
+                below = image + start + number_at(plan.row_offsets, line + plan.kernel_rows + stop - 1)  # for the next row of outputs
+                for c in range(window.step):
+                    here = below + number_at(plan.column_offsets, column + c)
+                    prefetch(inputs, here, here + 1)
             for r in range(first, stop):
                 row = number_at(plan.row_offsets, line + r)
                 row = row if row < 0 else row + image + start
