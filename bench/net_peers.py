@@ -42,7 +42,7 @@ class OursNet(_Trains, Ours):
     def stepper(self, net, dropout):
         fc, model, (x, y) = self.fc, net.model(dropout), net.images()
         optimizer = fc.optim.SGD(model.parameters(), **SGD)
-        return lambda: fc.train.step(model, x, y, fc.losses.cross_entropy, optimizer)
+        return lambda: fc.train.step(model, x, y, getattr(fc.losses, net.loss), optimizer)
 
 
 class TorchNet(_Trains, Torch):
@@ -61,10 +61,11 @@ class TorchNet(_Trains, Torch):
         x, y = (torch.from_numpy(a).clone() for a in net.images())
         x = x.to(**layout) if layout else x
         optimizer = torch.optim.SGD(model.parameters(), **SGD)
+        loss_of = {"cross_entropy": torch.nn.functional.cross_entropy, "mse": torch.nn.functional.mse_loss}[net.loss]
 
         def step() -> float:
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(x), y)
+            loss = loss_of(model(x), y)
             loss.backward()
             optimizer.step()
             return loss.item()
@@ -76,7 +77,7 @@ class TorchNetChannelsLast(TorchNet):
     label = TorchChannelsLast.label
 
     def layout(self, net):
-        return {"memory_format": self.torch.channels_last}
+        return {"memory_format": self.torch.channels_last} if len(net.shape) == 3 else {}  # PyTorch has no such layout for one axis
 
 
 NET_PEERS = {"ours-net": OursNet, "nchw-net": TorchNet, "channels_last-net": TorchNetChannelsLast}
