@@ -48,6 +48,7 @@ class _Conv(Layer):
     def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
         """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
         x, passes = self.bound(x)
+        x = passes.x.laid(x)  # once for both passes that read it
         w = self.weight.memory
         y = passes.forward(x, w, None if self.bias is None else self.bias.memory, relu)
         clamped = y if relu else None

@@ -12,6 +12,7 @@ from fastconv.layers.initial import generator, weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import add_gradients
 from fastconv.ops.elementwise import probability
+from fastconv.ops.layout import activation
 from fastconv.ops.linear import linear_geometry, linear_passes
 from fastconv.ops.operands import FLOATS, floats, of_layer, shape_tuple
 from fastconv.ops.passes import Convolution, relu_passes
@@ -85,12 +86,15 @@ class ReLU(Layer):
 class Flatten(Layer):
     """(N, C, spatial...) -> (N, C * positions), in PyTorch's order: all positions of channel 0 first. (N,) -> (N, 1)."""
 
+    def __init__(self):
+        self._passes = BoundPasses()
+
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Flatten", x=x)
         if not x.ndim:
             raise ValueError("Flatten: x must have at least 1 axis (N, ...), got x()")
         shape = x.shape
-        y = np.ascontiguousarray(x).reshape(len(x), math.prod(shape[1:]))
+        y = self._passes.of((shape, x.dtype), lambda: activation(shape, x.dtype)).rows(x)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return dy.reshape(shape) if input_grad else None

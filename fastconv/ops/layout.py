@@ -7,10 +7,14 @@ Linear weight   (O, I)                    (I, O)
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
 from fastconv import memory
+from fastconv.kernels.elementwise.transpose import Transpose
+
+transpose_pass = lru_cache(512)(Transpose)
 
 
 def activation_axes(ndim: int) -> tuple[int, ...]:
@@ -44,8 +48,35 @@ class Layout:
         if last.flags.c_contiguous and a.flags.aligned:  # an axis with a single index may have any stride
             return last.reshape(-1)
         copy = memory.empty(self.memory_shape, self.dtype)
-        np.copyto(copy, last)
+        if self._has_planes(a):
+            self._transpose(False)(a.reshape(-1), copy.reshape(-1))
+        else:
+            np.copyto(copy, last)
         return copy.reshape(-1)
+
+    def _has_planes(self, a: np.ndarray) -> bool:
+        """Whether this activation lies as PyTorch's do: a plane of pixels for each channel."""
+        return len(self.shape) > 2 and self.axes[-1] == 1 and a.flags.c_contiguous and a.flags.aligned and self.size > 0
+
+    def _transpose(self, to_planes: bool) -> Transpose:
+        """Between (N, C, positions) and (N, positions, C)."""
+        N, C = self.shape[:2]
+        positions = self.size // (N * C)
+        return transpose_pass(N, *((positions, C) if to_planes else (C, positions)), self.dtype)
+
+    def laid(self, a: np.ndarray) -> np.ndarray:
+        """The same array where it lies right, else a copy that does: for whoever reads it more than once."""
+        return a if a.strides == self.strides and a.flags.aligned else self.view(self.flat(a))
+
+    def rows(self, a: np.ndarray) -> np.ndarray:
+        """(N, C * positions), in the order of the public axes: all positions of channel 0 first; a view where it lies so, else a copy."""
+        N, size = self.shape[0], math.prod(self.shape[1:])
+        if a.flags.c_contiguous or len(self.shape) <= 2 or a.strides != self.strides or not a.flags.aligned:
+            return np.ascontiguousarray(a).reshape(N, size)
+        copy = memory.empty((N, size), self.dtype)
+        if self.size:
+            self._transpose(True)(self.flat(a), copy.reshape(-1))
+        return copy
 
     def empty(self) -> tuple[np.ndarray, np.ndarray]:
         """A new array, uninitialized, and its memory."""

@@ -46,6 +46,23 @@ def test_an_axis_with_a_single_index_may_have_any_stride(shape):
     assert flat.tolist() == list(range(a.size))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 41, 43), (3, 4, 2, 5), (1, 17, 9, 8), (2, 64, 5, 13), (2, 70, 67), (1, 2, 3, 37, 41), (2, 1, 4, 5), (0, 3, 4, 5)], ids=str
+)
+def test_planes_become_pixels_and_pixels_planes(shape, dtype):
+    """(N, C, H, W) as other libraries have it, to channels-last memory and back: the same values, whatever fills no vector."""
+    found, a = layout.activation(shape, dtype), np.random.default_rng(0).normal(size=shape).astype(dtype)
+    laid = found.laid(a)
+    np.testing.assert_array_equal(laid, a)
+    assert laid.strides == found.strides or not a.size
+    assert found.laid(laid) is laid or not a.size
+    rows = found.rows(laid)
+    assert rows.flags.c_contiguous
+    np.testing.assert_array_equal(rows, a.reshape(len(a), int(np.prod(shape[1:]))))
+    np.testing.assert_array_equal(found.rows(a[..., ::-1]), rows.reshape(shape)[..., ::-1].reshape(rows.shape))
+
+
 def others(a: np.ndarray):
     """The same numbers in other memory."""
     wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)

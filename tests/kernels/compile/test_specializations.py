@@ -39,6 +39,7 @@ def run_every_kernel(dtype) -> None:
     for line in EVERY_KERNEL:
         for call in Ours(fc.get_num_threads()).calls(parse(f"{line} dtype={dtype.__name__}")).values():
             call()
+    ops.conv2d(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype))  # planes of channels, which become pixels
     ops.conv2d_input_grad(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype), (1, 2, 4, 4), padding=1, padding_mode="reflect")
 
 
