@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 
 from fastconv.kernels.compile.flags import FLAGS, PARALLEL, compiled
 from fastconv.kernels.compile.outline import call_by_name
-from fastconv.kernels.compile.records import WORD, view
+from fastconv.kernels.compile.records import WORD, borrowed, view
 from fastconv.kernels.compile.threads import team
 
 BYTES = ir.IntType(8).as_pointer()
@@ -78,7 +78,9 @@ def spread(typing, pool, chunks, items, kernel, scratch, *operands):
 
     def generate(context, builder, signature, values):
         pool, chunks, items, _, scratch, more = values
-        arguments = [chunks, items, scratch, *cgutils.unpack_tuple(builder, more)]
+        arguments = [scratch, *cgutils.unpack_tuple(builder, more)]
+        kinds = signature.args[4], *operands
+        arguments = [chunks, items, *(borrowed(context, builder, kind, value) for kind, value in zip(kinds, arguments))]
         kept = cgutils.alloca_once(builder, ir.LiteralStructType([value.type for value in arguments]))
         for i, value in enumerate(arguments):
             builder.store(value, cgutils.gep_inbounds(builder, kept, 0, i))

@@ -115,3 +115,16 @@ def view(context, builder, kind: types.Array, data, shape: list):
     array.shape, array.strides = cgutils.pack_array(builder, shape), cgutils.pack_array(builder, strides)
     array.meminfo, array.parent = (ir.Constant(value.type, None) for value in (array.meminfo, array.parent))
     return array._getvalue()
+
+
+def borrowed(context, builder, kind: types.Type, value):
+    """The same value, but arrays, also those in tuples, do not know who keeps them alive: kernels then count no references, which takes a short row
+    as long as its products (atomic additions, at each call that is not inlined and each tuple that is made)."""
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo, array.parent = (ir.Constant(owner.type, None) for owner in (array.meminfo, array.parent))
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        parts = cgutils.unpack_tuple(builder, value)
+        return context.make_tuple(builder, kind, [borrowed(context, builder, k, part) for k, part in zip(kind, parts)])
+    return value

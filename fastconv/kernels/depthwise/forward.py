@@ -17,8 +17,7 @@ from fastconv.kernels.simd.arithmetic import add_row, clamp, zeros
 from fastconv.kernels.simd.host import registers
 from fastconv.kernels.simd.pooling import number_at
 from fastconv.kernels.simd.tile import one_row
-from fastconv.kernels.simd.transforms import prefetch
-from fastconv.kernels.simd.windows import Window, fma_window, store_pixels
+from fastconv.kernels.simd.windows import SEVERAL, Window, first, fma_window, inner, last, only, store_pixels
 
 
 @driver
@@ -30,7 +29,7 @@ def correlate(pool, window, plan, x, w, bias, y, scratch):
 @serial
 def correlate_items(work, window, plan, x, w, bias, y):
     """Loop 4: some work items, each of which owns its outputs."""
-    one, size = one_row(window), window.LANES + plan.blocks * plan.panels
+    one, size = one_row(window), plan.zeros + plan.blocks * plan.panels
     panels, inputs = work.scratch[:size], work.scratch[size:]
     pack_panels(one, plan, w, panels)
     if plan.in_place:
@@ -55,30 +54,38 @@ def correlate_item(window, plan, item, inputs, panels, bias, y):
                 for jh in range(item.jh, min(item.jh + plan.rows, JH)):
                     line = ((jd - jd0) * plan.lines + jh - jh0) * plan.kernel_rows
                     to = ((depth + first_h + jh * step_h) * plan.OW + first_w + item.jw * step_w) * plan.OC
-                    correlate_row(window, plan, item, (*rows, (n + image) * plan.image, line, to, *pixels), inputs, panels, bias, y)
+                    correlate_row(window, plan, item, ((line, *rows), (n + image) * plan.image, to, *pixels), inputs, panels, bias, y)
 
 
 @serial
 def correlate_row(window, plan, item, part, inputs, panels, bias, y):
-    """Loops 2 and 1: a row of outputs in tiles of MR pixels, one channel block after another; a sum takes K taps of a kernel row at a time"""
-    first, stop, image, line, to, pixels, step = part
-    column = origin_of(item, plan)[3]
-    for jw in range(0, pixels, window.MR):
+    """Loops 2 and 1: a row of outputs in tiles of MR pixels, one channel block after another; a sum takes K taps of a kernel row at a time. Only one
+    of four loops runs, as the tile stands; where branches met, sums would pass through memory"""
+    (line, low, high), image, to, pixels, step = part
+    tiles, column, none = plan.tiles if plan.in_place else -(-pixels // window.MR), origin_of(item, plan)[3], (low, low)
+    for t in range(tiles):
+        jw, at = (plan.last, plan.last_column) if t == plan.tiles - 1 else (t * window.MR, t * window.step)
+        at = image + (column + at) * plan.pixel
+        row, several = (low, high), window.tiles == SEVERAL
+        at_first, at_last = several and t == 0, several and t == plan.tiles - 1
+        between, alone = window.tiles != 1 and not at_first and not at_last, window.tiles == 1
         for block in range(item.block, item.block + item.blocks):
             channel, start = channel_of(block, item, plan, window.LANES)
-            panel, acc = window.LANES + block * plan.panels, zeros(window)
-            if first < stop:  # else no taps meet inputs, and there may be no table
-                below = image + start + number_at(plan.row_offsets, line + plan.kernel_rows + stop - 1)  # for the next row of outputs
-                for c in range(window.step):
-                    here = below + number_at(plan.column_offsets, column + c)
-                    prefetch(inputs, here, here + 1)
-            for r in range(first, stop):
-                row = number_at(plan.row_offsets, line + r)
-                row = row if row < 0 else row + image + start
-                acc = fma_window(window, acc, inputs, row, plan.column_offsets, column, panels, panel + r * window.K * window.LANES)
+            panel, acc = plan.zeros + block * plan.panels, zeros(window)
+            for r in range(*(row if between else none)):
+                place = number_at(plan.row_offsets, line + r), at + start, plan.pixel
+                acc = fma_window(inner(window), acc, inputs, place, panels, panel + r * window.K * window.LANES)
+            for r in range(*(row if at_first else none)):
+                place = number_at(plan.row_offsets, line + r), at + start, plan.pixel
+                acc = fma_window(first(window), acc, inputs, place, panels, panel + r * window.K * window.LANES)
+            for r in range(*(row if at_last else none)):
+                place = number_at(plan.row_offsets, line + r), at + start, plan.pixel
+                acc = fma_window(last(window), acc, inputs, place, panels, panel + r * window.K * window.LANES)
+            for r in range(*(row if alone else none)):
+                place = number_at(plan.row_offsets, line + r), at + start, plan.pixel
+                acc = fma_window(only(window), acc, inputs, place, panels, panel + r * window.K * window.LANES)
             acc = clamp(window, add_row(window, acc, bias, channel, plan.OC - channel), plan.lower_bound)
             store_pixels(window, acc, y, to + channel + jw * step, step, pixels - jw, plan.OC - channel)
-        column += window.step
 
 
 @serial
@@ -97,7 +104,7 @@ class _Correlate:
 
     def __init__(self, g: Geometry, dtype: np.dtype, plan: Plan, window: Window, lower_bound: float = -np.inf):
         self.work, self.dtype, self.window = g.flops / FLOPS, np.dtype(dtype), window
-        size = window.LANES + plan.blocks * plan.panels + (0 if plan.in_place else plan.images * plan.image)
+        size = plan.zeros + plan.blocks * plan.panels + (0 if plan.in_place else plan.images * plan.image)
         self.plan = plan._replace(scratch=memory.lines(size, self.dtype), lower_bound=float(lower_bound))
         self.record, self.run = Record(self.plan), correlate.bind()
 

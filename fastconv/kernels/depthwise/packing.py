@@ -31,9 +31,9 @@ def item_of(i, plan):
 
 @serial
 def origin_of(item, plan):
-    """Where the tables of rows and columns count from: its image, depth and row, and the item's first column. Those of a patch: from the item."""
+    """Where the table of rows counts from: its image, depth and row; that of a patch from the item. And the column of the first window."""
     if plan.in_place:
-        return item.n, 0, 0, item.jw * plan.SW // plan.T
+        return item.n, 0, 0, -plan.before
     return 0, item.jd, item.jh, 0
 
 
@@ -104,9 +104,9 @@ def pack_columns(one, plan, channel, x, start, columns, patch, to):
 
 @outlined
 def pack_panels(one, plan, w, panels):
-    """LANES zeros, then panels[block, row, k, lane] = the weight of lane's channel in tap k of a kernel row, 0 after the last channel"""
-    clear_vector(one, panels, 0)
-    to = one.LANES
+    """A row of zeros, then panels[block, row, k, lane] = the weight of lane's channel in tap k of a kernel row, 0 after the last channel"""
+    panels[: plan.zeros] = 0
+    to = plan.zeros
     for channel in range(0, plan.OC, one.LANES):
         if plan.in_place:
             channel = min(channel, plan.OC - one.LANES)

@@ -1,24 +1,25 @@
 """What a depthwise pass knows of a convolution: items, the rows of its kernel, and where in memory they find their inputs.
 
 Lanes are target channels: y's forward, dx's backward. An item is some rows of pixels in a strip of channel blocks of LANES channels. A kernel row
-is K taps of neighboring columns. Two tables say where inputs lie, -1 for zeros, so that the loops meet no edges. For 3x3, padding 1, 8 channels
-and an image of 4 x 6, a row of which has 6 pixels * 8 channels = 48 elements:
+is K taps of neighboring columns. A table says where the inputs of a kernel row begin, -1 for zeros; windows know what of a row is outside. For
+3x3, padding 1, 8 channels and an image of 4 x 10, a row of which has 10 pixels * 8 channels = 80 elements:
 
-    row_offsets: of the kernel rows of each row of outputs      column_offsets: of the positions of a row
-    output row 0: -1   0  48                                      -1  0  8  16  24  32  40  -1
-    output row 1:  0  48  96                                      outputs ow..ow + 2 of 3 taps read positions ow..ow + 4
-    output row 2: 48  96 144
-    output row 3: 96 144  -1
+    row_offsets: of the kernel rows of each row of outputs     tiles of 6 outputs: the last one begins early, to be full
+    output row 0: -1   0  80                                   first: outputs 0..5 read columns -1..6, column -1 is left out
+    output row 1:  0  80 160                                   last:  outputs 4..9 read columns 3..10, column 10 is left out
+    output row 2: 80 160 240
+    output row 3: 160 240 -1
 
 With several channels a group, target channel c meets ICG inputs of its group: as many patches, in which lane c is the input that c meets, are
-copied for an item, with their padding, and the tables count in them. So they do where channels are fewer than lanes, and for wide or dilated rows.
+copied for an item, with their padding, and the table counts in them. So they do where channels are fewer than lanes, for wide or dilated rows, and
+for padding beside a row that does not hold zeros.
 
 >>> from fastconv.geometry import conv_geometry
->>> plan, window = forward_plan(conv_geometry("conv2d", 1, 8, 8, (4, 6), (3, 3), 1, 1, 1, 8), np.dtype("f4"), 8)
->>> plan.row_offsets[:12].tolist(), plan.column_offsets[:8].tolist()
-([-1, 0, 48, 0, 48, 96, 48, 96, 144, 96, 144, -1], [-1, 0, 8, 16, 24, 32, 40, -1])
+>>> plan, window = forward_plan(conv_geometry("conv2d", 1, 8, 8, (4, 10), (3, 3), 1, 1, 1, 8), np.dtype("f4"), 8)
+>>> plan.row_offsets[:12].tolist(), plan.tiles, plan.last
+([-1, 0, 80, 0, 80, 160, 80, 160, 240, 160, 240, -1], 2, 4)
 >>> window
-Window(6, 3, 1, 1, 0, 8, float32)
+Window(6, 3, 1, 1, 0, 8, float32, (1, 1, 2))
 """
 
 import math
@@ -30,14 +31,12 @@ import numpy as np
 
 from fastconv.geometry import Geometry, sources
 from fastconv.geometry.lines import Line, backward_lines, forward_lines
+from fastconv.kernels.depthwise.rows import HEIGHTS, LONGEST, Row, height, row_window, stays_in_place
 from fastconv.kernels.simd.host import BLOCK_PATCH, BLOCK_PIXELS, ITEM_FLOPS, ITEMS, STRIP, TERMS
 from fastconv.kernels.simd.windows import Window
 
-HEIGHTS = (8, 6, 4)  # pixels of a tile
 WIDEST = 7  # taps that a window may have: its taps, a tile of outputs and an input fit 16 registers
 MOST_CHANNELS = 16  # bound on twice a group's channels
-LINES = 1 << 16  # of the table of rows: 0.5 MB
-LONGEST = 960  # outputs of an item along a row, whole tiles of any height
 
 
 class Plan(NamedTuple):
@@ -75,6 +74,11 @@ class Plan(NamedTuple):
     image: int  # elements from image to image of inputs or patches
     lines: int  # rows of a plane in row_offsets
     before: int  # positions before the first input of a row
+    pixel: int  # elements from column to column of inputs or patches
+    tiles: int  # of a row, in place
+    last: int  # the output with which the last of them begins, and its column, counted from the first tile's
+    last_column: int
+    zeros: int  # elements before the panels, for a kernel row of zeros
     patch_d: int
     patch_h: int
     patch_w: int
@@ -86,7 +90,6 @@ class Plan(NamedTuple):
     column_map: np.ndarray
     phases: np.ndarray  # (phases, 11): first and stop of its kernel rows; then for each axis count, first and step of its outputs
     row_offsets: np.ndarray  # (depths, lines, kernel rows): where an output's kernel rows start in an image or patch, -1 for zeros
-    column_offsets: np.ndarray  # where the positions of a row are, -1 for zeros
     taps: np.ndarray  # (kernel rows * K,): where in w its weights are, relative to weight_lanes
     lanes: np.ndarray  # (OC,): for each target channel, which input channel it meets first
     weight_lanes: np.ndarray  # (OC,): where its weights are
@@ -117,18 +120,18 @@ class Columns(NamedTuple):
     taps: tuple[int, ...]  # of a kernel row, if it is read as a whole
 
 
-def forward_plan(g: Geometry, dtype: np.dtype, LANES: int) -> tuple[Plan, Window]:
-    """From x to y."""
+def forward_plan(g: Geometry, dtype: np.dtype, LANES: int, in_place: bool = True) -> tuple[Plan, Window]:
+    """From x to y; in place where that may be and can be."""
     ICG, OCG = g.IC // g.G, g.OC // g.G
     c = np.arange(g.OC)
     channels = Channels(c // OCG * ICG, c, lambda tap, i: (tap * ICG + i) * g.OC)
     depth, row, column = _lines(g, forward_lines)
     if g.DW == 1 and g.KW <= WIDEST:
-        window = Window(_height(g.OW), g.KW, g.SW, 1, 0, LANES, dtype)
+        window = row_window(in_place and stays_in_place(g, LANES), (g.KW, g.SW, 1, 0), (LANES, dtype), (g.OW, g.IW, g.PW))
         columns = Columns((Line(g.OW, 0, 1, g.SW, (-g.PW,), (0,)),), -g.PW, g.KW - 1, tuple(range(g.KW)))
     else:
-        window, columns = Window(_height(g.OW), 1, g.SW, 1, 0, LANES, dtype), _single_taps(column)
-    return _plan(g, window, (depth, row, columns), Side(g.IC, g[2:5]), Side(g.OC, g[6:9]), channels), window
+        window, columns = Row(Window(height(g.OW), 1, g.SW, 1, 0, LANES, dtype)), _single_taps(column)
+    return _plan(g, window, (depth, row, columns), Side(g.IC, g[2:5]), Side(g.OC, g[6:9]), channels), window.window
 
 
 def backward_plan(g: Geometry, dtype: np.dtype, LANES: int) -> tuple[Plan, Window]:
@@ -139,11 +142,11 @@ def backward_plan(g: Geometry, dtype: np.dtype, LANES: int) -> tuple[Plan, Windo
     depth, row, column = _lines(g, backward_lines)
     if g.DW == 1 and g.KW <= WIDEST and any(MR % g.SW == 0 for MR in HEIGHTS):
         low, shift = divmod(g.PW - g.KW + 1, g.SW)
-        window = Window(_height(g.IW, g.SW), g.KW, 1, g.SW, shift, LANES, dtype)
+        window = row_window(stays_in_place(g, LANES), (g.KW, 1, g.SW, shift), (LANES, dtype), (g.IW, g.OW, -low))
         columns = Columns((Line(g.IW, 0, 1, 1, (low,), (0,)),), low, g.KW - 1 + shift, tuple(reversed(range(g.KW))))
     else:
-        window, columns = Window(_height(-(-g.IW // g.SW)), 1, 1, 1, 0, LANES, dtype), _single_taps(column)
-    return _plan(g, window, (depth, row, columns), Side(g.OC, g[6:9]), Side(g.IC, g[2:5]), channels), window
+        window, columns = Row(Window(height(-(-g.IW // g.SW)), 1, 1, 1, 0, LANES, dtype)), _single_taps(column)
+    return _plan(g, window, (depth, row, columns), Side(g.OC, g[6:9]), Side(g.IC, g[2:5]), channels), window.window
 
 
 def _lines(g: Geometry, lines_of) -> list[tuple[Line, ...]]:
@@ -159,11 +162,6 @@ def _span(lines: tuple[Line, ...]) -> tuple[int, int]:
     """The lowest shift of some lines, and how far the highest is from it."""
     shifts = [shift for line in lines for shift in line.shifts] or [0]
     return min(shifts), max(shifts) - min(shifts)
-
-
-def _height(width: int, divisor: int = 1) -> int:
-    """Pixels of a tile: those that waste fewest outputs of a row."""
-    return min((MR for MR in HEIGHTS if MR % divisor == 0), key=lambda MR: (-(-width // MR) * (MR + 1), -MR))
 
 
 class Cut(NamedTuple):
@@ -196,7 +194,8 @@ def _cut(g: Geometry, window: Window, counts: tuple, strides: tuple, spans: tupl
     return Cut((images, depths, rows, columns), patch(depths, rows, columns))
 
 
-def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, channels: Channels) -> Plan:
+def _plan(g: Geometry, row: Row, lines: tuple, read: Side, written: Side, channels: Channels) -> Plan:
+    window, in_place = row.window, row.tiles > 0
     depth_lines, row_lines, columns = lines
     axes = depth_lines, row_lines, columns.lines
     (low_d, span_d), (low_h, span_h) = _span(depth_lines), _span(row_lines)
@@ -208,7 +207,6 @@ def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, 
     outputs = g.N * math.prod(counts) * strips
     wanted = max(1, min(ITEMS, g.flops // ITEM_FLOPS))
     lanewise = read.C == written.C == g.G
-    in_place = lanewise and written.C >= window.LANES and bool(columns.taps) and counts[0] * counts[1] * g.KD * g.KH <= LINES
     thickness = 0 if in_place else strip * ICG  # of a patch, in blocks
     (images, *each), (patch_d, patch_h, patch_w) = _cut(g, window, counts, strides, spans, thickness, min(BLOCK_PIXELS, outputs // wanted))
     patch = patch_d * patch_h * strip * patch_w * window.LANES
@@ -231,17 +229,17 @@ def _plan(g: Geometry, window: Window, lines: tuple, read: Side, written: Side, 
     if in_place:
         depths, rows = maps[0][depths][:, None], maps[1][rows]
         row_offsets = np.where(np.minimum(depths, rows) < 0, -1, (depths * read.extents[1] + rows) * read.extents[2] * read.C)
-        column_offsets, image = np.where(maps[2] < 0, -1, maps[2] * read.C), math.prod(read.extents) * read.C
+        pixel, image, zeros = read.C, math.prod(read.extents) * read.C, (window.reach - 1) * read.C + window.LANES
     else:
         row_offsets = (depths[:, None] * patch_h + rows) * strip * patch_w * window.LANES + rest
-        column_offsets, image = np.arange(patch_w) * window.LANES, ICG * patch
-    # A weight gradient reads some rows too many, prefetching the positions between the last output and one more.
-    row_offsets, column_offsets = np.append(row_offsets, np.full(len(shifts), -1)), np.append(column_offsets, np.full(window.S, -1))
+        pixel, image, zeros = window.LANES, ICG * patch, 0
+    row_offsets = np.append(row_offsets, np.full(len(shifts), -1))  # a weight gradient takes R rows at a time: the last of some too many
     return Plan(
         g.N, read.C, ICG, *read.extents, written.C, *written.extents, window.K, len(shifts), blocks, strip, strips, images, *each, *items,
         -(-g.N // images) * math.prod(items) * strips, strides[0], strides[1], window.S, window.T,
-        lanewise, in_place, image, lines, -columns.low, patch_d, patch_h, patch_w, patch, len(taps) * window.LANES, 0,
-        *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases, row_offsets, column_offsets, taps)),
+        lanewise, in_place, image, lines, -columns.low, pixel, row.tiles, row.last, row.last * window.S // window.T, zeros,
+        patch_d, patch_h, patch_w, patch, len(taps) * window.LANES, 0,
+        *(np.ascontiguousarray(table, np.int64) for table in (*maps, phases, row_offsets, taps)),
         channels.lanes, channels.weight_lanes,
     )  # fmt: skip
 

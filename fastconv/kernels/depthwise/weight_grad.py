@@ -18,13 +18,14 @@ from fastconv.kernels.compile import FLOPS, Record, chunks, driver, outlined, se
 from fastconv.kernels.depthwise.forward import lanes
 from fastconv.kernels.depthwise.packing import channel_of, item_of, origin_of, pack_patch
 from fastconv.kernels.depthwise.plan import Plan, forward_plan
+from fastconv.kernels.depthwise.rows import edges_of
 from fastconv.kernels.simd.arithmetic import zeros
 from fastconv.kernels.simd.host import CHUNKS, ITEMS, TERMS, registers
 from fastconv.kernels.simd.memory import add_to_totals, move_row
 from fastconv.kernels.simd.tile import one_row
-from fastconv.kernels.simd.windows import GradientWindow, clear_vector, fma_pixel, fma_pixels
+from fastconv.kernels.simd.windows import SEVERAL, GradientWindow, first, fma_pixels, inner, last, only, single
 
-PIXELS = 4  # of dy at a time: R * K sums, 4 pixels and an input fit 16 registers up to R * K = 10
+PIXELS = (4, 3, 2)  # of dy at a time: R * K sums, 4 pixels and an input fit 16 registers up to R * K = 10
 MOST_ROWS = 6  # of R: each needs an address
 
 
@@ -37,25 +38,37 @@ class GradientPlan(NamedTuple):
     bands: int
     chunks: int
     size: int  # elements of the totals of a chunk and channel block
-    patch: int  # elements of scratch for zeros and the patches of an item, and in all
+    row: int  # groups of pixels of a row, in place
+    zeros: int  # elements of scratch for a kernel row of zeros
+    patch: int  # ... for those and the patches of an item, and in all
     scratch: int
     bias: bool
 
 
 def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, GradientPlan, GradientWindow]:
     LANES = lanes(dtype)
-    plan, window = forward_plan(g, dtype, LANES)
+    possible = [(U, edges) for U in PIXELS if (edges := _edges(g, U))]
+    plan, window = forward_plan(g, dtype, LANES, in_place=bool(possible))
+    U, edges = possible[0] if plan.in_place else (PIXELS[0], (0, 0))
     most = 10 if registers().count == 16 else 25
     groups = -(-plan.kernel_rows // max(1, min(MOST_ROWS, most // plan.K)))
     R = -(-plan.kernel_rows // groups)
     groups = -(-plan.kernel_rows // R)
-    bands = plan.items // plan.strips
-    patch = memory.lines(LANES + (0 if plan.in_place else plan.images * plan.image), dtype)
+    bands, row = plan.items // plan.strips, -(-g.OW // U) if plan.in_place else 0
+    zeros = ((U - 1) * g.SW + g.KW) * plan.pixel if plan.in_place else 0
+    patch = memory.lines(zeros + (0 if plan.in_place else plan.images * plan.image), dtype)
     scratch = patch + memory.lines(plan.images * plan.depths * plan.rows * plan.columns * LANES, dtype)
     parts = min(CHUNKS, bands, -(-ITEMS // plan.strips))
     size = groups * (R * plan.K + 1) * LANES
-    found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, patch, scratch, bias)
-    return plan, found, GradientWindow(PIXELS, R, plan.K, window.S, LANES, dtype)
+    edges = (*edges, min(row, SEVERAL), g.OW - (row - 1) * U if plan.in_place else 1)
+    found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, row, zeros, patch, scratch, bias)
+    return plan, found, GradientWindow(U, R, plan.K, window.S, LANES, dtype, edges)
+
+
+def _edges(g: Geometry, U: int) -> tuple[int, int] | None:
+    """Of a row in groups of U pixels and the rest."""
+    groups = [(j, min(j + U, g.OW)) for j in range(0, g.OW, U)]
+    return edges_of([(start * g.SW - g.PW, (stop - 1) * g.SW - g.PW + g.KW) for start, stop in groups], g.IW)
 
 
 @driver
@@ -72,8 +85,8 @@ def weight_grad(pool, window, plan, x, dy, gradients, totals, scratch):
 def product_items(work, window, plan, x, dy, totals):
     """Loop 6: one chunk of the bands, in one strip of channel blocks; each owns its totals."""
     forward, one = plan.forward, one_row(window)
-    nothing, inputs, packed = work.scratch[: window.LANES], work.scratch[window.LANES : plan.patch], work.scratch[plan.patch :]
-    clear_vector(one, nothing, 0)
+    nothing, inputs, packed = work.scratch[: plan.zeros], work.scratch[plan.zeros : plan.patch], work.scratch[plan.patch :]
+    nothing[:] = 0
     if forward.in_place:
         inputs = x
     for i in range(work.first, work.stop):
@@ -122,36 +135,44 @@ def add_band(window, plan, item, inputs, dy, step, totals, fresh):
     """Loops 4 and 3: totals (+)= the products of a band, at most 256 outputs at a time; R kernel rows at a time. step: from pixel to pixel of dy"""
     columns = min(plan.forward.columns, plan.forward.OW - item.jw)
     lines = lines_of(item, plan.forward)[0]
-    each = max(1, TERMS // columns)  # lines of a running sum
+    each, most = max(1, TERMS // columns), TERMS // window.U * window.U  # lines, and pixels of one, of a running sum
     for line in range(0, lines, each):
-        for first in range(0, columns, TERMS):
-            part = line, min(line + each, lines), first, min(first + TERMS, columns)
+        for start in range(0, columns, most):
+            part = line, min(line + each, lines), start, min(start + most, columns)
             for group in range(plan.groups):
                 acc = sum_lines(window, plan, item, part, group * window.R, inputs, dy, step)
-                add_to_totals(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and first == 0 else 0)
+                add_to_totals(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and start == 0 else 0)
 
 
 @serial
 def sum_lines(window, plan, item, part, row, inputs, dy, step):
-    """Loops 2 and 1: lines of outputs, U pixels of each at a time, then one at a time; acc stays in registers"""
-    forward, (line, last, first, stop), acc = plan.forward, part, zeros(window)
+    """Loops 2 and 1: lines of outputs, U pixels of each at a time; acc stays in registers. In place the first and the last pixels of a row meet its
+    edges; in a patch what is left of U pixels goes one by one. Loops of one round or none: where ways met, sums would pass through memory"""
+    forward, (line, end, start, stop), acc = plan.forward, part, zeros(window)
     _, rows, depths = lines_of(item, forward)
-    n, jd0, jh0, column0 = origin_of(item, forward)
+    n, jd0, jh0, column = origin_of(item, forward)
     image, d, h = line // rows // depths, line // rows % depths, line % rows
-    x, nothing = inputs
-    for i in range(line, last):
-        start, table = (n + image) * forward.image, ((item.jd - jd0 + d) * forward.lines + item.jh - jh0 + h) * forward.kernel_rows + row
-        column = column0 + first * window.S
-        y = i * forward.columns * step
+    (x, nothing), U, alone, edges = inputs, window.U, window.tiles == 1, window.tiles == SEVERAL
+    at_first, at_last = edges and start == 0, edges and stop == forward.OW
+    low, high = start + (U if at_first else 0), (plan.row - 1) * U if at_last else stop // U * U
+    for i in range(line, end):
+        table = ((item.jd - jd0 + d) * forward.lines + item.jh - jh0 + h) * forward.kernel_rows + row
+        at, y = (n + image) * forward.image + column * forward.pixel, i * forward.columns * step
         if step == forward.OC:  # not packed
             y = ((((item.n + image) * forward.OD + item.jd + d) * forward.OH + item.jh + h) * forward.OW + item.jw) * step
-        y += first * step
-        for _ in range((stop - first) // window.U):
-            acc = fma_pixels(window, acc, (x, start, forward.row_offsets, table, forward.column_offsets, column, nothing), (dy, y, step))
-            column, y = column + window.U * window.S, y + window.U * step
-        for _ in range((stop - first) % window.U):
-            acc = fma_pixel(window, acc, (x, start, forward.row_offsets, table, forward.column_offsets, column, nothing), (dy, y, step))
-            column, y = column + window.S, y + step
+        for _ in range(1 if alone else 0):
+            acc = fma_pixels(only(window), acc, (x, forward.row_offsets, table, at, forward.pixel, nothing), (dy, y, step))
+        for _ in range(1 if at_first else 0):
+            acc = fma_pixels(first(window), acc, (x, forward.row_offsets, table, at, forward.pixel, nothing), (dy, y, step))
+        for j in range(low, 0 if alone else high, U):
+            here = at + j * window.S * forward.pixel
+            acc = fma_pixels(inner(window), acc, (x, forward.row_offsets, table, here, forward.pixel, nothing), (dy, y + j * step, step))
+        for j in range(high, high + 1 if at_last else high):
+            here = at + j * window.S * forward.pixel
+            acc = fma_pixels(last(window), acc, (x, forward.row_offsets, table, here, forward.pixel, nothing), (dy, y + j * step, step))
+        for j in range(high if window.tiles == 0 else stop, stop):
+            here = at + j * window.S * forward.pixel
+            acc = fma_pixels(single(window), acc, (x, forward.row_offsets, table, here, forward.pixel, nothing), (dy, y + j * step, step))
         h += 1
         if h == rows:
             h, d = 0, d + 1

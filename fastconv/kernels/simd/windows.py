@@ -1,14 +1,18 @@
 """Intrinsics for rows of pixels whose lanes are channels: a window of K taps passes along a row, and each input is loaded once.
 
-A `Window` is a tile of MR neighboring outputs x LANES channels; a `GradientWindow` of R x K taps x LANES channels. Inputs are
-found by tables of the starts of rows and of the columns in a row, where -1 stands for zeros. Where pixel m meets tap k:
+A `Window` is a tile of MR neighboring outputs x LANES channels; a `GradientWindow` of R x K taps x LANES channels. Where pixel m meets tap k:
 
     column(m, k) = (m * S + k + shift) / T, if it is whole        forward: T = 1; an input gradient, taps flipped: S = 1, T its stride
+
+At the first and the last tile of a row, left and right columns are outside the image. The compiler knows them and leaves out what they would
+add: `first(window)` and `last(window)` are windows that stand there, `only(window)` where a row is one tile, `inner(window)` anywhere between.
 
 >>> Window(2, 3, 1, 1, 0, 8, np.dtype("f4"))._numba_type_.columns  # pixel and tap by column: 3 taps pass over 2 pixels
 {0: [(0, 0)], 1: [(0, 1), (1, 0)], 2: [(0, 2), (1, 1)], 3: [(1, 2)]}
 >>> Window(2, 3, 1, 2, 1, 8, np.dtype("f4"))._numba_type_.columns
 {1: [(0, 1), (1, 0)], 2: [(1, 2)]}
+>>> Window(2, 3, 1, 1, 0, 8, np.dtype("f4"), (1, 1, SEVERAL))._numba_type_.at(True, False).columns  # padding 1
+{1: [(0, 1), (1, 0)], 2: [(0, 2), (1, 1)], 3: [(1, 2)]}
 """
 
 from functools import cache
@@ -22,27 +26,38 @@ from numba.extending import NativeValue, intrinsic, models, overload_attribute, 
 
 from fastconv.kernels.simd.tile import ELEMENTS, I64, address, after, load, multiply_add, store, store_real
 
+SEVERAL = 2  # tiles of a row
+
 
 class Window:
-    """MR outputs, K taps, LANES channels. Kernels read MR, K, LANES and step, the inputs from tile to tile."""
+    """MR outputs, K taps, LANES channels. Kernels read MR, K, LANES, step, the columns from tile to tile, and of `edges` the last.
 
-    def __init__(self, MR: int, K: int, S: int, T: int, shift: int, LANES: int, dtype: np.dtype):
-        self.MR, self.K, self.S, self.T, self.shift, self.LANES, self.dtype = MR, K, S, T, shift, LANES, np.dtype(dtype)
-        self._numba_type_ = _window_type(MR, K, S, T, shift, LANES, numba.from_dtype(self.dtype))
+    edges: left, right, and the tiles of a row: 1, SEVERAL, or 0 in a patch, which has no edges.
+    """
+
+    def __init__(self, MR: int, K: int, S: int, T: int, shift: int, LANES: int, dtype: np.dtype, edges: tuple[int, int, int] = (0, 0, 0)):
+        self.MR, self.K, self.S, self.T, self.shift, self.LANES, self.dtype, self.edges = MR, K, S, T, shift, LANES, np.dtype(dtype), edges
+        self._numba_type_ = _window_type(MR, K, S, T, shift, LANES, numba.from_dtype(self.dtype), edges)
+
+    @property
+    def reach(self) -> int:
+        """The columns that a tile may read."""
+        return ((self.MR - 1) * self.S + self.K - 1 + self.shift) // self.T + 1
 
     def __repr__(self) -> str:
-        return f"Window({self.MR}, {self.K}, {self.S}, {self.T}, {self.shift}, {self.LANES}, {self.dtype})"
+        edges = f", {self.edges}" if any(self.edges) else ""
+        return f"Window({self.MR}, {self.K}, {self.S}, {self.T}, {self.shift}, {self.LANES}, {self.dtype}{edges})"
 
 
 class GradientWindow:
-    """R rows of K taps and a sum of dy, LANES channels; U pixels at a time."""
+    """R rows of K taps and a sum of dy, LANES channels; U pixels at a time, of the last ones in a row V. edges: those of a `Window`, and V."""
 
-    def __init__(self, U: int, R: int, K: int, S: int, LANES: int, dtype: np.dtype):
-        self.U, self.R, self.K, self.S, self.LANES, self.dtype = U, R, K, S, LANES, np.dtype(dtype)
-        self._numba_type_ = _gradient_type(U, R, K, S, LANES, numba.from_dtype(self.dtype))
+    def __init__(self, U: int, R: int, K: int, S: int, LANES: int, dtype: np.dtype, edges: tuple[int, int, int, int] = (0, 0, 0, 1)):
+        self.U, self.R, self.K, self.S, self.LANES, self.dtype, self.edges = U, R, K, S, LANES, np.dtype(dtype), edges
+        self._numba_type_ = _gradient_type(U, R, K, S, LANES, numba.from_dtype(self.dtype), edges)
 
     def __repr__(self) -> str:
-        return f"GradientWindow({self.U}, {self.R}, {self.K}, {self.S}, {self.LANES}, {self.dtype})"
+        return f"GradientWindow({self.U}, {self.R}, {self.K}, {self.S}, {self.LANES}, {self.dtype}, {self.edges})"
 
 
 class _Vectors(types.Type):
@@ -56,19 +71,31 @@ class _Vectors(types.Type):
 
 
 class WindowType(_Vectors):
-    def __init__(self, MR, K, S, T, shift, LANES, element):
-        self.K, self.S, self.T = K, S, T
-        self.step = MR * S // T
+    def __init__(self, MR, K, S, T, shift, LANES, element, edges):
+        missing = edges[3:] or (0, 0)  # columns before and after the row, where the window stands
+        self.K, self.S, self.T, self.edges, self.tiles = K, S, T, edges, edges[2]
+        self.step, self.shape = MR * S // T, (MR, K, S, T, shift, LANES, element)
         self.columns: dict[int, list[tuple[int, int]]] = {}
+        reach = ((MR - 1) * S + K - 1 + shift) // T + 1
         for column, m, k in sorted(((m * S + k + shift) // T, m, k) for m in range(MR) for k in range(K) if (m * S + k + shift) % T == 0):
-            self.columns.setdefault(column, []).append((m, k))
-        super().__init__(MR, LANES, element, f"Window({MR}, {K}, {S}, {T}, {shift}, {LANES}, {element})")
+            if missing[0] <= column < reach - missing[1]:
+                self.columns.setdefault(column, []).append((m, k))
+        super().__init__(MR, LANES, element, f"Window({MR}, {K}, {S}, {T}, {shift}, {LANES}, {element}, {edges})")
+
+    def at(self, first: bool, last: bool) -> "WindowType":
+        """The window at the first or last tile of a row, or both."""
+        return _window_type(*self.shape, (0, 0, 0, self.edges[0] if first else 0, self.edges[1] if last else 0))
 
 
 class GradientWindowType(_Vectors):
-    def __init__(self, U, R, K, S, LANES, element):
-        self.U, self.R, self.K, self.S = U, R, K, S
-        super().__init__(R * K + 1, LANES, element, f"GradientWindow({U}, {R}, {K}, {S}, {LANES}, {element})")
+    def __init__(self, U, R, K, S, LANES, element, edges, missing=(0, 0)):
+        self.U, self.R, self.K, self.S, self.edges, self.missing, self.tiles = U, R, K, S, edges, missing, edges[2]
+        self.shape = R, K, S, LANES, element
+        super().__init__(R * K + 1, LANES, element, f"GradientWindow({U}, {R}, {K}, {S}, {LANES}, {element}, {edges}, {missing})")
+
+    def at(self, first: bool, last: bool) -> "GradientWindowType":
+        left, right, _, V = self.edges
+        return _gradient_type(V if last else self.U, *self.shape, (0, 0, 0, 1), (left if first else 0, right if last else 0))
 
 
 _window_type, _gradient_type = cache(WindowType), cache(GradientWindowType)
@@ -81,7 +108,7 @@ def _constant(kind: type, name: str) -> None:
         return lambda window: value
 
 
-for kind, names in ((WindowType, ("MR", "K", "LANES", "step")), (GradientWindowType, ("MR", "U", "R", "S", "LANES"))):
+for kind, names in ((WindowType, ("MR", "K", "LANES", "step", "tiles")), (GradientWindowType, ("MR", "U", "R", "S", "LANES", "tiles"))):
     register_model(kind)(models.OpaqueModel)
     unbox(kind)(lambda kind, window, c: NativeValue(c.context.get_dummy_value()))
     for name in names:
@@ -92,31 +119,61 @@ def _steps(builder, pointer, step, count: int) -> list:
     return [builder.gep(pointer, [builder.mul(step, I64(m))]) for m in range(count)]
 
 
-def _place(builder, x, start, offset, zeros):
-    """The address of x[offset], or of zeros where a row's start or a column's offset is negative."""
-    return builder.select(builder.icmp_signed("<", builder.or_(start, offset), I64(0)), zeros, builder.gep(x, [offset]))
+@intrinsic
+def first(typing, window):
+    """The window as it stands at the first tile of a row."""
+    return window.at(True, False)(window), lambda context, *_: context.get_dummy_value()
 
 
 @intrinsic
-def fma_window(typing, window, acc, x, start, columns, column, panel, w):
-    """acc[m] + sum over k of x[start + columns[column + c] : ...] * panel[w + k * LANES : ...], c = column(m, k), LANES elements each, k rising.
+def inner(typing, window):
+    """The window between the first and the last tile."""
+    return window.at(False, False)(window), lambda context, *_: context.get_dummy_value()
 
-    Where start or an entry of columns is negative, x counts as panel[:LANES], which holds zeros.
+
+@intrinsic
+def last(typing, window):
+    """The window as it stands at the last tile of a row."""
+    return window.at(False, True)(window), lambda context, *_: context.get_dummy_value()
+
+
+@intrinsic
+def only(typing, window):
+    """The window where a row is one tile."""
+    return window.at(True, True)(window), lambda context, *_: context.get_dummy_value()
+
+
+@intrinsic
+def single(typing, window):
+    """The gradient window of one pixel, none of whose columns is outside."""
+    return _gradient_type(1, *window.shape, (0, 0, 0, 1))(window), lambda context, *_: context.get_dummy_value()
+
+
+def _row(builder, x, row, start, zeros):
+    """The address of x[row + start], or of zeros where row is negative."""
+    return builder.select(builder.icmp_signed("<", row, I64(0)), zeros, builder.gep(x, [builder.add(row, start)]))
+
+
+@intrinsic
+def fma_window(typing, window, acc, x, place, panels, panel):
+    """acc[m] + sum over k of x[row + start + column(m, k) * step : ...] * panels[panel + k * LANES : ...], LANES elements each, k rising.
+
+    place: row, start, step; where row is negative, the row of x counts as panels[: its columns * step], which holds zeros.
     """
 
     def generate(context, builder, signature, arguments):
-        _, acc, x, start, columns, column, panel, w = arguments
-        x, table = address(context, builder, signature.args[2], x, start), address(context, builder, signature.args[4], columns, column)
-        zeros, panel = (address(context, builder, signature.args[6], panel, at) for at in (I64(0), w))
-        fused = multiply_add(builder, window)
+        _, acc, x, place, panels, panel = arguments
+        row, start, step = cgutils.unpack_tuple(builder, place)
+        zeros, panel = (address(context, builder, signature.args[4], panels, at) for at in (I64(0), panel))
+        x, fused = _row(builder, address(context, builder, signature.args[2], x, I64(0)), row, start, zeros), multiply_add(builder, window)
         taps = [load(builder, window, after(builder, panel, k * window.LANES)) for k in range(window.K)]
         for c, meetings in window.columns.items():
-            value = load(builder, window, _place(builder, x, start, builder.load(after(builder, table, c)), zeros))
+            value = load(builder, window, builder.gep(x, [builder.mul(step, I64(c))]))
             for m, k in meetings:
                 acc = builder.insert_value(acc, builder.call(fused, [value, taps[k], builder.extract_value(acc, m)]), m)
         return acc
 
-    return acc(window, acc, x, types.intp, columns, types.intp, panel, types.intp), generate
+    return acc(window, acc, x, place, panels, types.intp), generate
 
 
 @intrinsic
@@ -142,55 +199,36 @@ def store_pixels(typing, window, acc, y, at, step, pixels, channels):
     return types.void(window, acc, y, *[types.intp] * 4), generate
 
 
-def _products(pixels_of):
-    """A function that generates the products of some pixels of dy with the inputs in R x K taps, and their sum."""
-
-    def intrinsics(typing, window, acc, inputs, gradients):
-        def generate(context, builder, signature, arguments):
-            _, acc, inputs, gradients = arguments
-            x, start, rows, row, columns, column, zeros = cgutils.unpack_tuple(builder, inputs)
-            dy, at, step = cgutils.unpack_tuple(builder, gradients)
-            arrays = signature.args[2].types
-            x, table = address(context, builder, arrays[0], x, start), address(context, builder, arrays[2], rows, row)
-            columns, zeros = address(context, builder, arrays[4], columns, column), address(context, builder, arrays[6], zeros, I64(0))
-            pixels, fused = pixels_of(window), multiply_add(builder, window)
-            dy = _steps(builder, address(context, builder, signature.args[3].types[0], dy, at), step, pixels)
-            gradients = [load(builder, window, pointer) for pointer in dy]
-            for r in range(window.R):
-                offset = builder.load(after(builder, table, r))
-                here = builder.gep(x, [offset])
-                for c in range((pixels - 1) * window.S + window.K):
-                    meetings = [(m, c - m * window.S) for m in range(pixels) if 0 <= c - m * window.S < window.K]
-                    if not meetings:
-                        continue
-                    value = load(builder, window, _place(builder, here, offset, builder.load(after(builder, columns, c)), zeros))
-                    for m, k in meetings:
-                        i = r * window.K + k
-                        acc = builder.insert_value(acc, builder.call(fused, [value, gradients[m], builder.extract_value(acc, i)]), i)
-            total = builder.extract_value(acc, window.R * window.K)
-            for value in gradients:
-                total = builder.fadd(total, value)
-            return builder.insert_value(acc, total, window.R * window.K)
-
-        return acc(window, acc, inputs, gradients), generate
-
-    return intrinsics
-
-
-@intrinsic
-def fma_pixel(typing, window, acc, inputs, gradients):
-    """acc[r, k] + x[start + rows[row + r] + columns[column + k]] * dy[at], LANES elements each; the last of acc + dy[at].
-
-    inputs: x, start, rows, row, columns, column, zeros: LANES of them, which x counts as where an entry of rows or columns is negative;
-    gradients: dy, at, and the step from pixel to pixel
-    """
-    return _products(lambda window: 1)(typing, window, acc, inputs, gradients)
-
-
 @intrinsic
 def fma_pixels(typing, window, acc, inputs, gradients):
-    """`fma_pixel` for U pixels: the sums over m of those with column + m * S and at + m * step"""
-    return _products(lambda window: window.U)(typing, window, acc, inputs, gradients)
+    """acc[r, k] + sum over m < U of x[rows[row + r] + start + (m * S + k) * step] * dy[at + m * pixel], LANES elements each; last, acc + sum of dy
+
+    inputs: x, rows, row, start, step, and zeros, which a row of x counts as where rows is negative; gradients: dy, at, pixel.
+    """
+
+    def generate(context, builder, signature, arguments):
+        _, acc, inputs, gradients = arguments
+        x, rows, row, start, step, zeros = cgutils.unpack_tuple(builder, inputs)
+        dy, at, pixel = cgutils.unpack_tuple(builder, gradients)
+        arrays, fused = signature.args[2].types, multiply_add(builder, window)
+        x, table, zeros = (address(context, builder, arrays[i], array, at) for i, array, at in ((0, x, I64(0)), (1, rows, row), (5, zeros, I64(0))))
+        dy = _steps(builder, address(context, builder, signature.args[3].types[0], dy, at), pixel, window.U)
+        gradients = [load(builder, window, pointer) for pointer in dy]
+        (left, right), reach = window.missing, (window.U - 1) * window.S + window.K
+        for r in range(window.R):
+            here = _row(builder, x, builder.load(after(builder, table, r)), start, zeros)
+            for c in range(left, reach - right):
+                meetings = [(m, c - m * window.S) for m in range(window.U) if 0 <= c - m * window.S < window.K]
+                value = load(builder, window, builder.gep(here, [builder.mul(step, I64(c))])) if meetings else None
+                for m, k in meetings:
+                    i = r * window.K + k
+                    acc = builder.insert_value(acc, builder.call(fused, [value, gradients[m], builder.extract_value(acc, i)]), i)
+        total = builder.extract_value(acc, window.R * window.K)
+        for value in gradients:
+            total = builder.fadd(total, value)
+        return builder.insert_value(acc, total, window.R * window.K)
+
+    return acc(window, acc, inputs, gradients), generate
 
 
 @intrinsic
