@@ -163,7 +163,7 @@ _kept = _Scratch()
 
 @contextmanager
 def own_scratch(slabs: dict) -> Iterator[None]:
-    """Within, this thread's scratch arrays are those of `slabs`, of any size, for calls that are noted to be made again: nobody else's are touched."""
+    """Within, this thread's scratch arrays are those of `slabs`, of any size: for calls that are noted to be made again, whoever else then runs."""
     before = _kept.slabs, _kept.limit
     _kept.slabs, _kept.limit = slabs, sys.maxsize
     try:

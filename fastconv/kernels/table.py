@@ -9,9 +9,9 @@
     bias_grad           bind(g, dtype)                  run(dy, db, accumulate)
 
 `fits` says for which geometries a row may be chosen (by any extent but N), `dtypes` for which dtypes, `pays` where it is the faster one: "auto"
-takes the first row that fits and pays. `prepared`, bound as `bind` is, makes the same pass for weights that stay: `pack(w)` once, then the pass is
-called with that in the place of w; `form` says when two such passes take the same. `error(g, dtype)` is its error constant c in |result - exact| <= c * u * (the same sums over absolute
-values), u the unit roundoff.
+takes the first row that fits and pays. `error(g, dtype)` is its error constant c in |result - exact| <= c * u * (the same sums over absolute
+values), u the unit roundoff. `prepared`, bound as `bind` is, makes the same pass for weights that stay: `pack(w)` once, and the pass is called
+with that in the place of w; passes of the same `form` take the same.
 """
 
 import math

@@ -177,11 +177,11 @@ class Bound:
 
 
 class Launch(NamedTuple):
-    """What a pass called: machine code and its operands, and whether it is worth threads."""
+    """What a pass called: machine code and its operands, and the number of operations, as a bound driver is called with."""
 
     entry: Callable
     operands: tuple
-    threaded: bool
+    work: float
 
 
 class Noted(Bound):
@@ -195,7 +195,7 @@ class Noted(Bound):
 
     def __call__(self, work: float, *operands) -> None:
         super().__call__(work, *operands)
-        self.launches.append(Launch(self.entry, operands, work >= team.least))
+        self.launches.append(Launch(self.entry, operands, work))
 
 
 collected: ContextVar[list[Launch] | None] = ContextVar("collected", default=None)

@@ -1,5 +1,6 @@
 """Irregular arrays made regular: patches of inputs with their padding, panels of weights in the order in which they are used."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -113,7 +114,7 @@ def packed(plan, NR: int, w: np.ndarray) -> np.ndarray:
     columns = np.zeros((plan.G, plan.K, panels * NR), w.dtype)
     columns[:, :, : plan.OCG] = w.reshape(plan.K, plan.G, plan.OCG).swapaxes(0, 1)
     cuts = [int(k) for k in plan.blocks[:, 1]]
-    blocks = [columns[:, k:stop].reshape(plan.G, stop - k, panels, NR).swapaxes(1, 2) for k, stop in zip(cuts, cuts[1:])]
+    blocks = [columns[:, k:stop].reshape(plan.G, stop - k, panels, NR).swapaxes(1, 2) for k, stop in pairwise(cuts)]
     return np.concatenate([block.reshape(plan.G, -1) for block in blocks], 1).reshape(-1)
 
 
