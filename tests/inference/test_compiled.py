@@ -66,7 +66,8 @@ def kinds() -> dict[str, tuple[layers.Layer, tuple[int, ...]]]:
             f"transposed{rank}": (layers.Sequential(of("ConvTranspose", 6, 4, 3, stride=2), layers.ReLU()), x),
             f"transposed{rank} without bias": (layers.Sequential(of("ConvTranspose", 6, 4, 2, bias=False), layers.ReLU()), x),
             f"norm{rank}": (of("BatchNorm", 6), x), f"norm{rank} relu": (layers.Sequential(of("BatchNorm", 6), layers.ReLU()), x),
-            f"norm{rank} of the batch": (of("BatchNorm", 6, track_running_stats=False), x), f"norm{rank}, no affine": (of("BatchNorm", 6, affine=False), x),
+            f"norm{rank} of the batch": (of("BatchNorm", 6, track_running_stats=False), x),
+            f"norm{rank}, no affine": (of("BatchNorm", 6, affine=False), x),
             f"max{rank}": (pool, x), f"relu max{rank}": (layers.Sequential(layers.ReLU(), pool), x),
             f"max{rank} relu": (layers.Sequential(pool, layers.ReLU()), x), f"mean{rank}": (mean, x),
             f"adaptive{rank}": (layers.Sequential(of("AdaptiveMaxPool", (4, 3, 2)[:rank]), layers.ReLU(), of("AdaptiveAvgPool", 2)), x),
@@ -246,7 +247,7 @@ def test_errors_tell_what_is_wrong():
         fc.compile(model, draw(shape))
     with pytest.raises(ValueError, match="compile: input_shape must have at least 1 axis"):
         fc.compile(layers.ReLU(), ())
-    with pytest.raises(ValueError, match="x has C=3|IC=3"):
+    with pytest.raises(ValueError, match="x has IC=3"):
         fc.compile(model, (1, 3, 28, 28))
     mixed = layers.Sequential(layers.Linear(3, 3), layers.Linear(3, 3, dtype=np.float64))
     with pytest.raises(TypeError, match="compile: the layers of the model must be of one dtype, got float32 and float64"):
