@@ -95,7 +95,7 @@ def markdown(machine: report.Machine, found: list[Answers]) -> str:
             "One call answers for one float32 image, a NumPy array (1, C, H, W); the answers agreed to 1e-4 before anything was timed. Every peer",
             "runs in its own process, in turns with `fc.compile`; a ratio is the median over the pairs (above 1: fastconv is faster), for PyTorch",
             "against the better of its layouts; the spread is the width of the middle half of those against ONNX Runtime. PyTorch runs eagerly in",
-            "evaluation and inference mode, ONNX Runtime on the CPU with all of its graph optimizations. Compiling and loading are not in these times.",
+            "evaluation and inference mode, ONNX Runtime on the CPU with all graph optimizations. Compiling and loading are not in these times.",
         ],
         speeds(found),
     ]

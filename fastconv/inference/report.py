@@ -35,5 +35,5 @@ def report(graph: Graph, input_shape: tuple[int, ...], dtype: np.dtype) -> Repor
     rows = []
     for step, _, output in graph.nodes:
         shape = (N, *output.shape)
-        rows.append(Row(step.names, step.text, step.algorithm(N), shape, math.prod(shape) * dtype.itemsize))
+        rows.append(Row(step.names, step.text, step.algorithm(max(1, N)), shape, math.prod(shape) * dtype.itemsize))
     return Report(tuple(rows), N * sum(share(graph)[1]) * dtype.itemsize)

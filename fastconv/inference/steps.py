@@ -45,19 +45,20 @@ Call = Launch | tuple[Callable, tuple]  # a launch, or a Python function and its
 
 
 def noted(make: Callable[[], tuple[Callable, tuple]]) -> list[Call]:
-    """The launches of a pass that is bound and given operands here; of one without drivers (the plain edition) itself."""
+    """The launches of the pass that `make` binds, with its operands; of one without drivers (the plain edition) itself."""
     with collecting() as launches:
         run, operands = make()
-        launches.clear()  # of packing weights, which is done
-        run(*operands)
+    launches.clear()  # of packing weights, which is done
+    run(*operands)
     return list(launches) or [(run, operands)]
 
 
 class Step(ABC):
-    """From the values `inputs` to the value `output`; `names` and `layers` tell of which layers it was made."""
+    """One pass or one call; `names` and `text` tell of which layers it was made."""
 
     def __init__(self, made_of: list[tuple[str, Layer]]):
-        self.made_of = made_of
+        self.names = " + ".join(name for name, _ in made_of)
+        self.text = " + ".join(type(layer).__name__ if any(layer.children()) else repr(layer) for _, layer in made_of)
 
     @abstractmethod
     def bind(self, x: list[Operand], y: Operand) -> list[Call]:
@@ -66,14 +67,6 @@ class Step(ABC):
     def algorithm(self, N: int) -> str:
         """By name; "" where there is no choice."""
         return ""
-
-    @property
-    def names(self) -> str:
-        return " + ".join(name for name, _ in self.made_of)
-
-    @property
-    def text(self) -> str:
-        return " + ".join(type(layer).__name__ if any(layer.children()) else repr(layer) for _, layer in self.made_of)
 
 
 class Convolve(Step):
