@@ -59,8 +59,9 @@ class Layout:
             np.copyto(flat.reshape(self.memory_shape), a.transpose(self.axes))
 
     def _has_planes(self, a: np.ndarray) -> bool:
-        """Whether this activation lies as PyTorch's do: a plane of pixels for each channel."""
-        return len(self.shape) > 2 and self.axes[-1] == 1 and a.flags.c_contiguous and a.flags.aligned and self.size > 0
+        """Whether this activation (no argmax, of whose elements there are no vectors) lies as PyTorch's do: a plane of pixels for each channel."""
+        planes = len(self.shape) > 2 and self.axes[-1] == 1 and self.dtype.kind == "f"
+        return planes and a.flags.c_contiguous and a.flags.aligned and self.size > 0
 
     def _transpose(self, to_planes: bool) -> Transpose:
         """Between (N, C, positions) and (N, positions, C)."""
