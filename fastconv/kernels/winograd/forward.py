@@ -30,6 +30,7 @@ from fastconv.kernels.winograd.plan import FEW_TILES, WIDEST, Plan, Side, backwa
 from fastconv.kernels.winograd.transforms import transform_inputs, transform_outputs, transform_weights
 
 FLOAT32 = np.dtype(np.float32)
+FOUR = 4  # tiles of an image
 
 
 @driver
@@ -156,13 +157,16 @@ class Pass:
     """A pass bound to what it reads and writes, on flat arrays as kernels see them."""
 
     def __init__(self, side: Side, flops: int, flip: bool, lower_bound: float):
-        self.work, self.tile = flops / FLOPS, tile_for(side.OC, FLOAT32, WIDEST if side.tiles > FEW_TILES else 9)
+        self.work, self.tile = flops / FLOPS, self.tile_of(side)
         LANES = self.tile.LANES
         self.matrices = (Tile(LANES, 1, LANES, FLOAT32), *transforms(side.KH, side.KW, LANES)[:3])
         self.plan = plan = self.finish(tiles_plan(side, self.tile.MR, self.tile.NR))._replace(flip=flip, lower_bound=float(lower_bound))
         self.record, self.bound = Record(plan), correlate.bind()
         self.taps = plan.taps * LANES * LANES
         self.V, self.M, self.U = plan.V_size, plan.M_size, plan.points * plan.U_point
+
+    def tile_of(self, side: Side) -> Tile:
+        return tile_for(side.OC, FLOAT32, WIDEST if side.tiles > FEW_TILES else 9)
 
     def finish(self, plan: Plan) -> Plan:
         return plan
@@ -190,6 +194,11 @@ class Forward(Pass):
 
 class Prepared(Forward):
     """The forward pass for weights that stay: `run(x, pack(w), b, y)`, to the same bits."""
+
+    def tile_of(self, side: Side) -> Tile:
+        """One image of 8x8 is 4 tiles: of six rows two would be computed for nothing (Zen 3, 64 channels 38 -> 33 us, 128 channels 106 -> 87)."""
+        tile = super().tile_of(side)
+        return Tile(FOUR, tile.NV, tile.LANES, FLOAT32) if side.tiles <= FOUR < tile.MR < 8 else tile
 
     def finish(self, plan: Plan) -> Plan:
         return plan._replace(kept=True, slice=plan.IC, U_point=odd_lines(plan.panels * plan.IC * plan.NR))
