@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -170,18 +171,27 @@ def test_any_memory_layout_is_taken_and_nothing_is_written():
     assert not np.shares_memory(fast(x), fast(x))
 
 
-def test_the_copy_does_not_see_what_happens_to_the_model():
-    class Doubled(layers.Layer):
-        def __init__(self):
-            self.factor = layers.Parameter(np.full(1, 2, np.float32))
+class Doubled(layers.Layer):
+    def __init__(self):
+        self.factor = layers.Parameter(np.full(1, 2, np.float32))
 
-        def forward(self, x, training=True):
-            return x * self.factor.value, layers.once(lambda dy, input_grad=True: dy, x)
+    def forward(self, x, training=True):
+        return x * self.factor.value, layers.once(lambda dy, input_grad=True: dy, x)
 
-        def output_shape(self, input_shape):
-            return input_shape
+    def output_shape(self, input_shape):
+        return input_shape
 
-    model = settled(layers.Sequential(*models.vgg_small(3, 8).layers, Doubled()))
+
+def nets_of_all_weights() -> list[layers.Layer]:
+    """Folded ones and others, packed ones and such as are read where they lie."""
+    depthwise = layers.Conv2d(3, 3, 3, padding=1, groups=3)
+    around = layers.BatchNorm2d(3), depthwise, layers.ConvTranspose2d(3, 3, 3, padding=1), layers.ConvTranspose2d(3, 3, 1), layers.BatchNorm2d(3)
+    return [models.vgg_small(3, 8), layers.Sequential(*around), layers.Sequential(layers.Conv2d(3, 8, 3), layers.Flatten(), layers.Linear(288, 4))]
+
+
+@pytest.mark.parametrize("model", nets_of_all_weights(), ids=("folded", "where they lie", "packed"))
+def test_the_copy_does_not_see_what_happens_to_the_model(model):
+    model = settled(layers.Sequential(*model.layers, Doubled()))
     x = draw((2, 3, 8, 8))
     before, fast = model.state_dict(), fc.compile(model, x.shape)
     y = fast(x)
@@ -192,7 +202,8 @@ def test_the_copy_does_not_see_what_happens_to_the_model():
     for _, buffer in model.named_buffers():
         buffer.value = buffer.value * 3 + 1
     np.testing.assert_array_equal(fast(x), y)
-    np.testing.assert_array_equal(fast(np.concatenate([x, x]))[:2], y)  # bound only now
+    many = np.concatenate([x] * 9)  # bound only now
+    np.testing.assert_array_equal(fast(many)[:2], y)
     assert not np.allclose(model(x), y)
 
 
@@ -216,6 +227,28 @@ def test_threads_that_call_one_copy_at_once_do_not_meet():
         for _ in range(20):
             for found, y in zip(pool.map(fast, inputs), expected):
                 np.testing.assert_array_equal(found, y)
+
+
+MEET = threading.Barrier(2)
+
+
+class Meet(layers.Layer):
+    """Two threads are inside at once."""
+
+    def forward(self, x, training=True):
+        MEET.wait(20)
+        return x, None
+
+    def output_shape(self, input_shape):
+        return input_shape
+
+
+def test_threads_that_are_inside_at_once_have_memory_of_their_own():
+    fast = fc.compile(layers.Sequential(layers.ReLU(), Meet(), layers.ReLU()), (1, 3))
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(3):
+            ones, twos = pool.map(fast, (np.full((1, 3), value, np.float32) for value in (1, 2)))
+            assert (ones.tolist(), twos.tolist()) == ([[1, 1, 1]], [[2, 2, 2]])
 
 
 def test_what_is_kept_is_bounded():
