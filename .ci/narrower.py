@@ -16,7 +16,13 @@ NARROWER = {  # bytes of this machine's vectors: bytes, CPU name and features of
     32: (16, "nehalem", "+sse4.2"),
 }
 REGISTERS = "tests/kernels/simd/test_registers.py"
-TESTS = "tests/kernels/simd", "tests/kernels/winograd", "tests/kernels/compile/test_specializations.py", "tests/ops/test_convolution.py"
+TESTS = (
+    "tests/kernels/simd",
+    "tests/kernels/winograd",
+    "tests/kernels/compile/test_specializations.py",
+    "tests/ops/test_convolution.py",
+    "tests/kernels/test_prepared.py",
+)
 LANES = "from fastconv.kernels.simd.host import registers; assert registers().bytes == {}, registers(); print('now', registers())"
 
 

@@ -1,7 +1,8 @@
 """A process of its own for each peer: two pools of threads in one process would stall each other.
 
 `python -m bench.worker PEER THREADS` answers requests, a JSON object a line: {"do": "time", "layer": "64 32 16 64 3 1 1", "pass": "forward"}.
-Those of `net_peers` take the name of a net for the layer, and "step" or "losses" for the pass; those of `pass_peers` the name of a task.
+Those of `net_peers` take the name of a net for the layer, and "step" or "losses" for the pass; those of `pass_peers` the name of a task,
+those of `inference_peers` a net and "infer".
     time     seconds and flops of one call
     result   writes the arrays of one call to "file"
     memory   bytes that one call takes beyond its operands and results, at its peak; null where the system does not tell
@@ -73,6 +74,10 @@ def peer_class(name: str) -> type[Peer]:
         from bench.net_peers import NET_PEERS
 
         return NET_PEERS[name]
+    if name.endswith("-infer"):
+        from bench.inference_peers import INFERENCE_PEERS
+
+        return INFERENCE_PEERS[name]
     if name.endswith("-pass"):
         from bench.pass_peers import PASS_PEERS
 

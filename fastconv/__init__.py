@@ -8,6 +8,7 @@ import sys
 try:
     from fastconv import data, layers, losses, models, ops, optim, train
     from fastconv.differences import GradientError, gradcheck
+    from fastconv.inference import compile
     from fastconv.kernels.compile import get_num_threads, set_num_threads
     from fastconv.kernels.table import algorithm
     from fastconv.saving import load, save
@@ -24,6 +25,7 @@ __all__ = [
     "GradientError",
     "__version__",
     "algorithm",
+    "compile",
     "data",
     "get_num_threads",
     "gradcheck",

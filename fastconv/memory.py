@@ -8,8 +8,10 @@ made here keeps a lease as its base, and so does every view of it. Everything st
 import ctypes
 import math
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 
 import numpy as np
@@ -153,9 +155,21 @@ class _Scratch(threading.local):
 
     def __init__(self):
         self.slabs: dict[tuple[np.dtype, str], np.ndarray] = {}
+        self.limit = KEPT
 
 
 _kept = _Scratch()
+
+
+@contextmanager
+def own_scratch(slabs: dict) -> Iterator[None]:
+    """Within, this thread's scratch arrays are those of `slabs`, of any size: for calls that are noted to be made again, whoever else then runs."""
+    before = _kept.slabs, _kept.limit
+    _kept.slabs, _kept.limit = slabs, sys.maxsize
+    try:
+        yield
+    finally:
+        _kept.slabs, _kept.limit = before
 
 
 def scratch(count: int, dtype: np.dtype, use: str = "scratch") -> np.ndarray:
@@ -163,7 +177,7 @@ def scratch(count: int, dtype: np.dtype, use: str = "scratch") -> np.ndarray:
 
     Up to 1 MB it is the same memory again and again: nothing else of this thread runs while a kernel does.
     """
-    if count * dtype.itemsize > KEPT:
+    if count * dtype.itemsize > _kept.limit:
         return shelves.take((count,), dtype)
     slab = _kept.slabs.get((dtype, use))
     if slab is None or slab.size < count:

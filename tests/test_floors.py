@@ -15,7 +15,7 @@ FLOORS = (
     ("kernels",),
     ("ops",),
     ("layers", "losses", "optim"),
-    ("train", "data", "models", "saving", "differences", "profiling"),
+    ("train", "data", "models", "saving", "differences", "profiling", "inference"),
     ("explain", "plot"),
     ("lessons",),
     ("cli", "__main__", "__init__"),

@@ -26,8 +26,11 @@ def test_one_command_trains_and_one_tests():
 def test_the_example_runs(capsys):
     example = block("example")
     assert len(example.strip().splitlines()) <= 16
-    exec(compile(example.replace("range(5)", "range(1)"), "README.md", "exec"), {})
+    names = {}
+    exec(compile(example.replace("range(5)", "range(1)"), "README.md", "exec"), names)
     assert "accuracy" in capsys.readouterr().out
+    exec(compile(block("compile-example"), "README.md", "exec"), names)
+    assert int(capsys.readouterr().out) == names["model"](names["x_test"][:1]).argmax()
 
 
 def test_the_questions_about_a_layer_are_answered(capsys):

@@ -1,4 +1,4 @@
-"""warmup: compile now what training would compile later, for an image of a container or before a lesson."""
+"""warmup: compile now what training and `fc.compile` would compile later, for an image of a container or before a lesson."""
 
 import argparse
 import time
@@ -36,6 +36,7 @@ def _warm_up(chosen: argparse.Namespace) -> None:
     for threads in {fc.get_num_threads(), 1}:  # one thread has kernels of its own
         fc.set_num_threads(threads)
         fc.train.fit(model, (x, y), epochs=1, optimizer=optimizer, **words)
+    fc.compile(model, (1, *x.shape[1:]))
     kept = f"; kernels are kept in {folder()}" if folder() else f"; kernels are not kept: the cache is {why_off()}"
     print(f"{chosen.model} on {title} is ready to train after {time.perf_counter() - start:.1f} s{kept}")
 

@@ -10,7 +10,8 @@
 
 `fits` says for which geometries a row may be chosen (by any extent but N), `dtypes` for which dtypes, `pays` where it is the faster one: "auto"
 takes the first row that fits and pays. `error(g, dtype)` is its error constant c in |result - exact| <= c * u * (the same sums over absolute
-values), u the unit roundoff.
+values), u the unit roundoff. `prepared`, bound as `bind` is, makes the same pass for weights that stay: `pack(w)` once, and the pass is called
+with that in the place of w; passes of the same `form` take the same.
 """
 
 import math
@@ -48,6 +49,7 @@ class Algorithm(NamedTuple):
     fits: Callable[[Geometry], bool] = lambda g: True
     dtypes: tuple[type, ...] = (np.float32, np.float64)
     pays: Callable[[Geometry], bool] = lambda g: True
+    prepared: Callable[..., Callable[..., None]] | None = None
 
 
 def exact(g, dtype) -> int:
@@ -63,7 +65,7 @@ def gradient_fits(g: Geometry) -> bool:
 
 def padded(row: Algorithm) -> Algorithm:
     """An input gradient for every padding mode from one for zeros."""
-    name, bind, error, fits, dtypes, pays = row
+    name, bind, error, fits, dtypes, pays, _ = row
     fits_padded = lambda g: gradient_fits(g) and fits(g.padded)  # noqa: E731
     return Algorithm(name, any_padding(bind), errors.any_padding(error), fits_padded, dtypes, lambda g: pays(g.padded))
 
@@ -71,8 +73,8 @@ def padded(row: Algorithm) -> Algorithm:
 OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
         Algorithm("depthwise", depthwise.Forward, depthwise.forward_error, depthwise.fits),
-        Algorithm("winograd", winograd.Forward, errors.winograd_forward, tiles.fits, (np.float32,), tiles.pays),
-        Algorithm("direct", forward.Forward, errors.forward, fits),
+        Algorithm("winograd", winograd.Forward, errors.winograd_forward, tiles.fits, (np.float32,), tiles.pays, winograd.Prepared),
+        Algorithm("direct", forward.Forward, errors.forward, fits, prepared=forward.Prepared),
         Algorithm("plain", plain.conv_forward, errors.plain_forward),
         Algorithm("reference", textbook.conv_forward, errors.textbook_forward),
     ),

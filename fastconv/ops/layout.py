@@ -47,16 +47,21 @@ class Layout:
         last = a.transpose(self.axes)
         if last.flags.c_contiguous and a.flags.aligned:  # an axis with a single index may have any stride
             return last.reshape(-1)
-        copy = memory.empty(self.memory_shape, self.dtype)
+        flat = memory.empty((self.size,), self.dtype)
+        self.copy(a, flat)
+        return flat
+
+    def copy(self, a: np.ndarray, flat: np.ndarray) -> None:
+        """An array of this shape and dtype into flat memory of this layout."""
         if self._has_planes(a):
-            self._transpose(False)(a.reshape(-1), copy.reshape(-1))
+            self._transpose(False)(a.reshape(-1), flat)
         else:
-            np.copyto(copy, last)
-        return copy.reshape(-1)
+            np.copyto(flat.reshape(self.memory_shape), a.transpose(self.axes))
 
     def _has_planes(self, a: np.ndarray) -> bool:
-        """Whether this activation lies as PyTorch's do: a plane of pixels for each channel."""
-        return len(self.shape) > 2 and self.axes[-1] == 1 and a.flags.c_contiguous and a.flags.aligned and self.size > 0
+        """Whether this activation (no argmax, of whose elements there are no vectors) lies as PyTorch's do: a plane of pixels for each channel."""
+        planes = len(self.shape) > 2 and self.axes[-1] == 1 and self.dtype.kind == "f"
+        return planes and a.flags.c_contiguous and a.flags.aligned and self.size > 0
 
     def _transpose(self, to_planes: bool) -> Transpose:
         """Between (N, C, positions) and (N, positions, C)."""

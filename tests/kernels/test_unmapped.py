@@ -29,7 +29,7 @@ from fastconv import data, layers, losses, memory, optim
 from fastconv.kernels import table
 from fastconv.kernels.compile import Record, team
 from fastconv.kernels.igemm.plan import Limits
-from fastconv.ops import passes
+from fastconv.ops import layout, passes
 
 RANDOM = int(os.environ.get("FASTCONV_GEOMETRIES", "60"))  # how many; thousands where kernels or tables are new
 SMALL = {
@@ -137,6 +137,20 @@ class Fence:
                 "bias_grad": lambda: case.weight_grad(x, dy, return_bias_grad=True)[1],
             },
         )
+
+        self.prepared(case, x, w, b)
+
+    def prepared(self, case: Convolution, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> None:
+        """The forward passes whose weights were packed before, and the packing."""
+        with fc.algorithm("reference"):
+            expected = case.forward(x, w, b)
+        flat_x, flat_w = layout.activation(x.shape, x.dtype).flat(x), layout.weight(w.shape, w.dtype).flat(w)
+        for row in table.OPERATIONS["conv_forward"]:
+            if row.prepared and x.dtype in row.dtypes and row.fits(case.g):
+                print("prepared", row.name, x.dtype, Limits().pixels, case, flush=True)
+                run, y = row.prepared(case.g, x.dtype), self.empty((expected.size,), x.dtype)
+                run(flat_x, self.copy(run.pack(flat_w)), b, y)
+                assert_whole(layout.activation(expected.shape, x.dtype).view(y), expected, row.name)
 
     def pooling(self, case: Pooling, dtype, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)

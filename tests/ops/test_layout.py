@@ -24,6 +24,11 @@ def test_channels_of_a_pixel_and_of_a_tap_are_neighbors(shape):
     np.testing.assert_array_equal(layout.weight(shape, a.dtype).flat(a), a.transpose(*spatial, 1, 0).ravel())
 
 
+def test_planes_of_an_argmax_are_taken():
+    a = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5)
+    np.testing.assert_array_equal(layout.activation(a.shape, a.dtype).flat(a), a.transpose(0, 2, 3, 1).ravel())
+
+
 @every_shape
 @pytest.mark.parametrize("kind", [layout.activation, layout.weight])
 def test_memory_that_lies_right_is_not_copied(shape, kind):

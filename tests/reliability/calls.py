@@ -99,6 +99,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "fc.get_num_threads": lambda: Call(fc.get_num_threads),
     "fc.set_num_threads": lambda: Call(fc.set_num_threads, (1,)),
     "fc.seed": lambda: Call(fc.seed, (1,)),
+    "fc.compile": lambda: Call(fc.compile, (net(), (2, 1, 4, 4)), then=lambda fast: fast(f32(2, 1, 4, 4))),
     "fc.gradcheck": lambda: Call(fc.gradcheck, (layers.Linear(2, 2), f32(1, 2)), may=(fc.GradientError,), functions=("layer_or_function",)),
     "fc.save": lambda: Call(fc.save, (net(), "weights.npz"), may=(OSError,)),
     "fc.load": lambda: Call(fc.load, ("net.npz",), may=(OSError,)),

@@ -9,7 +9,7 @@
 """
 
 from fastconv.kernels.compile.flags import inlined, reference, serial
-from fastconv.kernels.compile.launch import Bound, Driver, Work, chunks, driver, parallel, spread, threads_for
+from fastconv.kernels.compile.launch import Bound, Driver, Launch, Work, chunks, collecting, driver, parallel, pool_address, spread, threads_for
 from fastconv.kernels.compile.outline import outlined
 from fastconv.kernels.compile.records import Record
 from fastconv.kernels.compile.threads import FLOPS, get_num_threads, set_num_threads, team
@@ -18,14 +18,17 @@ __all__ = [
     "FLOPS",
     "Bound",
     "Driver",
+    "Launch",
     "Record",
     "Work",
     "chunks",
+    "collecting",
     "driver",
     "get_num_threads",
     "inlined",
     "outlined",
     "parallel",
+    "pool_address",
     "reference",
     "serial",
     "set_num_threads",

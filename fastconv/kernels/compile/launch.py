@@ -12,6 +12,7 @@ there are. `pool` is the address of the one parallel loop, or 0: then the same c
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import NamedTuple
 
@@ -142,7 +143,8 @@ class Driver:
         self.code = compiled(function, FLAGS)
 
     def bind(self) -> "Bound":
-        return Bound(self)
+        launches = collected.get()
+        return Bound(self) if launches is None else Noted(self, launches)
 
     def entry(self, *operands) -> Callable:
         """The machine code for operands of these types: called without looking at them again (1 us less)."""
@@ -174,6 +176,42 @@ class Bound:
 
     def _alone(self, *operands) -> None:
         self.entry(0, *operands)
+
+
+class Launch(NamedTuple):
+    """What a pass called: machine code and its operands, and the number of operations, as a bound driver is called with."""
+
+    entry: Callable
+    operands: tuple
+    work: float
+
+
+class Noted(Bound):
+    """A bound driver that also notes each of its calls. The operands stay alive with the notes, so that the same call can be made again."""
+
+    __slots__ = ("launches",)
+
+    def __init__(self, driver: Driver, launches: list[Launch]):
+        super().__init__(driver)
+        self.launches = launches
+
+    def __call__(self, work: float, *operands) -> None:
+        super().__call__(work, *operands)
+        self.launches.append(Launch(self.entry, operands, work))
+
+
+collected: ContextVar[list[Launch] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[list[Launch]]:
+    """The launches of all passes that are bound within, in the order of their calls."""
+    launches: list[Launch] = []
+    token = collected.set(launches)
+    try:
+        yield launches
+    finally:
+        collected.reset(token)
 
 
 driver = Driver

@@ -12,7 +12,7 @@ from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, chunks, driver, inlined, serial, spread
 from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
-from fastconv.kernels.igemm.packing import panels_of
+from fastconv.kernels.igemm.packing import packed, panels_of
 from fastconv.kernels.igemm.plan import Limits, Phase, Plan, backward_phases, forward_phases, plans
 from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_gathered, zeros
 from fastconv.kernels.simd.host import IN_PLACE, PANELS, TERMS, tile_for
@@ -100,6 +100,24 @@ class Forward(Phases):
         super().__init__(g, forward_phases(g), dtype, False, lower_bound)
 
     __call__ = Phases.run
+
+
+class Prepared(Forward):
+    """The forward pass for weights that stay: `run(x, pack(w), b, y)`, to the same bits."""
+
+    def _finish(self, plan: Plan, transposed: bool, lower_bound: float) -> Plan:
+        scratch = max(1, memory.lines(plan.patch_size, self.dtype))
+        return plan._replace(prepared=True, lower_bound=float(lower_bound), scratch=scratch)
+
+    @property
+    def form(self) -> tuple:
+        """What the packed weights depend on, beside w."""
+        return "panels", self.tile.NR
+
+    def pack(self, w: np.ndarray) -> np.ndarray:
+        panels = memory.empty((len(made := packed(self.plans[0], self.tile.NR, w)),), self.dtype)  # on a cache line
+        panels[:] = made
+        return panels
 
 
 class InputGrad(Phases):

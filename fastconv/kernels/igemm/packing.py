@@ -1,5 +1,6 @@
 """Irregular arrays made regular: patches of inputs with their padding, panels of weights in the order in which they are used."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -80,9 +81,12 @@ class Panels(NamedTuple):
 def panels_of(tile, plan, w, item, block, scratch):
     """The weights of one block of K for an item's strip: packed now, or before if not fresh, or where they lie.
 
-    w, flat: (taps, ICG, OC), if transposed (taps, OCG, IC).
+    w, flat: (taps, ICG, OC), if transposed (taps, OCG, IC), if prepared as `packed` makes it.
     """
     k, stop, (panels, fresh) = plan.blocks[block, 1], plan.blocks[block + 1, 1], scratch
+    if plan.prepared:
+        columns = -(-plan.OCG // tile.NR) * tile.NR
+        return Panels(w, (item.group * plan.taps.size * plan.ICG + k) * columns + item.channel * (stop - k), (stop - k) * tile.NR, tile.NR)
     if plan.in_place:
         return Panels(w, k * plan.OC + item.group * plan.OCG + item.channel, tile.NR, plan.OC)
     start = k * -(-plan.strip // tile.NR) * tile.NR if plan.kept else 0
@@ -101,6 +105,17 @@ def pack_rows(tile, plan, w, item, k, stop, panels):
         for i in range(stop - k):
             move_row(tile, w, start + i * plan.OC + p, item.channels - p, panels, to)
             to += tile.NR
+
+
+def packed(plan, NR: int, w: np.ndarray) -> np.ndarray:
+    """w, flat: (taps, ICG, OC), as panels that stay: (G, blocks of K, panels, terms of a block, NR), flat, 0 after a group's last channel. In NumPy,
+    as it is done once for many passes."""
+    panels = -(-plan.OCG // NR)
+    columns = np.zeros((plan.G, plan.K, panels * NR), w.dtype)
+    columns[:, :, : plan.OCG] = w.reshape(plan.K, plan.G, plan.OCG).swapaxes(0, 1)
+    cuts = [int(k) for k in plan.blocks[:, 1]]
+    blocks = [columns[:, k:stop].reshape(plan.G, stop - k, panels, NR).swapaxes(1, 2) for k, stop in pairwise(cuts)]
+    return np.concatenate([block.reshape(plan.G, -1) for block in blocks], 1).reshape(-1)
 
 
 @outlined

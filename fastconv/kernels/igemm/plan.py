@@ -88,6 +88,7 @@ class Plan(NamedTuple):
     blocks: np.ndarray  # (blocks + 1, 2): first segment, first k of each block of at most 256 terms
     transposed: bool = False  # panels are w transposed: the input gradient
     in_place: bool = False  # panels are read where w lies
+    prepared: bool = False  # w is the panels of all groups, packed before
     kept: bool = False  # those of all blocks are in scratch at once, for items with the same strip
     panels: int = 0  # elements of scratch for packed panels (of one block; of all if kept), and in all
     scratch: int = 0

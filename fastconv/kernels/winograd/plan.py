@@ -104,6 +104,7 @@ class Plan(NamedTuple):
     gradient_rows: np.ndarray = NOTHING  # (height * TH,): where in an image of dy a row begins, -1 after the last; a weight gradient's
     gradient_columns: np.ndarray = NOTHING
     flip: bool = False  # w is transposed and turned round: an input gradient's
+    kept: bool = False  # U comes in the place of w, transformed before
     lower_bound: float = -math.inf
 
     @property
