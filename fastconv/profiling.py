@@ -70,7 +70,8 @@ def profile(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer, *
 
     x, y: the batch, as `train.step` takes it. After each step comes a backward pass with all parameters frozen: it shows what the input
     gradients take, and the weight gradient's time is what is left. Where one pass gives both (BatchNorm), all of it counts as the input's.
-    A ReLU that runs inside the layer before or behind it counts there. Running statistics and random streams move on in both kinds of steps.
+    A ReLU that runs inside the layer before or behind it counts there, so does the sum of a Residual in the last layer of its body. Running
+    statistics and random streams move on in both kinds of steps.
     """
     steps = integer("profile", "steps", steps, 1)
     parts, whole, frozen = [], [], []  # of each step: (loss, update, all); each clock's reading; the same with frozen parameters
@@ -80,7 +81,7 @@ def profile(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer, *
             whole.append([clock.read() for clock in clocks])
             _frozen_step(model, x, y, loss_function)
             frozen.append([clock.read() for clock in clocks])
-    rows = [_row(clock, *passes) for clock, *passes in zip(clocks, zip(*whole[WARM:]), zip(*frozen[WARM:])) if clock.ran]
+    rows = [_row(clock, *passes) for clock, *passes in zip(clocks, zip(*whole[WARM:]), zip(*frozen[WARM:])) if clock.shape is not None]
     return Profile(tuple(rows), *(float(seconds) for seconds in np.median(parts[WARM:], axis=0)), len(x))
 
 
@@ -122,7 +123,8 @@ class _Clock:
 
     def __init__(self, name: str, layer: Layer):
         self.name, self.layer, self.timed = name, layer, layer.forward
-        self.ran, self.with_relu, self.algorithm = False, False, ""
+        self.shape: tuple[int, ...] | None = None  # of the last input
+        self.more = ""  # what runs with the layer
         self.reading = Reading(0.0, 0.0, None)
 
     def read(self) -> Reading:
@@ -133,7 +135,8 @@ class _Clock:
         start = time.perf_counter()
         y, back = self.timed(x, training, **words)
         self._add(forward=time.perf_counter() - start)
-        self.ran, self.with_relu, self.algorithm = True, words.get("relu", False), self.layer.algorithms(np.shape(x))
+        self.shape = np.shape(x)
+        self.more = (" + shortcut" if words.get("shortcut") is not None else "") + (" + ReLU" if words.get("relu") else "")
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             start = time.perf_counter()
@@ -179,4 +182,4 @@ def _row(clock: _Clock, whole: tuple[Reading, ...], frozen: tuple[Reading, ...])
         passes = inputs, backward - inputs
     else:
         passes = backward if asked else None, backward if asked is False else None
-    return Row(clock.name, f"{clock.layer!r}{' + ReLU' if clock.with_relu else ''}", clock.algorithm, forward, *passes)
+    return Row(clock.name, f"{clock.layer!r}{clock.more}", clock.layer.algorithms(clock.shape), forward, *passes)
