@@ -228,7 +228,7 @@ def test_windows_without_a_cell_are_refused(IW, kernel, words, message):
 @every_maximum
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_a_gradient_in_bands_is_that_of_the_whole(case, rows, monkeypatch, threads):
-    """Windows that hang over the end of a band give each of the two its part, whichever is computed first; of any number of threads."""
+    """Windows that hang over the end of a band give each of the two its part, and an item writes its own band alone."""
     monkeypatch.setattr(scatter, "REACHES", 0)
     monkeypatch.setattr(scatter, "BAND", rows * case.g.IW * case.g.IC)
     monkeypatch.setattr(passes, "pooling", passes.Pooling)
@@ -243,6 +243,13 @@ def test_a_gradient_in_bands_is_that_of_the_whole(case, rows, monkeypatch, threa
         for count in (1, 2):
             threads(count)
             np.testing.assert_array_equal(case.max_grad(dy, argmax), expected, strict=True)
+    bands_of, dx = scatter.bands_of, np.full(x.size, 7, np.float32)
+    monkeypatch.setattr(scatter, "bands_of", lambda g: bands_of(g)._replace(items=1))
+    in_memory = [np.ascontiguousarray(np.moveaxis(a, 1, -1)).reshape(-1) for a in (dy, argmax, expected)]
+    scatter.ScatterGrad(case.g, x.dtype)(*in_memory[:2], dx)
+    own = min(rows, case.g.IH) * case.g.IW * case.g.IC
+    np.testing.assert_array_equal(dx[:own], in_memory[2][:own])
+    assert (dx[own:] == 7).all()
 
 
 @pytest.mark.parametrize("algorithm", ["scatter", "direct", "plain"])
