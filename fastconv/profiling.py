@@ -38,15 +38,11 @@ class Profile(NamedTuple):
     update: float
     step: float  # the whole
     images: int
+    rest: float  # what is in none of the rows: the Python between layers, sums of branches that no layer takes
 
     @property
     def images_per_second(self) -> float:
         return self.images / self.step
-
-    @property
-    def rest(self) -> float:
-        """What is in none of the rows: sums of branches, and the Python between layers."""
-        return max(0.0, self.step - sum(row.seconds for row in self.rows) - self.loss - self.update)
 
     def __str__(self) -> str:
         def ms(seconds: float | None) -> str:
@@ -82,7 +78,10 @@ def profile(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer, *
             _frozen_step(model, x, y, loss_function)
             frozen.append([clock.read() for clock in clocks])
     rows = [_row(clock, *passes) for clock, *passes in zip(clocks, zip(*whole[WARM:]), zip(*frozen[WARM:])) if clock.shape is not None]
-    return Profile(tuple(rows), *(float(seconds) for seconds in np.median(parts[WARM:], axis=0)), len(x))
+    # Of each step by itself: where other processes hold the machine up, a step's median is above the sum of its passes' medians.
+    between = [total - loss - update - sum(reading.seconds for reading in readings) for (loss, update, total), readings in zip(parts, whole)]
+    rest = max(0.0, float(np.median(between[WARM:])))
+    return Profile(tuple(rows), *(float(seconds) for seconds in np.median(parts[WARM:], axis=0)), len(x), rest)
 
 
 def _step(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer) -> tuple[float, float, float]:
@@ -116,6 +115,10 @@ class Reading(NamedTuple):
     forward: float
     backward: float
     asked: bool | None  # for the input gradient; None: backward was not called
+
+    @property
+    def seconds(self) -> float:
+        return self.forward + self.backward
 
 
 class _Clock:
