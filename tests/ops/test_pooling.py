@@ -11,6 +11,7 @@ import fastconv as fc
 from fastconv import ops
 from fastconv.kernels import table
 from fastconv.kernels.pooling import scatter
+from fastconv.kernels.simd.host import registers
 from fastconv.layers import MaxPool2d, ReLU, Sequential
 from fastconv.ops import passes
 
@@ -276,5 +277,6 @@ def test_the_gradient_scatters_where_channels_are_few():
         return table.pick("max_pool_grad", g, np.dtype(np.float32)).name
 
     overlapping, apart = ((3, 3), (2, 2), (1, 1)), ((2, 2), (2, 2), (0, 0))
-    assert [row(C, 32, *overlapping) for C in (1, 3, 6, 64)] == ["scatter", "scatter", "scatter", "direct"]
+    assert [row(C, 32, *overlapping) for C in (1, 3, 6)] == ["scatter"] * 3
+    assert row(64, 32, *overlapping) == ("direct" if registers().bytes >= 32 else "scatter")  # a vector of 4 asks as often for half as much
     assert [row(C, 32, *apart) for C in (1, 8, 16, 64)] == ["scatter", "direct", "direct", "direct"]
