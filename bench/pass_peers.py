@@ -1,7 +1,8 @@
 """Who runs single layers: this package, PyTorch in both of its layouts, and NumPy's BLAS for fully connected ones.
 
 A tiny layer's one call is a whole training pass as a user writes it: forward, then backward with the input's gradient. A Linear's calls are its
-three passes, the weights as each side holds them; the bias's gradient belongs to the weights' for everybody.
+three passes, the weights as each side holds them; the bias's gradient belongs to the weights' for everybody. Layers that only move memory run on
+large arrays, forward and backward alone.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,11 @@ N, C, H, W = 2, 8, 6, 6
 
 
 class Task(NamedTuple):
-    line: str  # its name: a tiny layer's, or "linear N I O"
+    line: str  # its name: a tiny layer's, "linear N I O", or a layer that moves memory, with its channels
     x_shape: tuple[int, ...]
     O: int = 0  # of a Linear whose passes are timed apart
+    kind: str = ""  # of a layer that moves memory, and its options
+    options: tuple = ()
 
     @property
     def flops(self) -> float:
@@ -38,8 +41,26 @@ IMAGES = (N, C, H, W)
 TINY = {name: Task(name, (N, C) if name == "Linear" else IMAGES) for name in ("Conv2d", "Linear", "ReLU", "MaxPool2d", "BatchNorm2d")}
 SIZES = (32, 2304, 512), (32, 2592, 256), (64, 9216, 128), (128, 400, 120)  # N, I, O
 LINEAR = {f"linear {n} {i} {o}": Task(f"linear {n} {i} {o}", (n, i), o) for n, i, o in SIZES}
-TASKS = TINY | LINEAR
+
+
+def _moves(kind: str, shown: str = "", **options) -> dict[str, Task]:
+    """A layer on 64 images of 32 x 32 pixels, for few channels and for many."""
+    lines = {C: f"{kind}{shown}, {C} channels" for C in (6, 16, 64)}
+    return {line: Task(line, (64, C, 32, 32), kind=kind, options=tuple(options.items())) for C, line in lines.items()}
+
+
+MEMORY = {
+    **_moves("MaxPool2d", " 2", kernel_size=2),
+    **_moves("MaxPool2d", " 3 stride 2", kernel_size=3, stride=2, padding=1),
+    **_moves("MaxPool2d", " 3 stride 1", kernel_size=3, stride=1, padding=1),
+    **_moves("AvgPool2d", " 2", kernel_size=2),
+    **_moves("AvgPool2d", " global", kernel_size=32),
+    **_moves("BatchNorm2d"),
+    **_moves("ReLU"),
+}
+TASKS = TINY | LINEAR | MEMORY
 PASSES = ("forward", "input_grad", "weight_grad")
+ALONE = ("forward", "backward")
 
 
 class _Passes(Peer):
@@ -49,6 +70,8 @@ class _Passes(Peer):
         return task.flops
 
     def calls(self, task: Task) -> dict[str, Callable]:
+        if task.kind:
+            return self.alone(task, *task.arrays(task.x_shape), dict(task.options))
         return self.linear(*task.linear()) if task.O else {"both": self.layer(task)}
 
 
@@ -70,6 +93,30 @@ class OursPasses(_Passes, Ours):
             return backward(dy)
 
         return both
+
+    def alone(self, task, x, options):
+        """Backward without what its layer makes sure of, since a backward function runs once; and a copy of x and y to as much memory."""
+        from fastconv.ops.norm import Kept, Options, normalization
+        from fastconv.ops.passes import relu_passes
+
+        x, C = self._as_layers_meet_it(x), task.x_shape[1]
+        layer = getattr(self.fc.layers, task.kind)(**({"num_features": C} if task.kind == "BatchNorm2d" else options))
+        (dy,) = task.arrays(layer.output_shape(x.shape), seed=1)
+        dy, copied = self._as_layers_meet_it(dy), np.ones((x.size + dy.size) // 2, np.float32)
+        to = np.empty_like(copied)
+        if task.kind == "BatchNorm2d":
+            passes, saved = normalization(x.shape, x.dtype, Options()), np.empty(2 * C)
+            kept, gradients = Kept(x, (layer.weight.memory, layer.bias.memory), saved), (np.empty(C, np.float32), np.empty(C, np.float32))
+            passes.forward(x, kept.parameters, saved)
+            backward = lambda: passes.backward(dy, kept, gradients)[0]  # noqa: E731
+        elif task.kind == "ReLU":
+            y = relu_passes(x.shape, x.dtype).forward(x)
+            backward = lambda: relu_passes(x.shape, x.dtype).input_grad(dy, y)  # noqa: E731
+        else:
+            _, passes, divisors = layer.bound(x)
+            kept = passes.max(x)[1:] if task.kind == "MaxPool2d" else divisors
+            backward = partial(passes.max_grad if task.kind == "MaxPool2d" else passes.mean_grad, dy, *kept)
+        return {"forward": lambda: layer.forward(x)[0], "backward": backward, "copy": lambda: np.copyto(to, copied)}
 
     def linear(self, x, w, b, dy):
         ops, dw = self.fc.ops, np.empty_like(w)
@@ -107,6 +154,15 @@ class TorchPasses(_Passes, Torch):
             return x.grad
 
         return both
+
+    def alone(self, task, x, options):
+        torch, nn, layout = self.torch, self.torch.nn, self.layout(task)
+        options = {"num_features": task.x_shape[1]} if task.kind == "BatchNorm2d" else options
+        module, x = getattr(nn, task.kind)(**options).to(**layout), torch.from_numpy(x).to(**layout).requires_grad_()
+        y = module(x)
+        (dy,) = task.arrays(tuple(y.shape), seed=1)
+        dy, wanted = torch.from_numpy(dy).to(**layout), (x, *module.parameters())
+        return {"forward": lambda: module(x), "backward": lambda: torch.autograd.grad(y, wanted, dy, retain_graph=True)[0]}
 
     def load(self, name: str, module) -> None:
         """The weights that fastconv's layer has after the same seed."""

@@ -1,7 +1,8 @@
 """What a pass costs around its arithmetic: `python -m bench.passes`.
 
 Tiny layers (2 images x 8 channels x 6 x 6), forward and backward with the input's gradient as a user calls them, against PyTorch's modules; and the
-three passes of Linear layers with large weights, against PyTorch and NumPy's BLAS. Results are compared before anything is timed; everybody runs
+three passes of Linear layers with large weights, against PyTorch and NumPy's BLAS; and layers that move memory (64 images of 32 x 32 pixels), forward
+and backward alone, against PyTorch's and a copy of as many bytes. Results are compared before anything is timed; everybody runs
 in a process of its own, in turns; ratios are medians over pairs against the best of the others. Writes bench/results/passes.md. PyTorch comes
 with: pip install -e ".[peers]"
 """
@@ -18,7 +19,7 @@ import numpy as np
 import fastconv as fc
 from bench import report, rows
 from bench.command import exit_code
-from bench.pass_peers import LINEAR, PASS_PEERS, PASSES, TINY
+from bench.pass_peers import ALONE, LINEAR, MEMORY, PASS_PEERS, PASSES, TASKS, TINY
 from bench.timing import NOISY, Pairs, geometric_mean, in_turns
 from bench.worker import ROOT, Worker
 from fastconv.cli.info import facts
@@ -56,7 +57,7 @@ def measure(line: str, name: str, workers: dict[str, Worker], repeats: int) -> d
 def cells(line: str, name: str, threads: int, against: dict[str, Pairs]) -> tuple[float, list[str]]:
     """The ratio to the best of the others, and a row of the table."""
     best = min(against, key=lambda peer: against[peer].ratio)
-    pairs, task = against[best], (TINY | LINEAR)[line]
+    pairs, task = against[best], TASKS[line]
     ours = float(np.median([rate for found in against.values() for rate in found.ours]))
     microseconds = [f"{task.flops / rate / 1e3:.1f}" for rate in (ours, pairs.rate)]
     ratio = f"{pairs.ratio:.2f}" if pairs.ratio >= 1 else f"**{pairs.ratio:.2f} ▼**"
@@ -74,30 +75,42 @@ def table(kinds: dict, names: tuple[str, ...], peers: tuple[str, ...], chosen: a
             for line in kinds:
                 for name in names:
                     ratio, row = cells(line, name, threads, measure(line, name, workers, chosen.repeats))
+                    if TASKS[line].kind:
+                        copying = TASKS[line].flops / workers[OURS].rate(line, "copy") / 1e3
+                        row += [f"{copying:.1f}", f"{copying / float(row[3]):.2f}"]
                     print("  ".join(row), flush=True)
                     ratios.append(ratio)
                     body.append(row)
-            body.append(["geometric mean", "", str(threads), "", "", "", f"{geometric_mean(ratios):.2f}", ""])
-    return report.markdown_table(["layer", "pass", "threads", "fastconv, us", "best other, us", "which", "times its speed", "spread"], body)
+            mean = ["geometric mean", "", str(threads), "", "", "", f"{geometric_mean(ratios):.2f}"]
+            body.append(mean + [""] * (len(row) - len(mean)))
+    head = ["layer", "pass", "threads", "fastconv, us", "best other, us", "which", "times its speed", "spread", "copy, us", "times its speed"]
+    return report.markdown_table(head[: len(row)], body)
 
 
 def parser() -> argparse.ArgumentParser:
     shown = argparse.ArgumentParser("python -m bench.passes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shown.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="for everybody (default: 1 2)")
     shown.add_argument("--repeats", type=int, default=7, metavar="N", help="pairs of measurements per pass and peer (default: 7)")
-    shown.add_argument("--only", choices=("tiny", "linear"), help="one of the two tables (default: both)")
+    shown.add_argument("--only", choices=("tiny", "linear", "memory"), help="one of the three tables (default: all)")
     shown.add_argument("--no-write", action="store_true", help="print only")
     return shown
 
 
 def run(chosen: argparse.Namespace) -> None:
     parts = []
-    if chosen.only != "linear":
+    if chosen.only in (None, "tiny"):
         tiny = table(TINY, ("both",), ("nchw-pass", "channels_last-pass"), chosen)
         parts += [["## Tiny layers, forward and backward"], ["2 images x 8 channels x 6 x 6; Linear 2 x 8 -> 8."], tiny]
-    if chosen.only != "tiny":
+    if chosen.only in (None, "linear"):
         linear = table(LINEAR, PASSES, ("nchw-pass", "numpy-pass"), chosen)
         parts += [["## Linear layers with large weights"], ["`linear N I O`: x (N, I), w as each side holds it."], linear]
+    if chosen.only in (None, "memory"):
+        memory = table(MEMORY, ALONE, ("nchw-pass", "channels_last-pass"), chosen)
+        parts += [
+            ["## Layers that move memory"],
+            ["x: (64, channels, 32, 32). A copy reads half of the bytes of x and y together, and writes as many."],
+            memory,
+        ]
     here = facts()
     most = max(chosen.threads)
     machine = report.Machine(here["cpu"], here["lanes"], most, [], rows.peaks(most))

@@ -38,15 +38,11 @@ class Profile(NamedTuple):
     update: float
     step: float  # the whole
     images: int
+    rest: float  # what is in none of the rows: the Python between layers, sums of branches that no layer takes
 
     @property
     def images_per_second(self) -> float:
         return self.images / self.step
-
-    @property
-    def rest(self) -> float:
-        """What is in none of the rows: sums of branches, and the Python between layers."""
-        return max(0.0, self.step - sum(row.seconds for row in self.rows) - self.loss - self.update)
 
     def __str__(self) -> str:
         def ms(seconds: float | None) -> str:
@@ -70,7 +66,8 @@ def profile(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer, *
 
     x, y: the batch, as `train.step` takes it. After each step comes a backward pass with all parameters frozen: it shows what the input
     gradients take, and the weight gradient's time is what is left. Where one pass gives both (BatchNorm), all of it counts as the input's.
-    A ReLU that runs inside the layer before or behind it counts there. Running statistics and random streams move on in both kinds of steps.
+    A ReLU that runs inside the layer before or behind it counts there, so does the sum of a Residual in the last layer of its body. Running
+    statistics and random streams move on in both kinds of steps.
     """
     steps = integer("profile", "steps", steps, 1)
     parts, whole, frozen = [], [], []  # of each step: (loss, update, all); each clock's reading; the same with frozen parameters
@@ -80,8 +77,11 @@ def profile(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer, *
             whole.append([clock.read() for clock in clocks])
             _frozen_step(model, x, y, loss_function)
             frozen.append([clock.read() for clock in clocks])
-    rows = [_row(clock, *passes) for clock, *passes in zip(clocks, zip(*whole[WARM:]), zip(*frozen[WARM:])) if clock.ran]
-    return Profile(tuple(rows), *(float(seconds) for seconds in np.median(parts[WARM:], axis=0)), len(x))
+    rows = [_row(clock, *passes) for clock, *passes in zip(clocks, zip(*whole[WARM:]), zip(*frozen[WARM:])) if clock.shape is not None]
+    # Of each step by itself: where other processes hold the machine up, a step's median is above the sum of its passes' medians.
+    between = [total - loss - update - sum(reading.seconds for reading in readings) for (loss, update, total), readings in zip(parts, whole)]
+    rest = max(0.0, float(np.median(between[WARM:])))
+    return Profile(tuple(rows), *(float(seconds) for seconds in np.median(parts[WARM:], axis=0)), len(x), rest)
 
 
 def _step(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer) -> tuple[float, float, float]:
@@ -116,13 +116,18 @@ class Reading(NamedTuple):
     backward: float
     asked: bool | None  # for the input gradient; None: backward was not called
 
+    @property
+    def seconds(self) -> float:
+        return self.forward + self.backward
+
 
 class _Clock:
     """Stands before a layer's `forward` and adds up the seconds of its passes, until it is read."""
 
     def __init__(self, name: str, layer: Layer):
         self.name, self.layer, self.timed = name, layer, layer.forward
-        self.ran, self.with_relu, self.algorithm = False, False, ""
+        self.shape: tuple[int, ...] | None = None  # of the last input
+        self.more = ""  # what runs with the layer
         self.reading = Reading(0.0, 0.0, None)
 
     def read(self) -> Reading:
@@ -133,7 +138,8 @@ class _Clock:
         start = time.perf_counter()
         y, back = self.timed(x, training, **words)
         self._add(forward=time.perf_counter() - start)
-        self.ran, self.with_relu, self.algorithm = True, words.get("relu", False), self.layer.algorithms(np.shape(x))
+        self.shape = np.shape(x)
+        self.more = (" + shortcut" if words.get("shortcut") is not None else "") + (" + ReLU" if words.get("relu") else "")
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             start = time.perf_counter()
@@ -179,4 +185,4 @@ def _row(clock: _Clock, whole: tuple[Reading, ...], frozen: tuple[Reading, ...])
         passes = inputs, backward - inputs
     else:
         passes = backward if asked else None, backward if asked is False else None
-    return Row(clock.name, f"{clock.layer!r}{' + ReLU' if clock.with_relu else ''}", clock.algorithm, forward, *passes)
+    return Row(clock.name, f"{clock.layer!r}{clock.more}", clock.layer.algorithms(clock.shape), forward, *passes)

@@ -18,6 +18,7 @@ from fastconv.kernels.compile import Launch, collecting
 from fastconv.kernels.elementwise.activations import Add as AddPass
 from fastconv.kernels.elementwise.activations import Relu as ReluPass
 from fastconv.kernels.elementwise.norm import BatchNorm
+from fastconv.kernels.elementwise.norm_plan import Options
 from fastconv.kernels.elementwise.transpose import Transpose
 from fastconv.layers import Layer
 from fastconv.ops.layout import Layout
@@ -124,9 +125,9 @@ class Normalize(Step):
 
     def bind(self, x, y):
         def run_once():
-            run = BatchNorm(x[0].pixels, y.flat.dtype, relu=self.relu, of_batch=self.affine is None, eps=self.eps)
+            run = BatchNorm(x[0].pixels, y.flat.dtype, Options(relu=self.relu, of_batch=self.affine is None, eps=self.eps))
             saved = np.empty(2 * x[0].pixels[1]) if self.affine is None else np.concatenate([self.affine.mean, self.affine.rate])
-            return run, (x[0].flat, self.parameters, y.flat, saved)
+            return run, ((x[0].flat,), self.parameters, y.flat, saved)
 
         return noted(run_once)
 

@@ -32,7 +32,7 @@ from fastconv.kernels.plain import adaptive
 from fastconv.kernels.plain import convolution as plain
 from fastconv.kernels.plain import pooling as plain_pooling
 from fastconv.kernels.plain.padding import any_padding
-from fastconv.kernels.pooling import average, maximum
+from fastconv.kernels.pooling import average, maximum, scatter
 from fastconv.kernels.selfcheck import vectors_work
 from fastconv.kernels.winograd import forward as winograd
 from fastconv.kernels.winograd import plan as tiles
@@ -103,6 +103,7 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
         Algorithm("reference", textbook.max_pool, exact),
     ),
     "max_pool_grad": (
+        Algorithm("scatter", scatter.ScatterGrad, lambda g, dtype: g.taps, pays=scatter.pays),
         Algorithm("direct", maximum.MaxPoolGrad, lambda g, dtype: g.taps),
         Algorithm("plain", plain_pooling.max_pool_grad, lambda g, dtype: g.taps),
         Algorithm("reference", textbook.max_pool_grad, lambda g, dtype: g.taps),

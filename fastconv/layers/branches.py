@@ -5,15 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastconv import memory
+from fastconv.geometry import flag
 from fastconv.layers.layer import Backward, Layer, once_through, only_layers
-from fastconv.ops.elementwise import add
-from fastconv.ops.operands import shape_tuple
-
-
-def _sum(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    if a.shape != b.shape:
-        raise ValueError(f"{op}: the body gives {a.shape}, the shortcut {b.shape}; they must have the same shape to be added")
-    return add(a, b)
+from fastconv.layers.shortcut import Shortcut, check_sum
+from fastconv.ops.operands import floats, shape_tuple
+from fastconv.ops.passes import relu_passes, sum_pass
 
 
 class Residual(Layer):
@@ -26,24 +22,40 @@ class Residual(Layer):
         self.body = body
         self.shortcut = shortcut
 
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        through, body_backward = self.body.forward(x, training)
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
+        """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
+        if relu is not True and relu is not False:
+            relu = flag("Residual", "relu", relu)
+        if type(x) is not np.ndarray:
+            (x,) = floats("Residual", x=x)
         around, shortcut_backward = (x, None) if self.shortcut is None else self.shortcut.forward(x, training)
-        y = _sum("Residual", through, np.asarray(around))
+        shortcut, merged = Shortcut(around), getattr(self.body, "takes_shortcut", False)
+        if merged:
+            y, body_backward = self.body.forward_to_sum(x, training, shortcut, relu)
+            shortcut.value = None  # nobody needs it any more
+        else:
+            through, body_backward = self.body.forward(x, training)
+            check_sum(through.shape, around.shape)
+            through, around = floats("Residual", body=through, shortcut=around)
+            y = sum_pass(through.shape, through.dtype)(through, around, relu)
+        clamped = relu_passes(y.shape, y.dtype) if relu else None
         steps = [(self.body, body_backward)] + ([] if shortcut_backward is None else [(self.shortcut, shortcut_backward)])
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+            if clamped and not merged:
+                dy = clamped.input_grad(dy, y)  # once for both branches
             dx = body_backward(dy, input_grad)
+            if clamped and merged:  # the body has clamped, if it has run: frozen, it may not
+                dy = clamped.input_grad(dy, y) if shortcut.gradient is None else shortcut.gradient
             more = dy if shortcut_backward is None else shortcut_backward(dy, input_grad)
-            return _sum("Residual", dx, more) if input_grad else None
+            return sum_pass(dx.shape, dx.dtype)(dx, more) if input_grad else None
 
         return y, once_through(steps, backward, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         input_shape = shape_tuple("Residual", "input_shape", input_shape)
         shapes = self.body.output_shape(input_shape), input_shape if self.shortcut is None else self.shortcut.output_shape(input_shape)
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"Residual: the body gives {shapes[0]}, the shortcut {shapes[1]}; they must have the same shape to be added")
+        check_sum(*shapes)
         return shapes[0]
 
 

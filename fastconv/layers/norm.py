@@ -7,7 +7,8 @@ from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import float_dtype
 from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import Buffer, Parameter, add_gradients
-from fastconv.ops.norm import Normalization, normalization
+from fastconv.layers.shortcut import Shortcut, check_sum
+from fastconv.ops.norm import Kept, Normalization, Options, normalization
 from fastconv.ops.operands import floats, of_layer, shape_tuple
 
 
@@ -38,37 +39,45 @@ class _BatchNorm(Layer):
             self.running_mean, self.running_var = Buffer(np.zeros(num_features, dtype)), Buffer(np.ones(num_features, dtype))
             self.num_batches_tracked = Buffer(np.array(0, np.int64))
 
-    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False) -> tuple[np.ndarray, Backward]:
-        """relu: y = max(y, 0) before it is stored, as `Sequential` asks where a ReLU follows."""
+    def forward(self, x: np.ndarray, training: bool = True, *, relu: bool = False, shortcut: Shortcut | None = None) -> tuple[np.ndarray, Backward]:
+        """shortcut: y + shortcut.value, as `Residual` asks; relu: y = max(y, 0), as `Sequential` asks where a ReLU follows; before y is stored."""
         if relu is not True and relu is not False:
             relu = flag(type(self).__name__, "relu", relu)
         if type(x) is not np.ndarray or x.dtype is not self.dtype:
             x = self._checked(x)
         of_batch = self.running_mean is None or (training and not (self.running_mean.frozen or self.running_var.frozen))
-        passes = self._passes.of((x.shape, x.dtype, of_batch, relu), lambda: self._bind(x, of_batch, relu))
+        plus = None if shortcut is None else self._plus(x, shortcut)
+        key = x.shape, x.dtype, of_batch, relu, plus is not None
+        passes = self._passes.of(key, lambda: self._bind(x, Options(relu, plus is not None, of_batch, self.eps)))
         if of_batch and training and x.size == self.num_features:
             op = type(self).__name__
             raise ValueError(f"{op}: one element per channel has no variance to train with, got x{x.shape}: use larger batches or training=False")
         parameters = () if self.weight is None else (self.weight.memory, self.bias.memory)
         saved = np.empty(2 * self.num_features)
         running = self._running(of_batch and x.size > 0)
-        y = passes.forward(x, parameters, saved, running)
+        y = passes.forward(x, parameters, saved, running, plus)
         if running and of_batch:
             self.running_mean.value, self.running_var.value, _ = running
 
+        kept = Kept(x, parameters, saved, y if passes.masked else None)
+
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            dx = None
+            dx = shortcut_grad = None
 
             def both(dweight: np.ndarray, dbias: np.ndarray | None, accumulate: bool) -> None:
-                nonlocal dx
+                nonlocal dx, shortcut_grad
                 gradients = dweight, np.empty_like(dweight) if dbias is None else dbias
-                dx = passes.backward(dy, x, parameters, saved, gradients, accumulate, input_grad)
+                dx, shortcut_grad = passes.backward(dy, kept, gradients, accumulate, input_grad)
 
             def bias_alone(dbias: np.ndarray, accumulate: bool) -> None:
                 both(np.zeros_like(dbias), dbias, accumulate)
 
             learned = add_gradients(self.weight, self.bias, both, bias_alone)
-            return passes.backward(dy, x, parameters, saved) if input_grad and not learned else dx
+            if input_grad and not learned:
+                dx, shortcut_grad = passes.backward(dy, kept)
+            if shortcut is not None:
+                shortcut.gradient = shortcut_grad
+            return dx
 
         return y, once_of(backward, y, self.weight, self.bias)
 
@@ -78,9 +87,16 @@ class _BatchNorm(Layer):
             of_layer(op, x, self.dtype)
         return floats(op, x=x)[0]
 
-    def _bind(self, x: np.ndarray, of_batch: bool, relu: bool) -> Normalization:
+    def _plus(self, x: np.ndarray, shortcut: Shortcut) -> np.ndarray:
+        """What is added to x when it is normalized; TypeError or ValueError where it cannot be."""
+        if not isinstance(shortcut, Shortcut):
+            raise TypeError(f"{type(self).__name__}: shortcut must be a Shortcut, got {type(shortcut).__name__}")
+        check_sum(x.shape, shortcut.value.shape)
+        return shortcut.value if shortcut.value.dtype is x.dtype else floats(type(self).__name__, x=x, shortcut=shortcut.value)[1]
+
+    def _bind(self, x: np.ndarray, options: Options) -> Normalization:
         self._check_shape(x.shape)
-        return normalization(x.shape, x.dtype, of_batch, self.eps, relu)
+        return normalization(x.shape, x.dtype, options)
 
     def _running(self, track: bool) -> tuple:
         """Copies of the running statistics, and the momentum; whoever holds the old ones has the statistics of the step before."""

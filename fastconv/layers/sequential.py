@@ -5,16 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastconv.geometry import flag
-from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
+from fastconv.layers.fusion import steps_of
 from fastconv.layers.layer import Backward, Layer, once_through, only_layers
-from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import flatten, learn
-from fastconv.layers.pooling import MaxPool1d, MaxPool2d, MaxPool3d
-from fastconv.layers.simple import Linear, ReLU
+from fastconv.layers.shortcut import Shortcut, Sum
 from fastconv.ops.operands import shape_tuple
 
-TAKE_RELU = Conv1d, Conv2d, Conv3d, Linear, BatchNorm1d, BatchNorm2d, BatchNorm3d
-POOLS = MaxPool1d, MaxPool2d, MaxPool3d
+SUM = Sum()
 
 
 def _learns(layer: Layer, step: Backward) -> bool:
@@ -27,7 +24,8 @@ class Sequential(Layer):
     """y = last(...second(first(x))). Parameter names are PyTorch's: "0.weight", "0.bias", "3.weight", ...
 
     All parameters move into one flat buffer. Backward with input_grad=False ends at the first layer with a parameter that is not frozen.
-    A ReLU runs with the max pooling after it, or with the convolution, Linear or BatchNorm before it, to the same bits; not with fuse=False.
+    Neighbors that have a common pass run as one, to the same bits; not with fuse=False. A ReLU runs with the max pooling after it, or with the
+    convolution, Linear, BatchNorm or Residual before it, a Residual's sum with the BatchNorm that its body ends in.
     """
 
     def __init__(self, *layers: Layer, fuse: bool = True):
@@ -39,32 +37,33 @@ class Sequential(Layer):
     def children(self) -> Iterator[tuple[str, Layer]]:
         return ((str(i), layer) for i, layer in enumerate(self.layers))
 
-    def _steps(self) -> Iterator[tuple[Layer, bool]]:
-        """What runs in turn: a layer, and whether a ReLU runs with it: before a max pooling, else after a layer that can clamp what it stores."""
-        layers, i = self.layers, 0
-        while i < len(layers):
-            layer, after = layers[i], layers[i + 1] if i + 1 < len(layers) else None
-            if self.fuse and type(layer) is ReLU and type(after) in POOLS and after.takes_relu:
-                yield after, True
-                i += 2
-            elif self.fuse and type(layer) in TAKE_RELU and type(after) is ReLU:
-                pool = layers[i + 2] if i + 2 < len(layers) else None
-                inside = type(pool) in POOLS and pool.takes_relu  # then the pooling is the next step
-                yield layer, not inside
-                i += 1 if inside else 2
-            else:
-                yield layer, False
-                i += 1
+    def _steps(self, *after: Sum) -> Iterator[tuple[Layer | Sum, dict]]:
+        """What runs in turn, if `after` follow, and the words that its `forward` takes besides."""
+        return steps_of([*self.layers, *after]) if self.fuse else ((layer, {}) for layer in (*self.layers, *after))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        for layer, fused in self._steps():
-            x = layer.forward(x, training=False, relu=True)[0] if fused else layer(x)
+        for layer, words in self._steps():
+            x = layer.forward(x, training=False, **words)[0] if words else layer(x)
         return x
 
+    @property
+    def takes_shortcut(self) -> bool:
+        """Whether the last layer adds the shortcut of a Residual that has this body: `forward_to_sum`."""
+        own = type(self).forward is Sequential.forward
+        return own and bool(self.layers) and all(type(layer) is not Sum for layer, _ in self._steps(SUM))
+
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+        return self._through(x, training, list(self._steps()))
+
+    def forward_to_sum(self, x: np.ndarray, training: bool, shortcut: Shortcut, relu: bool) -> tuple[np.ndarray, Backward]:
+        """`forward`, whose last layer adds the shortcut and, if relu, clamps the sum."""
+        *before, (last, words) = self._steps()
+        return self._through(x, training, [*before, (last, words | {"shortcut": shortcut, "relu": relu})])
+
+    def _through(self, x: np.ndarray, training: bool, to_run: list[tuple[Layer, dict]]) -> tuple[np.ndarray, Backward]:
         steps: list[tuple[Layer, Backward]] = []
-        for layer, fused in self._steps():
-            x, step = layer.forward(x, training, relu=True) if fused else layer.forward(x, training)
+        for layer, words in to_run:
+            x, step = layer.forward(x, training, **words)
             steps.append((layer, step))
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:

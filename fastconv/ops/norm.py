@@ -1,12 +1,14 @@
 """Batch normalization and its gradient. A channel's M elements are those of all images and positions."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from fastconv.geometry import bind, flag, number
 from fastconv.kernels.elementwise.norm import BatchNorm
 from fastconv.kernels.elementwise.norm_grad import BatchNormGrad
+from fastconv.kernels.elementwise.norm_plan import Options
 from fastconv.ops import layout
 from fastconv.ops.operands import dense, floats
 
@@ -37,7 +39,7 @@ def batch_norm(x, mean, variance, weight=None, bias=None, *, eps=1e-5) -> np.nda
     """
     (x,) = floats("batch_norm", x=x)
     mean, rate, weight, bias = _channels("batch_norm", x, mean, variance, weight, bias, eps)
-    passes = normalization(x.shape, x.dtype, False, 1.0)
+    passes = normalization(x.shape, x.dtype, Options(of_batch=False))
     ones, zeros = np.ones(len(mean), x.dtype), np.zeros(len(mean), x.dtype)
     parameters = ones if weight is None else weight, zeros if bias is None else bias
     return passes.forward(x, parameters, np.concatenate([mean, rate]))
@@ -59,40 +61,53 @@ def batch_norm_grad(dy, x, mean, variance, weight=None, *, eps=1e-5, of_batch=Tr
     C = x.shape[1]
     dweight, dbias = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
     parameters = np.ones(C, x.dtype) if weight is None else weight, dbias
-    passes = normalization(x.shape, x.dtype, of_batch, 1.0)
-    dx = passes.backward(dy, x, parameters, np.concatenate([mean, rate]), (dweight, dbias))
+    passes = normalization(x.shape, x.dtype, Options(of_batch=of_batch))
+    dx, _ = passes.backward(dy, Kept(x, parameters, np.concatenate([mean, rate])), (dweight, dbias))
     return dx, dweight, dbias
 
 
-class Normalization:
-    """The passes of a batch normalization for one shape and dtype. of_batch: by the statistics of x, else by those that are given. relu: y >= 0."""
+class Kept(NamedTuple):
+    """What the way back needs of the way forward."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, of_batch: bool, eps: float, relu: bool = False):
+    x: np.ndarray
+    parameters: tuple  # weight and bias, or nothing
+    statistics: np.ndarray  # (2C,) float64: mean and 1 / sqrt(variance + eps)
+    y: np.ndarray | None = None  # where a ReLU follows the sum with a shortcut
+
+
+class Normalization:
+    """The passes of a batch normalization for one shape and dtype. options: by whose statistics, and whether shortcut and ReLU are part of it."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, options: Options):
         self.x = layout.activation(shape, dtype)
         pixels = self.x.size // shape[1], shape[1]
         if self.x.size:
-            self._forward = BatchNorm(pixels, dtype, relu=relu, of_batch=of_batch, eps=eps)
-            self._backward = BatchNormGrad(pixels, dtype, relu=relu, of_batch=of_batch)
+            self._forward, self._backward = BatchNorm(pixels, dtype, options), BatchNormGrad(pixels, dtype, options)
+        self.masked = options.relu and options.shortcut
 
-    def forward(self, x: np.ndarray, parameters: tuple, saved: np.ndarray, running: tuple = ()) -> np.ndarray:
+    def forward(self, x: np.ndarray, parameters: tuple, saved: np.ndarray, running: tuple = (), shortcut: np.ndarray | None = None) -> np.ndarray:
         """y; parameters: weight and bias, or nothing. saved: (2C,) float64, mean and 1 / sqrt(variance + eps), written where they are computed.
 
         running: mean, variance and momentum, which the batch's statistics change in place; where x is not normalized by its own, the statistics.
+        shortcut: of x's shape, where the options say that it is added.
         """
         y, memory = self.x.empty()
         if y.size:
-            self._forward(self.x.flat(x), parameters, memory, saved, running)
+            operands = (self.x.flat(x),) if shortcut is None else (self.x.flat(x), self.x.flat(shortcut))
+            self._forward(operands, parameters, memory, saved, running)
         return y
 
-    def backward(self, dy, x, parameters: tuple, saved: np.ndarray, gradients: tuple = (), accumulate: bool = False, input_grad: bool = True):
-        """dx, None if it is not wanted; gradients: dweight and dbias, or nothing, overwritten or added to."""
+    def backward(self, dy, kept: Kept, gradients: tuple = (), accumulate: bool = False, input_grad: bool = True) -> tuple:
+        """dx, None if it is not wanted, and the shortcut's gradient; gradients: dweight and dbias, or nothing, overwritten or added to."""
         dx, memory = self.x.empty() if input_grad else (None, None)
+        shortcut_grad, masked = self.x.empty() if self.masked else (dy, None)
         if self.x.size:
-            self._backward(self.x.flat(dy), self.x.flat(x), parameters, saved, memory, gradients, accumulate)
+            upstream = (self.x.flat(dy), self.x.flat(kept.y), masked) if self.masked else (self.x.flat(dy),)
+            self._backward(upstream, self.x.flat(kept.x), (kept.parameters, kept.statistics), memory, gradients, accumulate)
         elif not accumulate:
             for gradient in gradients:
                 gradient[...] = 0
-        return dx
+        return dx, shortcut_grad
 
 
 normalization = lru_cache(256)(Normalization)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, Shares
 from fastconv.kernels import table
-from fastconv.kernels.elementwise.activations import Relu, ReluGrad
+from fastconv.kernels.elementwise.activations import Add, Relu, ReluGrad
 from fastconv.memory import flat as new_memory
 from fastconv.ops import layout
 
@@ -190,3 +190,20 @@ class ReluPasses:
 
 
 relu_passes = lru_cache(KEPT)(ReluPasses)
+
+
+class SumPass:
+    """y = a + b, and max(y, 0) if relu, whose gradient `ReluPasses` gives from y."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
+        self.y = layout.activation(shape, dtype)
+        self._forward = Add(self.y.size, dtype)
+
+    def __call__(self, a: np.ndarray, b: np.ndarray, relu: bool = False) -> np.ndarray:
+        y, memory = self.y.empty()
+        if y.size:
+            self._forward(self.y.flat(a), self.y.flat(b), memory, 0.0 if relu else -np.inf)
+        return y
+
+
+sum_pass = lru_cache(KEPT)(SumPass)

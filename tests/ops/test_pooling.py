@@ -10,6 +10,10 @@ from laws import assert_adjoint, assert_rounded, halves
 import fastconv as fc
 from fastconv import ops
 from fastconv.kernels import table
+from fastconv.kernels.pooling import scatter
+from fastconv.kernels.simd.host import registers
+from fastconv.layers import MaxPool2d, ReLU, Sequential
+from fastconv.ops import passes
 
 OPERATIONS = ("max_pool", "max_pool_grad", "avg_pool", "avg_pool_grad")
 ALGORITHMS = dict.fromkeys(row.name for operation in OPERATIONS for row in table.OPERATIONS[operation])
@@ -220,3 +224,59 @@ def test_windows_without_a_cell_are_refused(IW, kernel, words, message):
         ops.max_pool1d(np.zeros((1, 1, IW)), kernel, **words)
     with pytest.raises(ValueError, match=f"^max_pool1d_grad: {message}"):
         ops.max_pool1d_grad(np.zeros((1, 1, 2)), np.zeros((1, 1, 2), np.uint8), (1, 1, IW), kernel, **words)
+
+
+@every_maximum
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_gradient_in_bands_is_that_of_the_whole(case, rows, monkeypatch, threads):
+    """Windows that hang over the end of a band give each of the two its part, and an item writes its own band alone."""
+    monkeypatch.setattr(scatter, "REACHES", 0)
+    monkeypatch.setattr(scatter, "BAND", rows * case.g.IW * case.g.IC)
+    monkeypatch.setattr(passes, "pooling", passes.Pooling)
+    monkeypatch.setattr(ops.pooling, "pooling", passes.Pooling)
+    assert scatter.bands_of(case.g).bands == -(-case.g.IH // rows)
+    rng = np.random.default_rng(0)
+    x, dy = integers(rng, case.x, np.float32), integers(rng, case.g.output_shape, np.float32)
+    argmax = case.max(x)[1]
+    with fc.algorithm("reference"):
+        expected = case.max_grad(dy, argmax)
+    with fc.algorithm("scatter"):
+        for count in (1, 2):
+            threads(count)
+            np.testing.assert_array_equal(case.max_grad(dy, argmax), expected, strict=True)
+    bands_of, dx = scatter.bands_of, np.full(x.size, 7, np.float32)
+    monkeypatch.setattr(scatter, "bands_of", lambda g: bands_of(g)._replace(items=1))
+    in_memory = [np.ascontiguousarray(np.moveaxis(a, 1, -1)).reshape(-1) for a in (dy, argmax, expected)]
+    scatter.ScatterGrad(case.g, x.dtype)(*in_memory[:2], dx)
+    own = min(rows, case.g.IH) * case.g.IW * case.g.IC
+    np.testing.assert_array_equal(dx[:own], in_memory[2][:own])
+    assert (dx[own:] == 7).all()
+
+
+@pytest.mark.parametrize("algorithm", ["scatter", "direct", "plain"])
+def test_what_a_relu_clamped_gets_no_gradient(algorithm):
+    """Not even where dy is NaN or infinite."""
+    rng = np.random.default_rng(3)
+    pool = MaxPool2d(3, stride=2, padding=1)
+    x = rng.standard_normal((2, 3, 9, 8), np.float32) - np.float32(1)
+    with fc.algorithm(algorithm):
+        y, backward = Sequential(ReLU(), pool).forward(x)
+        apart, apart_backward = Sequential(ReLU(), pool, fuse=False).forward(x)
+        np.testing.assert_array_equal(y, apart)
+        dy = integers(rng, y.shape, np.float32)
+        dy[y == 0] = rng.choice([NAN, INF, 1], (y == 0).sum())
+        dx = backward(dy)
+        assert 0 < (y == 0).mean() < 1
+        assert np.isfinite(dx).all()
+        np.testing.assert_array_equal(dx, apart_backward(np.where(y == 0, np.float32(0), dy)))
+
+
+def test_the_gradient_scatters_where_channels_are_few():
+    def row(C, H, *words):
+        g = fc.geometry.pool_geometry("max_pool2d", 8, C, (H, H), *words, (1, 1), False)
+        return table.pick("max_pool_grad", g, np.dtype(np.float32)).name
+
+    overlapping, apart = ((3, 3), (2, 2), (1, 1)), ((2, 2), (2, 2), (0, 0))
+    assert [row(C, 32, *overlapping) for C in (1, 3, 6)] == ["scatter"] * 3
+    assert row(64, 32, *overlapping) == ("direct" if registers().bytes >= 32 else "scatter")  # a vector of 4 asks as often for half as much
+    assert [row(C, 32, *apart) for C in (1, 8, 16, 64)] == ["scatter", "direct", "direct", "direct"]

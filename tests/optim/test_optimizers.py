@@ -183,3 +183,12 @@ def test_a_centered_root_of_equal_gradients_is_never_of_a_negative_number():
     for _ in range(60):
         optimizer.step()
     assert np.isfinite(p.value).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_adams_first_step_is_the_rate_whatever_the_gradient(dtype):
+    """Not so exactly where 1 - beta2 is made of a rounded beta2."""
+    p = layers.Parameter(np.zeros(1000, dtype))
+    p.add_grad(np.geomspace(1e-3, 1e3, 1000).astype(dtype))
+    optim.Adam([p], 0.5, eps=1e-30).step()
+    np.testing.assert_allclose(p.value, -0.5, rtol=8 * np.finfo(dtype).eps)

@@ -109,7 +109,7 @@ def test_a_model_that_is_no_sequential_is_named(digits):
             return self.body.output_shape(input_shape)
 
     model = Own()
-    optimizer = optim.SGD(model.parameters(), 1e39)
+    optimizer = optim.SGD(model.parameters(), 1e38)
     with pytest.raises(FloatingPointError, match="epoch 1, step 2; first not finite: the output of Own; the model is that before"):
         train.fit(model, digits, optimizer=optimizer)
     assert_same_state(model.body, net())

@@ -1,6 +1,7 @@
-"""Batch normalization (Ioffe and Szegedy 2015), with the ReLU after it if wanted: one pass for statistics, one that normalizes.
+"""Batch normalization (Ioffe and Szegedy 2015): one pass for statistics, one that normalizes, and in that what follows, if wanted.
 
-    y = (x - mean) * scale + shift          rate = 1 / sqrt(variance + eps), scale = rate * weight, shift = bias
+    y = (x - mean) * scale + shift          then y + shortcut (He et al. 2015), then max(y, 0)
+    rate = 1 / sqrt(variance + eps), scale = rate * weight, shift = bias
 
 The sums run over d = x - pivot, the pivot a mean of 16 pixels, so that a mean of a thousand standard deviations costs no accuracy. `saved` keeps
 mean and rate in float64, (2, C). Where the mean is rounded to a table's dtype, the rest of it goes into the shift.
@@ -12,6 +13,7 @@ from fastconv.kernels.compile import Record, driver, outlined, serial, spread
 from fastconv.kernels.elementwise.norm_plan import (
     TABLES,
     TERMS,
+    Options,
     add_to_totals,
     norm_plan,
     norm_scratch,
@@ -27,12 +29,13 @@ PIVOTS = 16  # pixels whose mean is the pivot
 
 
 @driver
-def normalize(pool, tile, plan, x, parameters, running, results, scratch):
-    """The pass. x, y: (pixels, C), flat; parameters: weight, bias; running: mean, variance, momentum; results: y, saved.
+def normalize(pool, tile, plan, operands, parameters, running, results, scratch):
+    """The pass. operands: x, shortcut; parameters: weight, bias; running: mean, variance, momentum; results: y, saved. x, shortcut, y: (pixels, C),
+    flat.
 
     If the statistics are not the batch's they are the running ones, or where there are none, those in `saved`. scratch: as `norm_scratch` makes it.
     """
-    (weight, bias), (y, saved), (tables, totals, chunks) = parameters, results, scratch
+    (x, shortcut), (weight, bias), (y, saved), (tables, totals, chunks) = operands, parameters, results, scratch
     sums = tables[TABLES * plan.step : (TABLES + 2 * chunks) * plan.step]
     if plan.of_batch:
         pivot = table(plan, tables, 0)
@@ -42,7 +45,7 @@ def normalize(pool, tile, plan, x, parameters, running, results, scratch):
     elif len(running[0]) > 0:
         take_statistics(plan, running, saved)
     forward_tables(plan, weight, bias, saved, tables)
-    spread(pool, chunks, plan.rows, normalize_items, tables, tile, plan, x, tables, y)
+    spread(pool, chunks, plan.rows, normalize_items, tables, tile, plan, (x, shortcut), tables, y)
 
 
 @outlined
@@ -126,8 +129,9 @@ def forward_tables(plan, weight, bias, saved, tables):
 
 
 @serial
-def normalize_items(work, tile, plan, x, tables, y):
-    """y = (x - mean) * scale + shift for some rows, not below the lower bound"""
+def normalize_items(work, tile, plan, operands, tables, y):
+    """y = (x - mean) * scale + shift + shortcut for some rows, not below the lower bound"""
+    x, shortcut = operands
     mean, scale, shift = table(plan, tables, 0), table(plan, tables, 1), table(plan, tables, 2)
     for r in range(work.first, work.stop):
         start = r * plan.row
@@ -135,26 +139,36 @@ def normalize_items(work, tile, plan, x, tables, y):
         for i in range(0, count, tile.NR):
             d = subtract(tile, load_row(tile, x, start + i, count - i), load_row(tile, mean, i, tile.NR))
             value = fma(tile, load_row(tile, shift, i, tile.NR), d, load_row(tile, scale, i, tile.NR))
+            value = with_shortcut(tile, plan, value, shortcut, start + i, count - i)
             store_row(tile, clamp(tile, value, plan.lower_bound), y, start + i, count - i)
 
 
-class BatchNorm:
-    """The pass bound to so many pixels and channels: `run(x, parameters, y, saved, running)` on flat arrays as kernels see them.
+@serial
+def with_shortcut(tile, plan, value, shortcut, at, count):
+    """value + shortcut, if there is one"""
+    if plan.shortcut:
+        return add(tile, value, load_row(tile, shortcut, at, count))
+    return value
 
-    parameters: (weight, bias), or () for 1 and 0. saved: 2 * C float64, mean and rate, for the gradient. running: (mean, variance, momentum),
-    which a training pass updates, or (). of_batch False: normalizes with the running statistics, or without any with what `saved` holds.
-    relu: y = max(y, 0).
+
+class BatchNorm:
+    """The pass bound to so many pixels and channels: `run(operands, parameters, y, saved, running)` on flat arrays as kernels see them.
+
+    operands: (x,) or, where a shortcut is added, (x, shortcut). parameters: (weight, bias), or () for 1 and 0. saved: 2 * C float64, mean and
+    rate, for the gradient. running: (mean, variance, momentum), which a training pass updates, or (). Not of the batch: normalizes with the running
+    statistics, or without any with what `saved` holds.
     """
 
-    def __init__(self, shape: tuple[int, int], dtype: np.dtype, *, relu: bool = False, of_batch: bool = True, eps: float = 1e-5):
+    def __init__(self, shape: tuple[int, int], dtype: np.dtype, options: Options):
         self.dtype = np.dtype(dtype)
-        self.plan, self.tile = norm_plan(shape, self.dtype, relu, of_batch, eps)
+        self.plan, self.tile = norm_plan(shape, self.dtype, options)
         self.record, self.run = Record(self.plan), normalize.bind()
         self.work = 4 * self.plan.size
         none = np.empty(0, self.dtype)
-        self.no_parameters, self.no_running = (none, none), (none, none, 0.0)
+        self.none, self.no_parameters, self.no_running = none, (none, none), (none, none, 0.0)
 
-    def __call__(self, x, parameters, y, saved, running=()) -> None:
+    def __call__(self, operands, parameters, y, saved, running=()) -> None:
         scratch = norm_scratch(self.plan, self.dtype, self.work)
-        operands = x, parameters or self.no_parameters, running or self.no_running, (y, saved), scratch
-        self.run(self.work, self.tile, self.record, *operands)
+        operands = operands if self.plan.shortcut else (*operands, self.none)
+        more = parameters or self.no_parameters, running or self.no_running, (y, saved), scratch
+        self.run(self.work, self.tile, self.record, operands, *more)

@@ -8,8 +8,8 @@
 Sums over pixels have an order fixed by the shape: each element of a row has a running sum over at most 256 rows; these are added to float64
 totals, one for each channel and chunk of the rows; the chunks' totals are added in order.
 
-What did not help: four rows for each read of a table (no faster, and a second tile to compile); to normalize from the last row on, which the
-cache may still hold (slower in arrays of 16 MB).
+What did not help: eight rows whose sums stay in registers (forward took the same time); four rows for each read of a table (no faster, and a second
+tile to compile); to normalize from the last row on, which the cache may still hold (slower in arrays of 16 MB).
 """
 
 from math import gcd
@@ -29,6 +29,7 @@ FEWEST = 32  # rows of a chunk
 TERMS = 256  # of a running sum
 FLOAT64 = np.dtype(np.float64)
 TABLES = 5  # mean, scale, shift; slope and offset of the gradient
+FROM_X, FROM_Y = 1, 2  # where the gradient finds what a ReLU clamped
 
 
 class NormPlan(NamedTuple):
@@ -41,13 +42,23 @@ class NormPlan(NamedTuple):
     step: int  # from table to table: a row, rounded up to whole vectors
     rows: int
     chunks: int  # of the rows of a sum
-    relu: int  # 1: y = max(y, 0)
-    lower_bound: float  # the same: 0, or -inf
+    lower_bound: float  # of y: 0 is a ReLU, -inf nothing
+    mask: int  # of that ReLU: 0 (there is none), FROM_X or FROM_Y
+    shortcut: int  # 1: y = (x - mean) * scale + shift + shortcut
     of_batch: int  # 1: mean and variance are those of x
     eps: float
 
 
-def norm_plan(shape: tuple[int, int], dtype: np.dtype, relu: bool, of_batch: bool, eps: float) -> tuple[NormPlan, Tile]:
+class Options(NamedTuple):
+    """What a normalization does besides: the ReLU after it, the shortcut that is added before that, by whose statistics."""
+
+    relu: bool = False
+    shortcut: bool = False
+    of_batch: bool = True
+    eps: float = 1e-5
+
+
+def norm_plan(shape: tuple[int, int], dtype: np.dtype, options: Options) -> tuple[NormPlan, Tile]:
     """shape: (pixels, channels)"""
     pixels, channels = shape
     tile, size = row_tile(dtype), pixels * channels
@@ -57,8 +68,10 @@ def norm_plan(shape: tuple[int, int], dtype: np.dtype, relu: bool, of_batch: boo
     row = unit * max(1, min(ROW, size // 8) // unit)
     rows = -(-size // row)
     cut = max(1, min(CHUNKS, rows // FEWEST))
-    bound = 0.0 if relu else -np.inf
-    return NormPlan(pixels, channels, size, row, -(-row // tile.NR) * tile.NR, rows, cut, int(relu), bound, int(of_batch), float(eps)), tile
+    step = -(-row // tile.NR) * tile.NR
+    bound, mask = (0.0, FROM_Y if options.shortcut else FROM_X) if options.relu else (-np.inf, 0)
+    last = bound, mask, int(options.shortcut), int(options.of_batch), float(options.eps)
+    return NormPlan(pixels, channels, size, row, step, rows, cut, *last), tile
 
 
 def norm_scratch(plan: NormPlan, dtype: np.dtype, work: float) -> tuple[np.ndarray, np.ndarray, int]:

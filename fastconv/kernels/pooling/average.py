@@ -14,7 +14,7 @@ import numpy as np
 
 from fastconv.geometry import share_sizes
 from fastconv.kernels.compile import Record, chunks, driver, inlined, serial, spread
-from fastconv.kernels.pooling.groups import group_of, list_taps, tap_lists
+from fastconv.kernels.pooling.groups import group_of, line_of, list_taps, tap_lists
 from fastconv.kernels.pooling.tiles import channel_of, tile_for
 from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side
 from fastconv.kernels.simd.arithmetic import zeros
@@ -31,9 +31,10 @@ def avg_pool(pool, tile, plan, chunks, scratch, x, divisors, y):
 @serial
 def mean_rows(work, tile, plan, x, divisors, y):
     for i in range(work.first, work.stop):
+        line = line_of(plan, i)
         for g in range(len(plan.columns)):
-            list_taps(plan, i, g, work.scratch)
-            mean_of(tile, plan, group_of(plan, i, g), work.scratch, x, divisors, y)
+            list_taps(plan, line, g, work.scratch)
+            mean_of(tile, plan, group_of(plan, line, g), work.scratch, x, divisors, y)
 
 
 @inlined
@@ -62,9 +63,10 @@ def collect_grad(pool, tile, plan, chunks, scratch, dy, divisors, dx):
 @serial
 def collect_rows(work, tile, plan, dy, divisors, dx):
     for i in range(work.first, work.stop):
+        line = line_of(plan, i)
         for g in range(len(plan.columns)):
-            list_taps(plan, i, g, work.scratch)
-            collect(tile, plan, group_of(plan, i, g), work.scratch, dy, divisors, dx)
+            list_taps(plan, line, g, work.scratch)
+            collect(tile, plan, group_of(plan, line, g), work.scratch, dy, divisors, dx)
 
 
 @inlined
@@ -94,9 +96,10 @@ def cover_grad(pool, tile, plan, chunks, scratch, dy, divisors, dx):
 @serial
 def cover_rows(work, tile, plan, dy, divisors, dx):
     for i in range(work.first, work.stop):
+        line = line_of(plan, i)
         for g in range(len(plan.columns)):
-            list_taps(plan, i, g, work.scratch)
-            cover(tile, plan, group_of(plan, i, g), work.scratch, dy, divisors, dx)
+            list_taps(plan, line, g, work.scratch)
+            cover(tile, plan, group_of(plan, line, g), work.scratch, dy, divisors, dx)
 
 
 @inlined

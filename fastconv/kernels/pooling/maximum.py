@@ -12,7 +12,7 @@ Windows come as tables (`windows`), so that sliding and adaptive ones are one lo
 import numpy as np
 
 from fastconv.kernels.compile import Record, chunks, driver, inlined, serial, spread
-from fastconv.kernels.pooling.groups import group_of, list_taps, tap_lists
+from fastconv.kernels.pooling.groups import group_of, line_of, list_taps, tap_lists
 from fastconv.kernels.pooling.tiles import channel_of, tile_for
 from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side, taps
 from fastconv.kernels.simd.arithmetic import add, zeros
@@ -31,9 +31,10 @@ def max_pool(pool, tile, plan, chunks, scratch, x, y, argmax):
 @serial
 def best_rows(work, tile, plan, x, y, argmax):
     for i in range(work.first, work.stop):
+        line = line_of(plan, i)
         for g in range(len(plan.columns)):
-            list_taps(plan, i, g, work.scratch)
-            best_of(tile, plan, group_of(plan, i, g), work.scratch, x, y, argmax)
+            list_taps(plan, line, g, work.scratch)
+            best_of(tile, plan, group_of(plan, line, g), work.scratch, x, y, argmax)
 
 
 @inlined
@@ -65,9 +66,10 @@ def collect_grad(pool, tile, plan, chunks, scratch, dy, argmax, dx):
 @serial
 def collect_rows(work, tile, plan, dy, argmax, dx):
     for i in range(work.first, work.stop):
+        line = line_of(plan, i)
         for g in range(len(plan.columns)):
-            list_taps(plan, i, g, work.scratch)
-            collect(tile, plan, group_of(plan, i, g), work.scratch, dy, argmax, dx)
+            list_taps(plan, line, g, work.scratch)
+            collect(tile, plan, group_of(plan, line, g), work.scratch, dy, argmax, dx)
 
 
 @inlined
@@ -97,9 +99,10 @@ def cover_grad(pool, tile, plan, chunks, scratch, dy, argmax, dx):
 @serial
 def cover_rows(work, tile, plan, dy, argmax, dx):
     for i in range(work.first, work.stop):
+        line = line_of(plan, i)
         for g in range(len(plan.columns)):
-            list_taps(plan, i, g, work.scratch)
-            cover(tile, plan, group_of(plan, i, g), work.scratch, dy, argmax, dx)
+            list_taps(plan, line, g, work.scratch)
+            cover(tile, plan, group_of(plan, line, g), work.scratch, dy, argmax, dx)
 
 
 @inlined

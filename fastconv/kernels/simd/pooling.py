@@ -62,6 +62,22 @@ def number_at(typing, table, i):
 
 
 @intrinsic
+def add_where(typing, y, at, value, kept):
+    """y.ravel()[at] += value where kept is -1, += 0 where it is 0, whatever the value; at not negative. No branch"""
+
+    def generate(context, builder, signature, arguments):
+        y, at, value, kept = arguments
+        pointer = address(context, builder, signature.args[0], y, at)
+        bits = ir.IntType(signature.args[2].bitwidth)
+        mask = builder.trunc(kept, bits) if bits.width < 64 else kept
+        value = builder.bitcast(builder.and_(builder.bitcast(value, bits), mask), value.type)
+        builder.store(builder.fadd(builder.load(pointer), value), pointer)
+        return context.get_dummy_value()
+
+    return types.void(y, types.intp, y.dtype, types.intp), generate
+
+
+@intrinsic
 def all_taps(typing, tile, tap):
     """np.full((MR, NR), tap)"""
 
