@@ -55,9 +55,9 @@ def input_grad(g, dtype):
 
 
 def col2im(g, dtype):
-    """The longest running sum over output channels, the sums of its blocks, then one addition for each tap."""
-    T = g.OC // g.G
-    return min(TERMS, T) + -(-T // TERMS) + g.taps
+    """The longest running sum, of some kernel rows, the sums of such blocks, then one addition for each tap of a row."""
+    T = g.KH * g.OC // g.G
+    return min(TERMS, T) + g.KD * -(-g.KH // max(1, TERMS // (g.OC // g.G))) + g.KW
 
 
 def weight_grad(g, dtype):

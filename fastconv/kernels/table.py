@@ -78,8 +78,8 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     ),
     "conv_input_grad": (
         padded(Algorithm("depthwise", depthwise.InputGrad, depthwise.input_grad_error, depthwise.fits)),
-        padded(Algorithm("col2im", col2im.InputGrad, errors.col2im, col2im.fits)),
         padded(Algorithm("winograd", winograd.InputGrad, errors.winograd_input_grad, tiles.fits, (np.float32,), tiles.pays)),
+        padded(Algorithm("col2im", col2im.InputGrad, errors.col2im, col2im.fits, pays=col2im.pays)),
         padded(Algorithm("direct", forward.InputGrad, errors.input_grad, fits)),
         padded(Algorithm("plain", plain.conv_input_grad, errors.plain_input_grad)),
         Algorithm("reference", textbook.conv_input_grad, errors.textbook_input_grad),

@@ -37,7 +37,7 @@ def operands(kernel, dtype) -> tuple:
         return Record(winograd_weight_grad.weight_plan(G, False)[0]), (a, a), 0, (0, 0), (a, 0), ahead
     if kernel is weight_grad.multiply:
         return Record(weight_plan(G, dtype, False)[0]), item, (0, 1), (a, table), (a, table), (np.empty(1), a, 0), True
-    return Record(col2im.col2im_plan(G, dtype)[0]), a, a, 0, a
+    return Record(col2im.col2im_plan(G, dtype)[0]), a, np.empty((1, 2), np.int64), a, a, 0
 
 
 def innermost_loops(asm: str) -> list[str]:
