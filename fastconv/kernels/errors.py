@@ -54,6 +54,12 @@ def input_grad(g, dtype):
     return blocked(backward_terms(g))
 
 
+def narrow_forward(g, dtype):
+    """The longest running sum, of whole kernel rows, the bias, then the sums of such blocks."""
+    rows, row = g.KD * g.KH, g.KW * g.IC // g.G
+    return min(TERMS, forward_terms(g)) + 1 + -(-rows // max(1, TERMS // row))
+
+
 def col2im(g, dtype):
     """The longest running sum, of some kernel rows, the sums of such blocks, then one addition for each tap of a row."""
     T = g.KH * g.OC // g.G

@@ -27,6 +27,8 @@ from fastconv.kernels import depthwise, errors
 from fastconv.kernels import textbook_passes as textbook
 from fastconv.kernels.igemm import col2im, forward, weight_grad
 from fastconv.kernels.igemm.plan import fits
+from fastconv.kernels.narrow import forward as narrow
+from fastconv.kernels.narrow import plan as planes
 from fastconv.kernels.plain import adaptive
 from fastconv.kernels.plain import convolution as plain
 from fastconv.kernels.plain import pooling as plain_pooling
@@ -72,6 +74,7 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
         Algorithm("depthwise", depthwise.Forward, depthwise.forward_error, depthwise.fits),
         Algorithm("winograd", winograd.Forward, errors.winograd_forward, tiles.fits, (np.float32,), tiles.pays),
+        Algorithm("narrow", narrow.Forward, errors.narrow_forward, planes.fits, pays=planes.pays),
         Algorithm("direct", forward.Forward, errors.forward, fits),
         Algorithm("plain", plain.conv_forward, errors.plain_forward),
         Algorithm("reference", textbook.conv_forward, errors.textbook_forward),
