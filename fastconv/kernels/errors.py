@@ -75,6 +75,11 @@ def weight_grad(g, dtype):
     return min(TERMS, positions(g)) + blocks + CHUNKS
 
 
+def narrow_weight_grad(g, dtype):
+    """The longest running sum; after it, float64 totals cost float32 one rounding, and float64 one for each."""
+    return min(TERMS, positions(g)) + (2 if dtype == np.float32 else positions(g) + CHUNKS)
+
+
 def winograd_forward(g, dtype):
     return _winograd(g, g.IC // g.G)
 

@@ -29,6 +29,7 @@ from fastconv.kernels.igemm import col2im, forward, weight_grad
 from fastconv.kernels.igemm.plan import fits
 from fastconv.kernels.narrow import forward as narrow
 from fastconv.kernels.narrow import plan as planes
+from fastconv.kernels.narrow import weight_grad as narrow_weight_grad
 from fastconv.kernels.plain import adaptive
 from fastconv.kernels.plain import convolution as plain
 from fastconv.kernels.plain import pooling as plain_pooling
@@ -90,6 +91,7 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_weight_grad": (
         Algorithm("depthwise", depthwise.WeightGrad, depthwise.weight_grad_error, depthwise.fits),
         Algorithm("winograd", WinogradWeightGrad, errors.winograd_weight_grad, tiles.fits, (np.float32,), tiles.pays),
+        Algorithm("narrow", narrow_weight_grad.WeightGrad, errors.narrow_weight_grad, narrow_weight_grad.fits, pays=narrow_weight_grad.pays),
         Algorithm("direct", weight_grad.WeightGrad, errors.weight_grad, fits),
         Algorithm("plain", plain.conv_weight_grad, errors.plain_weight_grad),
         Algorithm("reference", textbook.conv_weight_grad, errors.textbook_weight_grad),

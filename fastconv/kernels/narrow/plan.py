@@ -113,5 +113,9 @@ def fits(g: Geometry) -> bool:
 def pays(g: Geometry) -> bool:
     """Where output channels fill one vector of at most 8 lanes (of more it was not measured): 1->6 5x5 1.5 to 1.7 times as fast as the direct
     algorithm, 4->4 3x3 1.3, 3->8 3x3 1.1; with two vectors it was slower: 3->16 5x5 0.85, 3->32 3x3 0.86."""
-    full = -(-g.OW // height(g)) * height(g) <= 1.25 * g.OW
-    return full and g.OC // g.G <= registers().bytes // 4 <= 8
+    return full(g) and g.OC // g.G <= registers().bytes // 4 <= 8
+
+
+def full(g: Geometry) -> bool:
+    """Whether tiles waste little of a row of outputs."""
+    return -(-g.OW // height(g)) * height(g) <= 1.25 * g.OW
