@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fastconv.kernels.compile import outlined, serial
+from fastconv.kernels.compile import inlined, outlined
 from fastconv.kernels.simd.arithmetic import transpose
 from fastconv.kernels.simd.memory import load_rows, move_row, offsets_apart, store_rows
 
@@ -15,7 +15,7 @@ class Item(NamedTuple):
     rows: int
 
 
-@serial
+@inlined
 def item_of(i, plan):
     """Item i: a band of rows of one plane of one image, in one group."""
     i, jh = i // plan.items_h, i % plan.items_h * plan.rows
@@ -36,10 +36,8 @@ def pack_planes(block, plan, item, x, patch):
             if id >= 0 and ih >= 0:
                 start = ((item.n * plan.ID + id) * plan.IH + ih) * plan.IW * plan.IC + item.group * plan.ICG
                 pack_inside(block, plan, x, start, patch, to)
-                for l in range(plan.left):
-                    pack_column(plan, x, start, l, patch, to)
-                for l in range(plan.right, plan.patch_w):
-                    pack_column(plan, x, start, l, patch, to)
+                for outside in range(plan.left + plan.patch_w - plan.right):
+                    pack_column(plan, x, start, outside if outside < plan.left else outside - plan.left + plan.right, patch, to)
             else:
                 row = patch[to : to + plan.ICG * plan.patch_w]
                 for i in range(len(row)):
@@ -48,13 +46,11 @@ def pack_planes(block, plan, item, x, patch):
         to += (plan.rows - item.rows) * plan.row
 
 
-@serial
+@inlined
 def pack_inside(block, plan, x, start, patch, to):
     """patch[to + c * patch_w + l] = x[start + column_map[l] * IC + c] where columns are the input's own, LANES pixels x LANES channels at a time"""
     C, LANES, count = plan.ICG, block.LANES, plan.right - plan.left
-    if count <= 0:
-        return
-    start, to = start + plan.column_map[plan.left] * plan.IC, to + plan.left
+    to += plan.left
     if plan.IC == 1:
         a, b = x[start : start + count], patch[to : to + count]
         for l in range(count):
@@ -72,7 +68,7 @@ def pack_inside(block, plan, x, start, patch, to):
                 store_rows(block, transpose(block, values), patch, rows, to + c * plan.patch_w + l, LANES)
 
 
-@serial
+@inlined
 def pack_column(plan, x, start, l, patch, to):
     """patch[to + c * patch_w + l] = what the padding reads in column l"""
     column = plan.column_map[l]
