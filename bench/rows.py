@@ -17,7 +17,7 @@ COMPILED, UNSEEN = "64 32 16 64 3 1 1", "20 32 19 64 3 1 1"  # the same kernels,
 SIZES = (4, "3 1 1"), (17, "5 1 2"), (4, "3 2 1"), (4, "7 1 3"), (17, "7 1 3")  # the last three are not Winograd's
 EVERY_KERNEL = (  # layers that between them run each kernel of a convolution, in float32, on every tile of the menu
     *(f"1 {n} {size} {n} {taps}" for n in (4, 8, 16, 32, 48, 64) for size, taps in SIZES),
-    *(f"1 {layer} 1 0" for layer in ("1 9 6 3", "1 9 6 5", "2 9 10 2")),
+    *(f"1 {layer} 1 0" for layer in ("1 9 6 3", "1 9 6 5", "2 9 10 2", "2 10 5 3")),
     *(f"1 {groups} 4 {multiplier * groups} 3 1 1 groups={groups}" for groups in (8, 16, 32) for multiplier in (1, 2)),
 )
 SMALL_MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc gives larger blocks back at once, so that a peak is seen as one

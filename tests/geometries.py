@@ -96,6 +96,12 @@ CONVOLUTIONS = tuple(
         ("many pixels", (3, 2, 20, 21), (3, 2, 3, 3), {"padding": 1}),  # over 4 chunks of the weight gradient
         ("bands of rows, few channels", (1, 2, 45, 37), (5, 2, 3, 4), {"padding": ((3, 1), (0, 2)), "stride": (2, 1)}),
         ("bands of rows, one channel", (1, 1, 40, 34), (1, 1, 5, 3), {"padding": 2, "dilation": (1, 2)}),
+        ("narrow, tiles of 10", (2, 1, 9, 19), (6, 1, 5, 5), {"padding": 2}),
+        ("narrow, ragged tiles of 8", (2, 3, 10, 11), (3, 3, 3, 3), {"padding": ((0, 2), (3, 1))}),
+        ("narrow, 572 terms", (1, 22, 4, 12), (10, 22, 13, 2), {"padding": (5, 0)}),
+        ("narrow, groups and 7 taps", (2, 4, 5, 14), (10, 2, 1, 7), {"groups": 2, "padding": (0, 2), "padding_mode": "circular"}),
+        ("narrow, 4 taps of 3-D", (1, 2, 3, 4, 9), (5, 2, 2, 2, 4), {"padding": (1, 0, 2), "padding_mode": "reflect"}),
+        ("narrow, padding over kernel", (1, 9, 3, 2), (9, 9, 2, 3), {"padding": 5}),
         ("reflect", (2, 3, 6, 5), (4, 3, 3, 3), {"padding": 1, "padding_mode": "reflect"}),
         ("reflect, groups", (2, 4, 4, 3), (6, 2, 3, 2), {"padding": ((3, 0), (1, 2)), "stride": (2, 1), "groups": 2, "padding_mode": "reflect"}),
         ("replicate, padding over kernel and extent", (1, 2, 3, 2), (3, 2, 2, 2), {"padding": ((4, 5), (2, 4)), "padding_mode": "replicate"}),

@@ -83,7 +83,7 @@ def test_bench_prints_each_layer_and_the_rate(capsys):
     out = capsys.readouterr().out
     assert out.startswith("small_cnn, 8 images of 1x8x8, SGD with momentum, 1 thread\n")
     number = r"[\d.]+"
-    assert re.search(rf"^0 +Conv2d\(1, 16.* \+ ReLU +direct, col2im +{number} +- +{number} +{number} +{number}%$", out, re.MULTILINE)
+    assert re.search(rf"^0 +Conv2d\(1, 16.* \+ ReLU +direct, col2im(?:, narrow)? +{number} +- +{number} +{number} +{number}%$", out, re.MULTILINE)
     assert re.search(rf"^4 +MaxPool2d.* {number} +{number} +- +{number} +{number}%$", out, re.MULTILINE)
     for what in ("loss", "update", "between"):
         assert re.search(rf"^ +{what} +{number} +{number}%$", out, re.MULTILINE)

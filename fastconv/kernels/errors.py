@@ -54,10 +54,16 @@ def input_grad(g, dtype):
     return blocked(backward_terms(g))
 
 
+def narrow_forward(g, dtype):
+    """The longest running sum, of whole kernel rows, the bias, then the sums of such blocks."""
+    rows, row = g.KD * g.KH, g.KW * g.IC // g.G
+    return min(TERMS, forward_terms(g)) + 1 + -(-rows // max(1, TERMS // row))
+
+
 def col2im(g, dtype):
-    """The longest running sum over output channels, the sums of its blocks, then one addition for each tap."""
-    T = g.OC // g.G
-    return min(TERMS, T) + -(-T // TERMS) + g.taps
+    """The longest running sum, of some kernel rows, the sums of such blocks, then one addition for each tap of a row."""
+    T = g.KH * g.OC // g.G
+    return min(TERMS, T) + g.KD * -(-g.KH // max(1, TERMS // (g.OC // g.G))) + g.KW
 
 
 def weight_grad(g, dtype):
@@ -67,6 +73,11 @@ def weight_grad(g, dtype):
     plan, _ = weight_plan(g, np.dtype(dtype), False)
     blocks = plan.bands * -(-len(plan.dy_rows) // TERMS)
     return min(TERMS, positions(g)) + blocks + CHUNKS
+
+
+def narrow_weight_grad(g, dtype):
+    """The longest running sum; after it, float64 totals cost float32 one rounding, and float64 one for each."""
+    return min(TERMS, positions(g)) + (2 if dtype == np.float32 else positions(g) + CHUNKS)
 
 
 def winograd_forward(g, dtype):

@@ -28,6 +28,9 @@ from fastconv.kernels import depthwise, errors
 from fastconv.kernels import textbook_passes as textbook
 from fastconv.kernels.igemm import col2im, forward, weight_grad
 from fastconv.kernels.igemm.plan import fits
+from fastconv.kernels.narrow import forward as narrow
+from fastconv.kernels.narrow import plan as planes
+from fastconv.kernels.narrow import weight_grad as narrow_weight_grad
 from fastconv.kernels.plain import adaptive
 from fastconv.kernels.plain import convolution as plain
 from fastconv.kernels.plain import pooling as plain_pooling
@@ -74,14 +77,15 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_forward": (
         Algorithm("depthwise", depthwise.Forward, depthwise.forward_error, depthwise.fits),
         Algorithm("winograd", winograd.Forward, errors.winograd_forward, tiles.fits, (np.float32,), tiles.pays, winograd.Prepared),
+        Algorithm("narrow", narrow.Forward, errors.narrow_forward, planes.fits, pays=planes.pays),
         Algorithm("direct", forward.Forward, errors.forward, fits, prepared=forward.Prepared),
         Algorithm("plain", plain.conv_forward, errors.plain_forward),
         Algorithm("reference", textbook.conv_forward, errors.textbook_forward),
     ),
     "conv_input_grad": (
         padded(Algorithm("depthwise", depthwise.InputGrad, depthwise.input_grad_error, depthwise.fits)),
-        padded(Algorithm("col2im", col2im.InputGrad, errors.col2im, col2im.fits)),
         padded(Algorithm("winograd", winograd.InputGrad, errors.winograd_input_grad, tiles.fits, (np.float32,), tiles.pays)),
+        padded(Algorithm("col2im", col2im.InputGrad, errors.col2im, col2im.fits, pays=col2im.pays)),
         padded(Algorithm("direct", forward.InputGrad, errors.input_grad, fits)),
         padded(Algorithm("plain", plain.conv_input_grad, errors.plain_input_grad)),
         Algorithm("reference", textbook.conv_input_grad, errors.textbook_input_grad),
@@ -89,6 +93,7 @@ OPERATIONS: dict[str, tuple[Algorithm, ...]] = {
     "conv_weight_grad": (
         Algorithm("depthwise", depthwise.WeightGrad, depthwise.weight_grad_error, depthwise.fits),
         Algorithm("winograd", WinogradWeightGrad, errors.winograd_weight_grad, tiles.fits, (np.float32,), tiles.pays),
+        Algorithm("narrow", narrow_weight_grad.WeightGrad, errors.narrow_weight_grad, narrow_weight_grad.fits, pays=narrow_weight_grad.pays),
         Algorithm("direct", weight_grad.WeightGrad, errors.weight_grad, fits),
         Algorithm("plain", plain.conv_weight_grad, errors.plain_weight_grad),
         Algorithm("reference", textbook.conv_weight_grad, errors.textbook_weight_grad),

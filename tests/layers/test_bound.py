@@ -227,7 +227,8 @@ def test_an_algorithm_shows_where_it_was_chosen():
     assert "algorithm" not in repr(layers.Conv2d(3, 8, 3))
     assert repr(layers.Conv2d(3, 8, 3, algorithm="direct")) == "Conv2d(3, 8, kernel_size=(3, 3), algorithm='direct')"
     layer = layers.Conv2d(16, 16, 3)
-    assert (layer.algorithms((1, 16, 10, 10)), layer.algorithms((1, 16, 4, 4))) == ("winograd", "direct")
+    assert layer.algorithms((1, 16, 10, 10)) == "winograd"
+    assert layer.algorithms((1, 16, 4, 4)) in ("direct", "direct, col2im")
     for name in ("fast", None, 3, "Winograd"):
         with pytest.raises(ValueError, match=r"^Conv2d: algorithm .* is not one of 'auto', "):
             layers.Conv2d(3, 8, 3, algorithm=name)

@@ -1,18 +1,25 @@
-"""The input gradient where input channels are few: a GEMM, whose rows are then added onto the image (col2im).
+"""The input gradient where input channels are few: a GEMM for each row of inputs, whose columns are then added up (col2im).
 
-With IC = 1 a register tile of `forward` would use one of its lanes. Here lanes are pixels, and the rows of w are broadcast where they lie:
+Of a register tile of `forward` one input channel would use one lane. Here lanes are all that a pixel of dy gives to the KW inputs of a row
+that it was computed from, KW * IC elements. For a row ih of inputs, which row oh of outputs read through kernel row kh:
 
-    z[(kh, kw, ic), p] = sum over oc of w[kd, kh, kw, ic, oc] * dy[p, oc]                M = KH * KW * IC, N = pixels, K = OC
-    dx[oh * SH - PH + kh * DH, ..., ic] += z[(kh, kw, ic), p]
+    z[ow, (kw, ic)] = sum over kh, oc of dy[oh, ow, oc] * w[kh, kw, ic, oc]       M = OW, N = KW * IC, K = KH * OC
+    dx[ih, iw, ic]  = sum over kw of z[ow, (kw, ic)]                              ow * SW - PW + kw * DW = iw
 
-The scatter that the flipped kernel avoids elsewhere stays in an image band in L2 that one work item owns, and adds whole rows of pixels. For
-3x3, 1 channel, stride 1 and a band of 4 rows of 6 inputs, which 6 rows of 4 outputs read:
+Rows and columns that do not meet are left out: nothing is padded, and a row of inputs is all that an item owns. For 1 channel, 3 taps, no
+padding and 4 outputs from 6 inputs in a row, where z has 3 elements a pixel:
 
-    dy transposed: (OC, 24 pixels)     z: (9, 24), row (kh, kw)     band: (8, 6), row oh + kh, column ow + kw += z[(kh, kw), (oh, ow)]
+    z: ow 0   0  1  2                 dx:  iw 0 = z[0]                  z[3 * ow + kw], kw rising
+       ow 1      3  4  5                   iw 1 = z[3] + z[1]
+       ow 2         6  7  8                iw 2 = z[6] + z[4] + z[2]    from element 6 on 3 times, each 2 lower
+       ow 3            9 10 11             iw 3 = z[9] + z[7] + z[5]
+                                           iw 4 = z[10] + z[8],  iw 5 = z[11]
 
-(With channels of z as lanes it added 3 to 30 elements at a time onto those just written: 6 GFLOP/s instead of 19.)
+>>> _columns((6, 4, 3, 1, 0, 1), 1, 3)[0].tolist()  # first element and count
+[[0, 1], [3, 2], [6, 3], [9, 3], [10, 2], [11, 1]]
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -20,153 +27,186 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, chunks, driver, outlined, serial, spread
-from fastconv.kernels.igemm.packing import clear
-from fastconv.kernels.simd.arithmetic import add, fma_gathered, transpose, zeros
-from fastconv.kernels.simd.host import PATCH, PIXELS, TERMS, menu, registers
-from fastconv.kernels.simd.memory import add_to_row, load_rows, offsets, offsets_apart, store_rows
+from fastconv.kernels.simd.arithmetic import add, add_row, fma_gathered, transpose, zeros
+from fastconv.kernels.simd.host import LARGEST_PATCH, TERMS, menu, registers
+from fastconv.kernels.simd.memory import load_or_zeros, load_rows, offsets, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import Tile, one_row, square
+
+# MR, NV and worth of its tiles. Rows of outputs are short: 5 waste fewer than the menu's 6 (5x2 3 to 17 % faster on five of six layers).
+TILES = (8, 1, 0.8), (5, 2, 1.0)
+OVERHEAD = 6  # terms that an element of z costs beside its sum: it is stored, loaded and added
+PAIRS = 1 << 20  # of an input and a tap along an axis
 
 
 class Col2im(NamedTuple):
-    """How the inputs are cut into bands of rows, as kernels see it."""
+    """The pass as kernels see it."""
 
     g: Record  # the geometry
-    rows: int  # of inputs that an item owns, in one plane of one image
-    items_h: int  # items of a plane
-    height: int  # of the band that its outputs reach
-    width: int
-    step: int  # from row to row of z and of dy transposed: room for the pixels of all an item's tiles
-    pixel_offsets: np.ndarray  # (pixels,): where in dy a pixel is
-    band: int  # elements of scratch: the band, z, in all
+    depths: np.ndarray  # (ID + 1,): the first of each input's pairs
+    depth_pairs: np.ndarray  # (pairs, 2): kd and od, where od * SD - PD + kd * DD = id
+    heights: np.ndarray  # the same of rows
+    height_pairs: np.ndarray
+    columns: np.ndarray  # (IW, 2): the first element of z that an input gets, and how many, each `step` after the one before
+    step: int
+    block: int  # kernel rows of a running sum of at most 256 terms
+    pixel_offsets: np.ndarray  # (OW,): where in a row of dy a pixel is
+    width: int  # elements of a pixel of z, whole panels
+    panel: int  # elements of a panel of w: all kernel rows, output channels, NR lanes
+    panels: int  # elements of scratch: all panels; z
     z: int
-    scratch: int
     items: int
 
 
 def col2im_plan(g: Geometry, dtype: np.dtype) -> tuple[Col2im, Tile]:
-    M, OCG, ICG = g.KH * g.KW * g.IC // g.G, g.OC // g.G, g.IC // g.G
-    tile = min(menu(dtype), key=lambda entry: -(-M // entry[0].MR) * entry[0].MR / entry[1])[0]  # spends least on broadcast rows
-    most = min(2 * PIXELS, 2 * PATCH // ((M + OCG) * dtype.itemsize))  # pixels of z and dy, both in L2
-    rows = 1
-    while rows < g.IH and _outputs(g, rows + 1) * g.OW <= most:
-        rows += 1
-    rows = -(-g.IH // -(-g.IH // rows))  # evenly
-    vectors = -(-_outputs(g, rows) * g.OW // tile.NR) * tile.NV
-    step = (vectors + 1 - vectors % 2) * tile.LANES  # odd: rows an even number of cache lines apart would share a few sets of the cache
-    height, width = (_outputs(g, rows) - 1) * g.SH + (g.KH - 1) * g.DH + 1, (g.OW - 1) * g.SW + (g.KW - 1) * g.DW + 1
-    items_h = -(-g.IH // rows)
-    band, z = memory.lines(ICG * height * width, dtype), -(-M // tile.MR) * tile.MR * step
-    scratch = band + z + -(-OCG // tile.LANES) * tile.LANES * step
-    return Col2im(Record(g), rows, items_h, height, width, step, np.arange(step) * g.OC, band, z, scratch, g.N * g.G * g.ID * items_h), tile
+    (tile, _), OCG, lanes, (d, h, w) = _cheapest(g, dtype), g.OC // g.G, lanes_of(g), g.axes
+    (depths, depth_pairs), (heights, height_pairs) = _pairs(*d), _pairs(*h)
+    width = -(-lanes // tile.NR) * tile.NR
+    columns, step = _columns(w, g.IC // g.G, width)
+    panel = g.KD * g.KH * OCG * tile.NR
+    panels = memory.lines(g.G * width // tile.NR * panel + tile.LANES * tile.NR, dtype)
+    z = memory.lines((g.OW + tile.MR) * width + tile.LANES, dtype)
+    return Col2im(
+        Record(g), depths, depth_pairs, heights, height_pairs, columns, step, max(1, TERMS // OCG), np.arange(g.OW) * g.OC,
+        width, panel, panels, z, g.N * g.G * g.ID * g.IH,
+    ), tile  # fmt: skip
 
 
-def _outputs(g: Geometry, rows: int) -> int:
-    """The most rows of outputs that read some of `rows` neighboring rows of inputs."""
-    return min(g.OH, (rows + (g.KH - 1) * g.DH - 1) // g.SH + 1)
+def lanes_of(g: Geometry) -> int:
+    """What a kernel row makes of a pixel: KW taps of a group's input channels."""
+    return g.KW * g.IC // g.G
 
 
-BAND_POSITIONS = 1 << 16, 4  # positions of a band: so many, and so many more for each of its inputs or outputs; wide dilations leave most unread
-PRODUCTS = 1 << 20  # elements of z, over the rows of a tile
+def _cheapest(g: Geometry, dtype: np.dtype) -> tuple[Tile, float]:
+    """The tile that spends least on a row of outputs, and what it spends for each term of a sum."""
+    LANES = registers().bytes // dtype.itemsize
+
+    def cost(entry: tuple) -> float:
+        MR, NV, worth = entry
+        return -(-g.OW // MR) * MR * -(-lanes_of(g) // (NV * LANES)) * NV * LANES / worth
+
+    MR, NV, _ = best = min(TILES, key=cost)
+    return Tile(MR, NV, LANES, dtype), cost(best)
+
+
+def _meetings(I: int, O: int, K: int, S: int, P: int, D: int) -> tuple[np.ndarray, np.ndarray]:
+    """(I, K): the output that read input i through tap k, and whether there is one: o * S - P + k * D = i."""
+    o, rest = np.divmod(np.arange(I)[:, None] + P - np.arange(K) * D, S)
+    return o, (rest == 0) & (o >= 0) & (o < O)
+
+
+def _pairs(*axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the pairs of each input start, and all pairs of a tap and an output, taps rising."""
+    o, real = _meetings(*axis)
+    return np.append(0, real.sum(1).cumsum()), np.stack([np.nonzero(real)[1], o[real]], 1)
+
+
+def _columns(axis: tuple[int, ...], channels: int, width: int) -> tuple[np.ndarray, int]:
+    """First element and count of what each input of a row gets from z, and the step between them: a few taps on, some outputs back."""
+    _, _, _, S, _, D = axis
+    o, real = _meetings(*axis)
+    first, taps = real.argmax(1), np.gcd(S, D)
+    step = S // taps * channels - D // taps * width
+    return np.stack([o[np.arange(len(o)), first] * width + first * channels, real.sum(1)], 1) * real.any(1)[:, None], int(step)
 
 
 def fits(g: Geometry) -> bool:
-    """Where rows of pixels are neighbors, bands share few outputs and need little room, and it was the faster way: few input channels, fewer
-    where outputs have few."""
-    inputs, outputs, lanes = g.IC // g.G, g.OC // g.G, registers().bytes // 4
-    few = 3 * inputs <= 2 * lanes and (inputs <= 4 or 5 * inputs <= outputs)
-    if g.SW > 1 or not few:
-        return False
-    plan, tile = col2im_plan(g, np.dtype(np.float32))
-    outputs = _outputs(g, plan.rows)
-    positions = BAND_POSITIONS[0] + BAND_POSITIONS[1] * max(plan.rows * g.IW, outputs * g.OW)
-    small = plan.height * plan.width <= positions and plan.z // tile.MR <= PRODUCTS
-    return small and (2 * outputs <= 3 * plan.rows or plan.rows == g.IH)
+    """Where tables are short, z is small, and a kernel row has at most 256 terms."""
+    small = all(I * K <= PAIRS for I, _, K, _, _, _ in g.axes)
+    return small and g.OC // g.G <= TERMS and (g.OW + TILES[0][0]) * (lanes_of(g) + registers().bytes) * 4 <= LARGEST_PATCH
+
+
+def pays(g: Geometry) -> bool:
+    """Where it spends less than the phases of `forward`, which pad input channels to a tile, and multiply with dy's padding (right on 14 layers)."""
+    channels, float32 = g.IC // g.G, np.dtype(np.float32)
+    padded = min(-(-channels // tile.NR) * tile.NR / worth for tile, worth in menu(float32))
+    phases = math.prod(I * K / S for I, _, K, S, _, _ in g.axes) * padded * (g.OC // g.G)
+    d, h, _ = g.axes
+    meetings = _meetings(*d)[1].sum() * _meetings(*h)[1].sum()  # of a row of inputs and one of outputs
+    return _cheapest(g, float32)[1] * (meetings * (g.OC // g.G) + OVERHEAD * g.ID * g.IH) < phases
 
 
 @driver
 def input_grad(pool, tile, plan, dy, w, dx, scratch):
-    """The pass. dy, dx: (N, D, H, W, C), w: (KD, KH, KW, IC/G, OC), flat; scratch: a band, z and dy transposed for each chunk of the items."""
-    spread(pool, len(scratch) // plan.scratch, plan.items, band_items, scratch, tile, plan, dy, w, dx)
+    """The pass. dy, dx: (N, D, H, W, C), w: (KD, KH, KW, IC/G, OC), flat; scratch: panels of w, and z for each chunk of the items."""
+    panels, rows = scratch[: plan.panels], scratch[plan.panels :]
+    pack_panels(square(tile), tile.NR, plan, w, panels)
+    spread(pool, len(rows) // plan.z, plan.items, row_items, rows, tile, plan, dy, panels, dx)
+
+
+@outlined
+def pack_panels(block, NR, plan, w, panels):
+    """panels[group, p, (kd, kh), oc, n] = w[kd, kh, (kw, ic) = p * NR + n, oc], LANES x LANES elements at a time; after the last lane, it again.
+
+    What is written after the last channel of a kernel row is overwritten by the next one.
+    """
+    g = plan.g
+    OCG, LANES, lanes, to = g.OC // g.G, block.LANES, g.KW * (g.IC // g.G), 0
+    for group in range(g.G):
+        for p in range(0, plan.width, NR):
+            for q in range(g.KD * g.KH):
+                for oc in range(0, OCG, LANES):
+                    for n in range(0, NR, LANES):
+                        first = min(p + n, lanes - 1)
+                        rows = offsets_apart(block, g.OC, lanes - first)
+                        weights = load_rows(block, w, rows, (q * lanes + first) * g.OC + group * OCG + oc, OCG - oc)
+                        store_rows(block, transpose(block, weights), panels, offsets_apart(block, NR, LANES), to + oc * NR + n, LANES)
+                to += OCG * NR
 
 
 @serial
-def band_items(work, tile, plan, dy, w, dx):
-    """Some work items, each some rows of one plane of one image in one group of channels."""
-    g = plan.g
-    band, z, turned = work.scratch[: plan.band], work.scratch[plan.band : plan.band + plan.z], work.scratch[plan.band + plan.z :]
-    OCG, M = g.OC // g.G, g.KH * g.KW * (g.IC // g.G)
+def row_items(work, tile, plan, dy, panels, dx):
+    """Loop 5: some work items, each a row of inputs of one image in one group of channels."""
+    g, z = plan.g, work.scratch
     for i in range(work.first, work.stop):
-        i, first = i // plan.items_h, i % plan.items_h * plan.rows
+        i, ih = i // g.IH, i % g.IH
         i, id = i // g.ID, i % g.ID
         n, group = i // g.G, i % g.G
-        stop = min(first + plan.rows, g.IH)
-        low = max(0, -(-(first + g.PH - (g.KH - 1) * g.DH) // g.SH))  # outputs low..high read these rows
-        outputs = max(0, min(g.OH, (stop - 1 + g.PH) // g.SH + 1) - low)
-        clear(band, 0, (g.IC // g.G) * plan.height * plan.width)
-        for kd in range(g.KD):
-            od = (id + g.PD - kd * g.DD) // g.SD
-            if od * g.SD == id + g.PD - kd * g.DD and 0 <= od < g.OD and outputs > 0:
-                pixels = dy[((n * g.OD + od) * g.OH + low) * g.OW * g.OC + group * OCG :]
-                transpose_pixels(square(tile), plan, pixels, outputs * g.OW, turned)
-                multiply(tile, plan, w[kd * M * g.OC + group * OCG :], turned, outputs * g.OW, z)
-                add_rows(one_row(tile), plan, z, outputs, band)
-        store_band(plan, (n * g.ID + id, group, first, stop, g.PH - low * g.SH), band, dx)
-
-
-@outlined
-def transpose_pixels(block, plan, dy, pixels, turned):
-    """turned[oc, p] = dy[p, oc], LANES x LANES elements at a time, 0 after the last channel"""
-    channels, LANES = plan.g.OC // plan.g.G, block.LANES
-    for m in range(0, pixels, LANES):
-        reads = offsets(block, plan.pixel_offsets, m, pixels - 1)
-        for oc in range(0, channels, LANES):
-            columns = transpose(block, load_rows(block, dy, reads, oc, channels - oc))
-            store_rows(block, columns, turned, offsets_apart(block, plan.step, LANES), oc * plan.step + m, LANES)
+        fresh = 1
+        for d in range(plan.depths[id], plan.depths[id + 1]):
+            kd, od = plan.depth_pairs[d, 0], plan.depth_pairs[d, 1]
+            outputs = dy[(n * g.OD + od) * g.OH * g.OW * g.OC + group * (g.OC // g.G) :]
+            weights = panels[group * plan.width // tile.NR * plan.panel + kd * g.KH * (g.OC // g.G) * tile.NR :]
+            for first in range(plan.heights[ih], plan.heights[ih + 1], plan.block):
+                rows = plan.height_pairs[first : min(first + plan.block, plan.heights[ih + 1])]
+                multiply(tile, plan, outputs, rows, weights, z, fresh)
+                fresh = 0
+        if fresh:
+            for j in range(g.OW * plan.width):
+                z[j] = 0
+        add_columns(one_row(square(tile)), plan, z, ((n * g.ID + id) * g.IH + ih) * g.IW * g.IC + group * (g.IC // g.G), dx)
 
 
 @serial
-def multiply(tile, plan, w, dy, pixels, z):
-    """z[m, i] = sum over oc of w[m, oc] * dy[oc, i], in running sums of at most 256 terms"""
+def multiply(tile, plan, dy, rows, panels, z, fresh):
+    """Loops 4 to 1: z[ow, n] (+)= sum over (kh, oh) of rows, oc of dy[oh, ow, oc] * panel[kh, oc, n], in tiles of MR pixels x NR lanes"""
     g = plan.g
-    M, channels = g.KH * g.KW * (g.IC // g.G), g.OC // g.G
-    for i in range(0, pixels, tile.NR):
-        for m in range(0, M, tile.MR):
-            rows, acc = offsets_apart(tile, g.OC, M - m), zeros(tile)
-            for first in range(0, channels, TERMS):
-                block = zeros(tile)
-                for oc in range(first, min(first + TERMS, channels)):
-                    block = fma_gathered(tile, block, w, rows, m * g.OC + oc, dy, oc * plan.step + i)
-                acc = add(tile, acc, block)
-            store_rows(tile, acc, z, offsets_apart(tile, plan.step, tile.MR), m * plan.step + i, tile.NR)
+    OCG, to = g.OC // g.G, offsets_apart(tile, plan.width, tile.MR)
+    for p in range(plan.width // tile.NR):
+        for ow in range(0, g.OW, tile.MR):
+            acc, pixels = zeros(tile), offsets(tile, plan.pixel_offsets, ow, g.OW - 1)
+            for i in range(len(rows)):
+                start, weights = rows[i, 1] * g.OW * g.OC, p * plan.panel + rows[i, 0] * OCG * tile.NR
+                for oc in range(OCG):
+                    acc = fma_gathered(tile, acc, dy, pixels, start + oc, panels, weights)
+                    weights += tile.NR
+            here = ow * plan.width + p * tile.NR
+            store_rows(tile, add(tile, load_or_zeros(tile, z, to, here, fresh), acc), z, to, here, tile.NR)
 
 
 @outlined
-def add_rows(one, plan, z, outputs, band):
-    """band[c, oh * SH + kh * DH, ow + kw * DW] += z[(kh, kw, c), (oh, ow)], one row of z after another; oh counts from the item's first"""
+def add_columns(one, plan, z, to, dx):
+    """dx[iw, ic] = the sum of its elements of z, LANES channels at a time; an input that no output read is 0"""
     g = plan.g
-    C = g.IC // g.G
-    for m in range(g.KH * g.KW * C):
-        kh, kw, c = m // C // g.KW, m // C % g.KW, m % C
-        to = (c * plan.height + kh * g.DH) * plan.width + kw * g.DW
-        for ow in range(0, g.OW, one.NR):
-            for oh in range(outputs):
-                add_to_row(one, z, m * plan.step + oh * g.OW + ow, g.OW - ow, band, to + oh * g.SH * plan.width + ow)
-
-
-@outlined
-def store_band(plan, item, band, dx):
-    """dx of one item from its band; inputs that no output reads are 0. item: plane, group, first and last row, and where row 0 is in the band"""
-    g = plan.g
-    C, (plane, group, first, stop, shift) = g.IC // g.G, item
-    for h in range(first, stop):
-        to, row = (plane * g.IH + h) * g.IW * g.IC + group * C, h + shift
-        real = max(0, min(g.IW, plan.width - g.PW)) if 0 <= row < plan.height else 0
-        for c in range(C):
-            sums, inputs = band[(c * plan.height + row) * plan.width + g.PW :], dx[to + c :]
-            for w in range(real):
-                inputs[w * g.IC] = sums[w]
-            for w in range(real, g.IW):
-                inputs[w * g.IC] = 0
+    C, stop = g.IC // g.G, to + g.IW * g.IC if g.G == 1 else 0
+    whole = offsets_apart(one, 0, 1)
+    for iw in range(g.IW):
+        for c in range(0, C, one.LANES):
+            acc, start = zeros(one), plan.columns[iw, 0] + c
+            for _ in range(plan.columns[iw, 1]):
+                acc = add_row(one, acc, z, start, one.LANES)
+                start += plan.step
+            here = to + iw * g.IC + c  # lanes after the last channel fall on inputs that are stored later
+            store_rows(one, acc, dx, whole, here, one.LANES if here + one.LANES <= stop else C - c)
 
 
 class InputGrad:
@@ -178,5 +218,5 @@ class InputGrad:
         self.record, self.run = Record(self.plan), input_grad.bind()
 
     def __call__(self, dy, w, dx) -> None:
-        scratch = memory.scratch(chunks(self.plan.items, self.work) * self.plan.scratch, self.dtype)
+        scratch = memory.scratch(self.plan.panels + chunks(self.plan.items, self.work) * self.plan.z, self.dtype)
         self.run(self.work, self.tile, self.record, dy, w, dx, scratch)

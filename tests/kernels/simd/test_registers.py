@@ -16,7 +16,13 @@ from fastconv.kernels.igemm.items import Item
 from fastconv.kernels.igemm.packing import Panels
 from fastconv.kernels.igemm.plan import Limits, forward_phases, plans
 from fastconv.kernels.igemm.weight_plan import weight_plan
-from fastconv.kernels.simd.host import MENU, menu
+from fastconv.kernels.narrow import forward as narrow
+from fastconv.kernels.narrow import weight_grad as narrow_weight_grad
+from fastconv.kernels.narrow.packing import Item as Band
+from fastconv.kernels.narrow.plan import HEIGHTS, forward_plan
+from fastconv.kernels.simd.host import MENU, menu, registers
+from fastconv.kernels.simd.sliding import Taps
+from fastconv.kernels.simd.tile import Tile
 from fastconv.kernels.winograd import forward as winograd
 from fastconv.kernels.winograd import weight_grad as winograd_weight_grad
 from fastconv.kernels.winograd.ahead import Ahead
@@ -37,7 +43,7 @@ def operands(kernel, dtype) -> tuple:
         return Record(winograd_weight_grad.weight_plan(G, False)[0]), (a, a), 0, (0, 0), (a, 0), ahead
     if kernel is weight_grad.multiply:
         return Record(weight_plan(G, dtype, False)[0]), item, (0, 1), (a, table), (a, table), (np.empty(1), a, 0), True
-    return Record(col2im.col2im_plan(G, dtype)[0]), a, a, 0, a
+    return Record(col2im.col2im_plan(G, dtype)[0]), a, np.empty((1, 2), np.int64), a, a, 0
 
 
 def innermost_loops(asm: str) -> list[str]:
@@ -55,6 +61,29 @@ def innermost_loops(asm: str) -> list[str]:
 def multiplications(loop: str) -> int:
     """Of whole vectors; where there is no FMA, each is a `mulps` and an `addps`."""
     return len(re.findall(r"^\s+(?:vfn?madd\w*|v?mul)p[sd]\s", loop, re.MULTILINE))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="reads the assembly of x86")
+@pytest.mark.parametrize("dtype", [np.dtype(dtype) for dtype in DTYPES], ids=str)
+@pytest.mark.skipif(registers().feature in ("avx", "sse"), reason="without FMA a product takes a register more, which is spilled")
+@pytest.mark.parametrize("shape", [*((MR, 0) for MR in HEIGHTS), *narrow_weight_grad.TILES], ids=str)
+def test_sums_of_narrow_layers_stay_in_registers(shape, dtype):
+    """Those of three and of two taps, two channels of which LLVM may take at once; of a weight gradient's tile, PIXELS pixels at a time."""
+    a, item, (R, K), LANES = np.empty(1, dtype), Band(*[0] * len(Band._fields)), shape, registers().bytes // dtype.itemsize
+    g = Convolution("", (1, 1, 8, 16), (4, 1, 3, 3)).g
+    if K == 0:
+        kernel, tile, wanted = narrow.correlate_row, Tile(R, 1, LANES, dtype), ({3 * R, 6 * R}, {2 * R, 4 * R})
+        given = Record(forward_plan(g, dtype)[0]), item, 0, (a, a), a, a
+    else:
+        kernel, tile, wanted = narrow_weight_grad.add_band, Taps(R, K, LANES, dtype), ({R * K * narrow_weight_grad.PIXELS},)
+        given = Record(narrow_weight_grad.weight_plan(g, dtype, True)[0]), 0, a, a, np.empty(1), 0
+    compiled = njit(**FLAGS)(kernel.py_func)
+    compiled.compile(tuple(map(numba.typeof, (tile, *given))))
+    found = innermost_loops(compiled.inspect_asm(compiled.signatures[0]))
+    for counts in wanted:
+        (loop,) = (loop for loop in found if multiplications(loop) in counts)
+        assert re.findall(r".*%[xyz]mm\d+, *[-\w]*\(.*|.*\(%rsp.*%[xyz]mm.*", loop) == []
 
 
 @pytest.mark.slow
