@@ -31,7 +31,7 @@ class Residual(Layer):
         around, shortcut_backward = (x, None) if self.shortcut is None else self.shortcut.forward(x, training)
         shortcut, merged = Shortcut(around), getattr(self.body, "takes_shortcut", False)
         if merged:
-            y, body_backward = self.body.forward_to_sum(x, training, shortcut, relu)
+            y, body_backward = self.body._forward_to_sum(x, training, shortcut, relu)
             shortcut.value = None  # nobody needs it any more
         else:
             through, body_backward = self.body.forward(x, training)

@@ -48,14 +48,14 @@ class Sequential(Layer):
 
     @property
     def takes_shortcut(self) -> bool:
-        """Whether the last layer adds the shortcut of a Residual that has this body: `forward_to_sum`."""
+        """Whether the last layer adds the shortcut of a Residual that has this body: `_forward_to_sum`."""
         own = type(self).forward is Sequential.forward
         return own and bool(self.layers) and all(type(layer) is not Sum for layer, _ in self._steps(SUM))
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         return self._through(x, training, list(self._steps()))
 
-    def forward_to_sum(self, x: np.ndarray, training: bool, shortcut: Shortcut, relu: bool) -> tuple[np.ndarray, Backward]:
+    def _forward_to_sum(self, x: np.ndarray, training: bool, shortcut: Shortcut, relu: bool) -> tuple[np.ndarray, Backward]:
         """`forward`, whose last layer adds the shortcut and, if relu, clamps the sum."""
         *before, (last, words) = self._steps()
         return self._through(x, training, [*before, (last, words | {"shortcut": shortcut, "relu": relu})])

@@ -40,7 +40,7 @@ def test_everybody_starts_from_the_same_weights(name):
 
 def test_the_report_holds_every_net_and_marks_those_that_lose():
     entry = Fresh(NETS["digits"], 9.0, {"ours-net": 0.5, "nchw-net": 0.25}, {"ours-net": 1_500_000, "nchw-net": None})
-    profile = Profile((Row("0", "Conv2d(1, 16)", "direct", 1e-3, None, 2e-3),), 1e-4, 2e-4, 4e-3, 32)
+    profile = Profile((Row("0", "Conv2d(1, 16)", "direct", 1e-3, None, 2e-3),), 1e-4, 2e-4, 4e-3, 32, 7e-4)
     text = nets.markdown(
         MACHINE, [steps("digits", 1, 2.0), steps("digits", 2, 0.5), steps("lenet5", 2, 2.0), steps("dqn", 1, 3.0)], [entry], {"digits": profile}
     )

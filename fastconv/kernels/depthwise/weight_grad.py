@@ -25,7 +25,7 @@ from fastconv.kernels.simd.memory import add_to_totals, move_row
 from fastconv.kernels.simd.tile import one_row
 from fastconv.kernels.simd.windows import SEVERAL, GradientWindow, first, fma_pixels, inner, last, only, single
 
-PIXELS = (4, 3, 2)  # of dy at a time: R * K sums, 4 pixels and an input fit 16 registers up to R * K = 10
+AT_ONCE = (4, 3, 2)  # of dy at a time: R * K sums, 4 pixels and an input fit 16 registers up to R * K = 10
 MOST_ROWS = 6  # of R: each needs an address
 
 
@@ -47,9 +47,9 @@ class GradientPlan(NamedTuple):
 
 def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, GradientPlan, GradientWindow]:
     LANES = lanes(dtype)
-    possible = [(U, edges) for U in PIXELS if (edges := _edges(g, U))]
+    possible = [(U, edges) for U in AT_ONCE if (edges := _edges(g, U))]
     plan, window = forward_plan(g, dtype, LANES, in_place=bool(possible))
-    U, edges = possible[0] if plan.in_place else (PIXELS[0], (0, 0))
+    U, edges = possible[0] if plan.in_place else (AT_ONCE[0], (0, 0))
     most = 10 if registers().count == 16 else 25
     groups = -(-plan.kernel_rows // max(1, min(MOST_ROWS, most // plan.K)))
     R = -(-plan.kernel_rows // groups)
