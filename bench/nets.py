@@ -131,7 +131,7 @@ def fresh(net: Net, threads: int, peers: list[str]) -> Fresh:
 def where(net: Net, threads: int) -> Profile:
     fc.set_num_threads(threads)
     model = net.model()
-    return profile(model, *net.images(), fc.losses.cross_entropy, fc.optim.SGD(model.parameters(), **SGD))
+    return profile(model, *net.images(), getattr(fc.losses, net.loss), fc.optim.SGD(model.parameters(), **SGD))
 
 
 def speeds(found: list[Steps]) -> list[str]:

@@ -72,3 +72,9 @@ def test_wrong_words(capsys):
         with pytest.raises(SystemExit):
             nets.main(words)
         assert message in capsys.readouterr().err
+
+
+def test_a_profile_takes_the_loss_of_its_net(monkeypatch):
+    monkeypatch.setattr(nets, "profile", lambda model, x, y, loss, optimizer: loss(model(x), y)[0])
+    found = nets.where(NETS["unet"].with_images(1), 1)
+    assert found > 0
