@@ -1,6 +1,7 @@
 """info: what fastconv runs on here."""
 
 import argparse
+import os
 import platform
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def facts() -> dict[str, str]:
         "lanes": f"{host.registers().bytes // 4} float32",
         "threads": f"{policy.get_num_threads()} (pool {numba.config.NUMBA_NUM_THREADS}, quota {'none' if quota is None else f'{quota:g} CPUs'})",
         "threading layer": layer(),
+        "load": load(),
         "algorithms": ", ".join(table.names()),
         "kernel cache": cache(),
     }
@@ -48,6 +50,16 @@ def layer() -> str:
         return name
     missing = "libomp" if sys.platform == "darwin" else "libgomp.so.1" if sys.platform == "linux" else "an OpenMP or TBB runtime"
     return f"workqueue (slower launches; {missing} was not found or NUMBA_THREADING_LAYER chose it)"
+
+
+def load() -> str:
+    """How many CPUs were busy in the last minute, and what helps where others keep them busy: threads that share a pass wait for the slowest."""
+    if not hasattr(os, "getloadavg"):
+        return "unknown"
+    busy, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    shown = f"{busy:.1f} of {cpus} CPUs busy in the last minute"
+    crowded = busy + policy.get_num_threads() > cpus + 0.5 and policy.get_num_threads() > 1
+    return f"{shown}; if that is others' work, fewer threads may be faster (--threads, fastconv.set_num_threads)" if crowded else shown
 
 
 def cache() -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import sys
 
@@ -10,7 +11,8 @@ import pytest
 from data_files import npy_bytes
 
 from fastconv import data
-from fastconv.cli import main, parser
+from fastconv.cli import info, main, parser
+from fastconv.kernels.compile import threads as policy
 
 
 def beside(run):
@@ -189,6 +191,16 @@ def test_wrong_words_are_exit_code_2(arguments, capsys):
 def test_too_many_threads_is_one_line(capsys):
     assert main(["info", "--threads", "100000"]) == 2
     assert "set_num_threads: n must be between 1 and" in capsys.readouterr().err
+
+
+def test_info_tells_of_a_busy_machine(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(policy, "get_num_threads", lambda: 4)
+    for busy, advice in ((0.2, False), (3.0, True)):
+        monkeypatch.setattr(os, "getloadavg", lambda busy=busy: (busy, 0.0, 0.0), raising=False)
+        found = info.load()
+        assert found.startswith(f"{busy} of 4 CPUs busy")
+        assert ("fewer threads may be faster" in found) is advice
 
 
 @pytest.mark.parametrize("verb", ["train", "eval", "predict", "warmup", "info"])
