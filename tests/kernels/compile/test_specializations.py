@@ -39,6 +39,10 @@ def run_every_kernel(dtype) -> None:
     for line in EVERY_KERNEL:
         for call in Ours(fc.get_num_threads()).calls(parse(f"{line} dtype={dtype.__name__}")).values():
             call()
+    with fc.algorithm("narrow"):  # whose tiles pay for other channels where vectors have other lanes
+        for line in ("1 2 16 4 5 1 2", "1 3 10 4 3 1 1", "1 2 17 4 2 1 0"):
+            for call in Ours(fc.get_num_threads()).calls(parse(f"{line} dtype={dtype.__name__}")).values():
+                call()
     ops.conv2d(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype))  # planes of channels, which become pixels
     ops.conv2d_input_grad(np.ones((1, 2, 4, 4), dtype), np.ones((2, 2, 3, 3), dtype), (1, 2, 4, 4), padding=1, padding_mode="reflect")
 
