@@ -4,22 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.net import NETS, Net
+from bench.net import NETS, Net, settled
 from bench.peers import Ours, Torch, TorchChannelsLast
 from fastconv.layers import Layer
-
-
-def trained(net: Net) -> Layer:
-    """The net with statistics, weights and biases of a trained one's kind, the same for everybody: nothing is 0 or 1."""
-    rng, model = np.random.default_rng(0), net.model()
-    state = model.state_dict()
-    for name, value in state.items():
-        if name.endswith("running_var"):
-            state[name] = rng.uniform(0.5, 2, value.shape).astype(value.dtype)
-        elif value.ndim == 1:
-            state[name] = rng.normal(0.5, 0.5, value.shape).astype(value.dtype)
-    model.load_state_dict(state)
-    return model
 
 
 class _Infers:
@@ -34,7 +21,7 @@ class _Infers:
         raise NotImplementedError
 
     def calls(self, net: Net) -> dict[str, Callable]:
-        return {"infer": self.caller(trained(net), net.images()[0])}
+        return {"infer": self.caller(settled(net.model()), net.images()[0])}
 
     def arrays(self, result) -> tuple[np.ndarray, ...]:
         return (np.asarray(result),)

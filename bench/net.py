@@ -66,6 +66,18 @@ class Net(NamedTuple):
         return self._replace(batch=n)
 
 
+def settled(model: Layer, seed: int = 0) -> Layer:
+    """A model as training leaves it, without training: statistics, weights and biases of that kind, nothing is 0 or 1."""
+    rng, state = np.random.default_rng(seed), model.state_dict()
+    for name, value in state.items():
+        if name.endswith("running_var"):
+            state[name] = rng.uniform(0.5, 2, value.shape).astype(value.dtype)
+        elif value.ndim == 1:
+            state[name] = rng.normal(0.5, 0.5, value.shape).astype(value.dtype)
+    model.load_state_dict(state)
+    return model
+
+
 def _digits() -> Sequential:
     return Sequential(
         *(Conv2d(1, 16, 3, padding=1), ReLU(), MaxPool2d(2)),

@@ -103,7 +103,10 @@ class Limits(NamedTuple):
 def limits(threads: list[int]) -> Limits:
     a = np.ones(COPIED // 8)
     b = np.empty_like(a)
-    return Limits({n: rows.peaks(n)[n] for n in threads}, COPIED / min(seconds_a_call(lambda: np.copyto(b, a)) for _ in range(5)))
+    peaks = rows.peaks(max(threads))
+    for n in threads:
+        peaks |= {} if n in peaks else {n: rows.peaks(n)[n]}
+    return Limits(peaks, COPIED / min(seconds_a_call(lambda: np.copyto(b, a)) for _ in range(5)))
 
 
 def measure(net: Net, threads: int, workers: dict[str, Worker], repeats: int, here: Limits) -> Steps:

@@ -5,8 +5,7 @@ import pytest
 
 from bench import inference, report
 from bench.inference import Answers
-from bench.inference_peers import trained
-from bench.net import NETS
+from bench.net import NETS, settled
 from bench.rows import WrongResult
 from bench.timing import Pairs
 from bench.worker import Worker
@@ -27,7 +26,7 @@ def test_a_graph_of_onnx_gives_what_the_model_gives(name):
     from bench.onnx_nets import as_onnx
 
     net = NETS[name].with_images(1)
-    model, x = trained(net), net.images()[0]
+    model, x = settled(net.model()), net.images()[0]
     session = runtime.InferenceSession(as_onnx(model, x.shape), providers=["CPUExecutionProvider"])
     found, expected = session.run(None, {"x": x})[0], model(x)
     assert np.linalg.norm(found - expected) <= inference.AGREE * np.linalg.norm(expected)

@@ -42,7 +42,7 @@ class Window:
     @property
     def reach(self) -> int:
         """The columns that a tile may read."""
-        return ((self.MR - 1) * self.S + self.K - 1 + self.shift) // self.T + 1
+        return self._numba_type_.reach
 
     def __repr__(self) -> str:
         edges = f", {self.edges}" if any(self.edges) else ""
@@ -76,9 +76,9 @@ class WindowType(_Vectors):
         self.K, self.S, self.T, self.edges, self.tiles = K, S, T, edges, edges[2]
         self.step, self.shape = MR * S // T, (MR, K, S, T, shift, LANES, element)
         self.columns: dict[int, list[tuple[int, int]]] = {}
-        reach = ((MR - 1) * S + K - 1 + shift) // T + 1
+        self.reach = ((MR - 1) * S + K - 1 + shift) // T + 1
         for column, m, k in sorted(((m * S + k + shift) // T, m, k) for m in range(MR) for k in range(K) if (m * S + k + shift) % T == 0):
-            if missing[0] <= column < reach - missing[1]:
+            if missing[0] <= column < self.reach - missing[1]:
                 self.columns.setdefault(column, []).append((m, k))
         super().__init__(MR, LANES, element, f"Window({MR}, {K}, {S}, {T}, {shift}, {LANES}, {element}, {edges})")
 
