@@ -147,7 +147,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "data.npz": lambda: Call(data.npz, ("data.npz",), may=(OSError,)),
     "train.evaluate": lambda: Call(train.evaluate, (net(), f32(4, 1, 4, 4), labels(4)), functions=("loss_function",)),
     "train.fit": lambda: Call(
-        train.fit, (net(), (f32(4, 1, 4, 4), labels(4))), {"epochs": 1, "validation": (f32(4, 1, 4, 4), labels(4)), "progress": False}, changes=True,
+        train.fit, (net(), (f32(4, 1, 4, 4), labels(4))), {"epochs": 1, "validation": (f32(4, 1, 4, 4), labels(4)), "verbose": 0}, changes=True,
         may=(FloatingPointError, OSError), endless=("epochs",), functions=("loss_function", "metrics", "callbacks"),
     ),
     "train.predict": lambda: Call(train.predict, (net(), f32(4, 1, 4, 4))),
