@@ -93,9 +93,10 @@ def calls(page: Path) -> list[ast.Call]:
 
 
 def root(node: ast.AST) -> str:
-    """fc of fc.optim.Adam(...)"""
-    while isinstance(node, (ast.Call, ast.Attribute)):
-        node = node.func if isinstance(node, ast.Call) else node.value
+    """fc of fc.optim.Adam(...); "" where something is called on the way."""
+    node = node.func if isinstance(node, ast.Call) else node
+    while isinstance(node, ast.Attribute):
+        node = node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
