@@ -23,7 +23,7 @@ def absolute(readme: str, url: str) -> str:
 
 def with_urls(pyproject: str, url: str) -> str:
     """pyproject.toml with the project's URLs."""
-    names = {"Source": "", "Documentation": f"/{PAGES}/examples/guides/index.md", "Changes": f"/{PAGES}/CHANGELOG.md", "Issues": "/issues"}
+    names = {"Source": "", "Documentation": f"/{PAGES}/examples/guides/README.md", "Changes": f"/{PAGES}/CHANGELOG.md", "Issues": "/issues"}
     return pyproject + "\n[project.urls]\n" + "".join(f'{name} = "{url}{path}"\n' for name, path in names.items())
 
 

@@ -5,6 +5,7 @@ from fastconv import __version__
 project, release = "fastconv", __version__
 copyright = "2026, the fastconv developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["README.md"]  # what a forge shows of this folder; index.md includes it
 html_theme = "furo"
 html_title = f"fastconv {release}"
 html_static_path = ["static"]
