@@ -76,7 +76,7 @@ class Job(NamedTuple):
         counts = f"{len(y)} images to train on{kept}, {len(dataset.test[1])} to test with, {threads} thread{'s' * (threads > 1)}"
         print(f"{dataset.title}: {counts}", file=sys.stderr)
         start = time.perf_counter()
-        history = fc.train.fit(model, (x, y), checkpoint=folder / "checkpoint.npz", resume=True, progress=True, **words)
+        history = fc.train.fit(model, (x, y), checkpoint=folder / "checkpoint.npz", resume=True, verbose=1, **words)
         print(f"trained in {time.perf_counter() - start:.1f} s", file=sys.stderr)
         save_run(folder, model, config, history)
         with suppress(ImportError):  # matplotlib is an extra

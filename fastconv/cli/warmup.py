@@ -32,7 +32,7 @@ def _warm_up(chosen: argparse.Namespace) -> None:
     model, x, y, title = _model_and_examples(chosen)
     start = time.perf_counter()
     optimizer = optim.Adam(model.parameters(), 1e-4, clip_norm=1.0)
-    words = {"shift": 1, "flip": 0.5, "noise": 0.1, "normalise": fc.data.Normalise.of(x), "validation": (x, y), "progress": False}
+    words = {"shift": 1, "flip": 0.5, "noise": 0.1, "normalise": fc.data.Normalise.of(x), "validation": (x, y), "verbose": 0}
     for threads in {fc.get_num_threads(), 1}:  # one thread has kernels of its own
         fc.set_num_threads(threads)
         fc.train.fit(model, (x, y), epochs=1, optimizer=optimizer, **words)
