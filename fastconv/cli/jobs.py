@@ -31,7 +31,9 @@ class Job(NamedTuple):
     def of(cls, folder: Path, dataset: DataSet, config: dict) -> "Job":
         """ValueError for what cannot be trained: nothing was written yet."""
         y, share = dataset.train[1], config["val"]
-        held = stratified(y, share)
+        held = stratified(y, share) if dataset.held is None else dataset.held
+        if dataset.held is not None and share:
+            raise ValueError(f"--val {share}: {dataset.word} has a folder of images to validate with; leave --val out")
         if share and not held.any():
             raise ValueError(f"--val {share} of {len(held)} images is none in each class")
         for label in np.unique(y[held]):

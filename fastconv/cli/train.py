@@ -7,7 +7,7 @@ import fastconv as fc
 from fastconv import data, models
 from fastconv.cli import datasets, runs
 from fastconv.cli.jobs import SCHEDULES, Job
-from fastconv.cli.words import at_least, augment, positive, share
+from fastconv.cli.words import at_least, augment, positive, share, size
 from fastconv.train.config import check_training, load_config
 from fastconv.train.runs import save_config
 
@@ -24,6 +24,8 @@ def add(verbs) -> None:
         "the validation images (--val) or, where there are none, of the test images, which decides nothing.",
     )  # fmt: skip
     verb.add_argument("--data", metavar="DATA", help=f"{datasets.WORDS}; default: digits in both splits")
+    verb.add_argument("--size", type=size, metavar="N", help="pixels of a side that pictures are scaled and cut to, or HxW; default: 32")
+    verb.add_argument("--grayscale", action="store_true", help="pictures in gray, not in colors")
     verb.add_argument("--model", choices=models.MODELS, metavar="NAME", help=f"one of {', '.join(models.MODELS)}; default: small_cnn")
     verb.add_argument("--epochs", type=at_least(1), metavar="N", help="passes over the training images; default: 30 (mnist 5, cifar10 20)")
     verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="images per step; default: 32")
@@ -79,15 +81,18 @@ def _new_jobs(chosen: argparse.Namespace) -> list[Job]:
     words = USUAL | _given(chosen)
     recipe = datasets.recipe(words["data"])
     words = {"epochs": recipe.epochs, "augment": recipe.augment, "clip_norm": None, "early_stop": None} | words
-    words.setdefault("val", VALIDATION if words["early_stop"] or words["schedule"] == "plateau" else 0.0)
-    if not words["val"] and (words["early_stop"] or words["schedule"] == "plateau"):
-        raise ValueError("--val 0 leaves nothing that --early-stop or the plateau schedule could watch")
+    watches = words["early_stop"] or words["schedule"] == "plateau"
+    if (chosen.size or chosen.grayscale) and not datasets.are_pictures(words["data"]):
+        raise ValueError("--size and --grayscale are for a folder of pictures, --data FOLDER")
     top = chosen.out or runs.next_folder(datasets.kind(words["data"]))
     jobs: list[Job] = []
     for word in (f"digits:{split}" for split in data.SPLITS) if words["data"] == "digits" else [words["data"]]:
         folder = runs.beside(top, word.partition(":")[2]) if jobs else top
         runs.refuse_old(folder)
-        dataset = datasets.load(word)
+        dataset = datasets.load(word, chosen.size or (datasets.SIZE, datasets.SIZE), chosen.grayscale)
+        words.setdefault("val", VALIDATION if watches and dataset.held is None else 0.0)
+        if watches and not words["val"] and dataset.held is None:
+            raise ValueError("--val 0 leaves nothing that --early-stop or the plateau schedule could watch")
         channels, *size = dataset.shape
         facts = {"in_channels": channels, "size": size, "classes": len(dataset.class_names), "class_names": dataset.class_names}
         facts["normalise"] = vars(data.Normalise.of(dataset.train[0])) if recipe.normalise else None
@@ -97,7 +102,8 @@ def _new_jobs(chosen: argparse.Namespace) -> list[Job]:
 
 
 def _old_jobs(chosen: argparse.Namespace) -> list[Job]:
-    given = [f"--{name.replace('_', '-')}" for name in (*_given(chosen), *["out"] * bool(chosen.out))]
+    others = [name for name in ("out", "size", "grayscale") if getattr(chosen, name)]
+    given = [f"--{name.replace('_', '-')}" for name in (*_given(chosen), *others)]
     if given:
         raise ValueError(f"--resume takes its words from the run's config.json: leave out {' '.join(given)}")
     return [_old_job(folder) for folder in chosen.resume]

@@ -10,10 +10,11 @@ import numpy as np
 import fastconv as fc
 from fastconv.cli import datasets
 from fastconv.cli.datasets import DataSet
-from fastconv.cli.images import SUFFIXES, files, images, shape
+from fastconv.cli.images import SUFFIXES, readable_images, shape
 from fastconv.cli.jobs import final_score
 from fastconv.cli.runs import run_folder
 from fastconv.cli.words import add_run
+from fastconv.data.arrays import scaled
 from fastconv.train.runs import load_run, normalise
 
 SHADES = " .:-=+*#%@"
@@ -31,7 +32,7 @@ def add(verbs) -> None:
         "predict", help="tell what images show",
         description="Tell the class of each image in a file or a folder, and how probable that is. A .npy file holds (C, H, W) or "
         "(N, C, H, W), or without C where it is 1; integers 0 to 255 or floats 0 to 1, of digits (8, 8) from 0 (paper) to 16 (ink). A picture "
-        "has the training images' size.",
+        "is scaled and cut to the training images' size.",
     )  # fmt: skip
     add_run(predict)
     predict.add_argument(
@@ -39,7 +40,7 @@ def add(verbs) -> None:
         type=Path,
         nargs="?",
         metavar="FILE",
-        help="a .npy file, a picture (needs matplotlib), or a folder of them; default: ten test images of the run's data, drawn",
+        help="a .npy file, a picture (needs Pillow), or a folder of them; default: ten test images of the run's data, drawn",
     )
     predict.set_defaults(run=_predict)
 
@@ -73,12 +74,12 @@ def _warn_of_known_images(dataset: DataSet, config: dict, folder: Path) -> None:
 
 
 def _digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(scaled(image).tobytes(), digest_size=16).digest()
 
 
 def _dataset(config: dict, word: str, folder: Path) -> DataSet:
     """ValueError where it is not of the shape and classes that the run was trained on."""
-    dataset = datasets.of_run(folder, config) if word == config["data"] else datasets.load(word)
+    dataset = datasets.of_run(folder, config) if word == config["data"] else datasets.load(word, tuple(config["size"]), config["in_channels"] == 1)
     if dataset.shape != shape(config) or len(dataset.class_names) != config["classes"]:
         there = f"{len(dataset.class_names)} classes of {dataset.shape} images"
         raise ValueError(f"{folder} was trained on {config['classes']} classes of {shape(config)} images, {word} has {there}")
@@ -95,7 +96,7 @@ def _predict(chosen: argparse.Namespace) -> None:
         x = _dataset(config, config["data"], folder).test[0][:10]
         names = [f"image {i}" for i in range(len(x))]
     else:
-        parts = [(path, images(path, config)) for path in files(file)]
+        parts = readable_images(file, config)
         x = np.concatenate([part for _, part in parts])
         names = _names(parts) if file.is_dir() else [f"image {i}" for i in range(len(x))]
     change = normalise(config)
@@ -104,7 +105,7 @@ def _predict(chosen: argparse.Namespace) -> None:
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     for i, (name, probability) in enumerate(zip(names, probabilities)):
         if file is None and x.shape[3] <= WIDEST:
-            print("\n".join("".join(SHADES[int(9 * pixel)] * 2 for pixel in row) for row in x[i].mean(axis=0)))
+            print("\n".join("".join(SHADES[int(9 * pixel)] * 2 for pixel in row) for row in scaled(x[i]).mean(axis=0)))
         print(f"{name}: {config['class_names'][probability.argmax()]}  ({100 * probability.max():.1f} %)")
 
 

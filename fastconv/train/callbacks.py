@@ -107,7 +107,7 @@ class Watching(Callback):
         known = {"loss": "min", "accuracy": "max", "top": "max"}.get(monitor.removeprefix("val_").removeprefix("test_").partition("_")[0])
         if mode is None and known is None:
             raise ValueError(f"{name}: mode must be given for monitor={shown(monitor)}: 'max' where more is better, else 'min'")
-        if mode is not None and mode not in ("min", "max"):
+        if mode is not None and (not isinstance(mode, str) or mode not in ("min", "max")):
             raise ValueError(f"{name}: mode must be 'min', 'max' or None, got {shown(mode)}")
         self.monitor, self.sign = monitor, -1 if (mode or known) == "max" else 1
         self.min_delta = number(name, "min_delta", min_delta)

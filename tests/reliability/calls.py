@@ -16,8 +16,8 @@ from fastconv.streams import Stream
 MODULES = {"fc": fc, "ops": ops, "layers": layers, "losses": losses, "optim": optim, "data": data, "train": train, "train.metrics": train.metrics,
            "models": models, "explain": explain, "plot": plot}  # fmt: skip
 NO_CALL = {  # public names that are no one's to call
-    "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule",  # raised, or derived from
-    "train.Score", "explain.Factor", "explain.Terms",  # results
+    "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
+    "train.History", "train.Record", "train.Score", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
 INNER = {
@@ -33,6 +33,8 @@ INNER = {
     "bound",
     "count_change",
     "in_shape",
+    "open",
+    *("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
 }  # methods for fastconv itself
 
 
@@ -94,6 +96,10 @@ def stepped(schedule: optim.Schedule) -> None:
     schedule.optimizer.step()
 
 
+def watched(callback: train.Callback) -> None:
+    train.fit(net(), f32(4, 1, 4, 4), labels(4), epochs=1, callbacks=[callback], verbose=0)
+
+
 CALLS: dict[str, Callable[[], Call]] = {
     "fc.algorithm": lambda: Call(fc.algorithm, ("auto",), then=lambda chosen: chosen.__enter__() and chosen.__exit__(None, None, None)),
     "fc.get_num_threads": lambda: Call(fc.get_num_threads),
@@ -145,6 +151,10 @@ CALLS: dict[str, Callable[[], Call]] = {
     "data.mnist": lambda: Call(data.mnist, (".",), may=(OSError,)),
     "data.npy_folder": lambda: Call(data.npy_folder, ("classes",), may=(OSError,)),
     "data.npz": lambda: Call(data.npz, ("data.npz",), may=(OSError,)),
+    "train.Checkpoint": lambda: Call(train.Checkpoint, ("checkpoint.npz",)),
+    "train.EarlyStopping": lambda: Call(train.EarlyStopping, ("loss",), {"patience": 1}, then=watched),
+    "train.KeepBest": lambda: Call(train.KeepBest, ("best.npz",), {"monitor": "loss"}, then=watched, may=(OSError,)),
+    "train.Scheduler": lambda: Call(train.Scheduler, (optim.Step(sgd(), 3),)),
     "train.evaluate": lambda: Call(train.evaluate, (net(), f32(4, 1, 4, 4), labels(4)), functions=("loss_function",)),
     "train.fit": lambda: Call(
         train.fit, (net(), (f32(4, 1, 4, 4), labels(4))), {"epochs": 1, "validation": (f32(4, 1, 4, 4), labels(4)), "verbose": 0}, changes=True,
