@@ -77,7 +77,7 @@ class _Pool(Windows):
     def describe(self) -> str:
         usual = {"padding": (0,) * self.rank, "dilation": (1,) * self.rank, "ceil_mode": False, "count_include_pad": True, "divisor_override": None}
         words = {name: value for name, value in vars(self).items() if name in usual and value != usual[name]}
-        return ", ".join([f"{self.kernel_size}", f"stride={self.stride}", *(f"{name}={value}" for name, value in words.items())])
+        return ", ".join([f"{self.kernel_size}", f"stride={self.stride}", *(f"{name}={value!r}" for name, value in words.items())])
 
 
 class _MaxPool(Maximum, _Pool):
@@ -94,8 +94,8 @@ class _MaxPool(Maximum, _Pool):
 
 
 class _AvgPool(Average, _Pool):
-    def __init__(self, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
-        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+    def __init__(self, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, dilation=1):
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
         op = type(self).__name__
         self.count_include_pad = flag(op, "count_include_pad", count_include_pad)
         self.divisor_override = None if divisor_override is None else integer(op, "divisor_override", divisor_override, 1)

@@ -188,8 +188,8 @@ def argmax_errors():
     return [
         (TypeError, "argmax must be a uint8 array, got int64", good.astype(np.int64)),
         (TypeError, "argmax must be a uint8 array, got list", good.tolist()),
-        (ValueError, r"argmax\(1, 1, 2\) must have the shape of dy, \(1, 1, 2, 2\)", good[:, :, 0]),
-        (ValueError, r"argmax\(1, 1, 1, 2\) must have the shape of dy, \(1, 1, 2, 2\)", good[:, :, :1]),
+        (ValueError, r"argmax\(1, 1, 2\) must have the output's shape, \(1, 1, 2, 2\)", good[:, :, 0]),
+        (ValueError, r"argmax\(1, 1, 1, 2\) must have the output's shape, \(1, 1, 2, 2\)", good[:, :, :1]),
         (ValueError, f"argmax names tap 9 {where}", outside),
         (ValueError, f"argmax names tap 6 {where}", padding),
     ]
