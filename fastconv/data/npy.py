@@ -31,7 +31,7 @@ NAMES = (  # of the images and labels to train on, then of those to test with
     ("data", "target", "data_test", "target_test"),
 )
 Header = tuple[tuple[int, ...], bool, np.dtype]  # shape, whether Fortran's order, dtype
-PICKLED = "holds pickled Python objects, which will not be read; save arrays of numbers: np.asarray(a, np.float32), texts as a.astype(str), no lists of arrays"
+PICKLED = "holds pickled Python objects, which will not be read; save arrays of numbers: np.asarray(a, np.float32), or texts: a.astype(str)"
 
 
 def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:

@@ -31,7 +31,7 @@ def fitted(words: list[str], width: int) -> str:
 
 
 class Quiet:
-    """Nothing is shown."""
+    """Nothing is shown. images: of an epoch, 0 where that is not known yet."""
 
     def __init__(self, epochs: int, images: int):
         self.epochs, self.images = epochs, images
@@ -42,6 +42,9 @@ class Quiet:
         return self
 
     def __exit__(self, *error) -> None:
+        pass
+
+    def print(self, line: str) -> None:
         pass
 
     def step(self, epoch: int, seen: int, loss: float, accuracy: float, rate: float) -> None:
@@ -119,7 +122,7 @@ class Notebook(Lines):
     """tqdm's bar over all images, and the lines above it."""
 
     def __enter__(self):
-        self.bar = _notebook_bar()(total=self.epochs * self.images, unit=" images", unit_scale=True, leave=False)
+        self.bar = _notebook_bar()(total=self.epochs * self.images or None, unit=" images", unit_scale=True, leave=False)
         return super().__enter__()
 
     def __exit__(self, *error):

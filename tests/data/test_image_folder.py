@@ -96,7 +96,7 @@ def test_a_class_without_pictures_is_named(tmp_path):
     write(tmp_path, a=range(5), empty=[])
     with pytest.raises(FileNotFoundError, match=r"^no pictures of class empty: .*empty has none; delete it, or put pictures into it$"):
         data.image_folder(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no sub-folders, one for each class, in .*, which holds 000.png"):
+    with pytest.raises(FileNotFoundError, match=r"no sub-folders, one for each class, in .*, which holds 000\.png"):
         data.image_folder(tmp_path / "a")
 
 

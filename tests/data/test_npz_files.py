@@ -73,7 +73,7 @@ BAD_NPZ = {
     "16 bits": ({"x": X.astype(np.uint16) * 2, "y": Y}, "x must hold integers 0 to 255"),
     "float labels": ({"x": X, "y": Y * 1.0}, r"y must hold integers, the numbers of the classes, or texts, got float64: write y.astype\(np.int64\)"),
     "a label short": ({"x": X, "y": Y[1:]}, r"y must hold one label for each of the 30 images, got \(29,\)"),
-    "colors in rows": ({"x": np.zeros((30, 48), "u1"), "y": Y}, r"write x.reshape\(-1, 3, 4, 4\), or x.reshape\(-1, 4, 4, 3\) where a pixel's colors are"),
+    "colors in rows": ({"x": np.zeros((30, 48), "u1"), "y": Y}, r"write x.reshape\(-1, 3, 4, 4\), or x.reshape\(-1, 4, 4, 3\) where"),
     "channels first or last": ({"x": np.zeros((30, 3, 5, 4), "u1"), "y": Y}, r"may be \(N, C, H, W\) or .*: write x.transpose\(0, 3, 1, 2\) if"),
     "two ones in a row": ({"x": X, "y": np.ones((30, 2), int)}, r"y must be labels \(N,\), \(N, 1\), or .*, got \(30, 2\)"),
     "an unknown text": ({"x": X, "y": Y.astype(str), "x_test": X, "y_test": (Y + 1).astype(str)}, "y_test holds '3', which is none of .* 0, 1, 2"),
