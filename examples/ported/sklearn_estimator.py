@@ -26,7 +26,7 @@ class ConvClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         self.model_ = models.small_cnn(in_channels=1, size=8, classes=len(self.classes_))
         optimizer = optim.Adam(self.model_.parameters(), self.lr)
-        train.fit(self.model_, (images(X), labels), epochs=self.epochs, optimizer=optimizer, progress=False)
+        train.fit(self.model_, (images(X), labels), epochs=self.epochs, optimizer=optimizer, verbose=0)
         return self
 
     def predict(self, X):

@@ -4,9 +4,9 @@ import ast
 import inspect
 import re
 import shlex
+from difflib import unified_diff
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -23,18 +23,6 @@ MODULES = {"fc": fc, "explain": explain, "plot": plot} | {
 }
 
 
-class Block(NamedTuple):
-    language: str
-    text: str
-    line: int
-
-
-def blocks(page: Path) -> list[Block]:
-    text = page.read_text("utf-8")
-    found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [Block(match[1], match[2], text.count("\n", 0, match.start()) + 1) for match in found]
-
-
 def alike(printed: str) -> list[str]:
     """The words of what was printed, any number as good as another."""
     return re.sub(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]\d+)?", "0", printed).split()
@@ -45,30 +33,35 @@ def test_the_python_of_a_guide_runs_and_prints_what_it_says(page, tmp_path, monk
     for package in NEEDS.get(page.name, ()):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": "__main__"}
-    printed = None
-    for block in blocks(page):
-        if block.language == "python":
-            exec(compile("\n" * block.line + block.text, str(page), "exec"), names)  # the line numbers of a traceback are the page's
-            printed = capsys.readouterr().out
-        elif block.language == "text" and printed:
-            assert alike(printed) == alike(block.text), f"{page.name}, line {block.line}"
-            printed = None
+    names, text = {"__name__": "__main__"}, page.read_text("utf-8")
+    for match in re.finditer(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", text, re.MULTILINE | re.DOTALL):
+        before = text[: match.start(1)]
+        exec(compile("\n" * before.count("\n") + match[1], str(page), "exec"), names)  # the line numbers of a traceback are the page's
+        printed = capsys.readouterr().out
+        assert match[2] is None or alike(printed) == alike(match[2]), printed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_of_a_page_are_there(page):
     tomllib = pytest.importorskip("tomllib")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    for block in blocks(page):
-        for line in block.text.splitlines() if block.language in ("bash", "powershell", "dockerfile") else ():
-            for command in re.split(r"&&", line.partition("#")[0]):
-                for extra in re.findall(r"(?:fastconv|\.)\[([\w,]+)\]", command):
-                    assert set(extra.split(",")) <= extras.keys(), f"{page.name}: {command}"
-                if called := re.search(r"(?:-m fastconv|^\s*fastconv)\s+(?!.*--help)(.*)", command):
-                    parser().parse_args(shlex.split(called[1]))  # SystemExit, with the reason on stderr, for words that do not exist
-                elif module := re.search(r"-m (\w+)", command):
-                    assert module[1] in ("venv", "pip", "pytest", "sphinx") or find_spec(module[1]), f"{page.name}: {command}"
+    text = page.read_text("utf-8")
+    for extra in re.findall(r"(?:fastconv|\.)\[([\w,]+)\]", text):
+        assert set(extra.split(",")) <= extras.keys(), extra
+    for block in re.findall(r"^```(?:bash|powershell|dockerfile)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for command in re.split(r"&&|\n", re.sub(r"#.*", "", block)):
+            if called := re.search(r"(?:-m fastconv|^\s*fastconv)\s+(?!.*--help)(.*)", command):
+                parser().parse_args(shlex.split(called[1]))  # SystemExit, with the reason on stderr, for words that do not exist
+            elif module := re.search(r"-m (\w+)", command):
+                assert module[1] in ("venv", "pip", "sphinx") or find_spec(module[1]), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_programs_side_by_side_are_those_in_the_files(page):
+    """<!-- ported/originals/a.py ported/a.py -->, then all lines of both as a diff: - of the first alone, + of the second."""
+    for before, after, shown in re.findall(r"^<!-- (\S+\.py) (\S+\.py) -->\n```diff\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        both = [(ROOT / "examples" / name).read_text("utf-8").splitlines() for name in (before, after)]
+        assert shown.splitlines() == [line.rstrip() for line in unified_diff(*both, n=10_000, lineterm="")][3:], f"{before}, {after}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
