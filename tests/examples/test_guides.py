@@ -12,7 +12,9 @@ import pytest
 
 import fastconv as fc
 from fastconv import explain, plot
-from fastconv.cli import parser
+from fastconv.cli import main, parser
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ROOT / "examples/guides"
@@ -34,9 +36,13 @@ def test_the_python_of_a_guide_runs_and_prints_what_it_says(page, tmp_path, monk
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     names, text = {"__name__": "__main__"}, page.read_text("utf-8")
-    for match in re.finditer(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", text, re.MULTILINE | re.DOTALL):
-        before = text[: match.start(1)]
-        exec(compile("\n" * before.count("\n") + match[1], str(page), "exec"), names)  # the line numbers of a traceback are the page's
+    for match in re.finditer(r"^(?:```python|<!-- run -->\n```bash)\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", text, re.MULTILINE | re.DOTALL):
+        if match[0].startswith("<!--"):
+            for command in match[1].splitlines():
+                assert main(shlex.split(command.removeprefix("fastconv "), comments=True)) == 0, capsys.readouterr().err
+        else:
+            before = text[: match.start(1)]
+            exec(compile("\n" * before.count("\n") + match[1], str(page), "exec"), names)  # the line numbers of a traceback are the page's
         printed = capsys.readouterr().out
         assert match[2] is None or alike(printed) == alike(match[2]), printed
 
