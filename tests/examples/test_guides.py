@@ -9,9 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from reliability.calls import MODULES
 
-import fastconv as fc
-from fastconv import explain, plot
 from fastconv.cli import main, parser
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -20,9 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ROOT / "examples/guides"
 PAGES = [ROOT / "README.md", *sorted(GUIDES.glob("*.md"))]
 NEEDS = {"from-scikit-learn.md": ("sklearn",)}  # packages; where they are missing, the page is read only
-MODULES = {"fc": fc, "explain": explain, "plot": plot} | {
-    name: getattr(fc, name) for name in ("ops", "layers", "losses", "optim", "train", "data", "models")
-}
 
 
 def alike(printed: str) -> list[str]:
