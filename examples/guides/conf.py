@@ -21,7 +21,8 @@ autodoc_preserve_defaults = True  # np.float32, not <class 'numpy.float32'>
 
 def as_written(app, what: str, name: str, docs: object, options, lines: list[str]) -> None:
     """Docstrings are plain text: formulas and columns are shown as they stand. Where a line was full, the next is joined to it."""
-    text, before = [], ""
+    text: list[str] = []
+    before = ""
     for line in lines:
         if line[:1].strip() and not re.match(r">>>|[\w, ]+: ", line) and len(before) + 1 + len(line.split()[0]) > FULL:
             text[-1] += f" {line}"

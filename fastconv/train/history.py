@@ -14,20 +14,17 @@ HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "rate")  # t
 TEST = ("test_loss", "test_accuracy")
 
 
-class _Always(TypedDict):
+class Record(TypedDict):
+    """An epoch of a history. More names may be in it, of metrics and callbacks: `history["val_top_3"]` lists them."""
+
     epoch: int  # counted from 1
     loss: float
     accuracy: float  # NaN where targets are not classes
     rate: float  # of the epoch's last update
     images_per_second: float
-
-
-class Record(_Always, total=False):
-    """An epoch of a history. More names may be in it, of metrics and callbacks: `history["val_top_3"]` lists them."""
-
-    val_loss: float
+    val_loss: float  # where there is a validation: who asked for one need not convince a type checker
     val_accuracy: float
-    test_loss: float
+    test_loss: float  # where the command tests after each epoch
     test_accuracy: float
 
 
