@@ -128,8 +128,8 @@ def pack_dy(one, plan, item, dy, channels, packed):
 
 @serial
 def add_band(window, plan, item, operands, totals, fresh):
-    """Loops 5, 4 and 3: totals (+)= the products of a band, at most 256 outputs at a time, so that the second of two channel blocks finds the lines of the
-    first in L2; R kernel rows at a time"""
+    """Loops 5, 4 and 3: totals (+)= the products of a band, R kernel rows at a time, and at most 256 outputs: so few that the second of two channel
+    blocks finds the lines that the first has read in L2"""
     forward, one, (inputs, dy, nothing, packed) = plan.forward, one_row(window), operands
     ragged = forward.blocks - 1 if forward.in_place == 0 and forward.OC % window.LANES else forward.blocks
     if item.block + item.blocks > ragged:
