@@ -9,6 +9,7 @@ from fastconv.geometry import instance
 from fastconv.layers import Buffer, Layer, Parameter, Sequential
 from fastconv.optim import Optimizer
 from fastconv.streams import Stream
+from fastconv.train.ahead import helped
 from fastconv.train.arguments import OPTIMIZER, Loss, as_loss, check_model
 from fastconv.train.scores import called
 
@@ -31,9 +32,10 @@ def step(model: Layer, x, y, loss_function: Loss | str, optimizer: Optimizer) ->
 
 def add_gradients(model: Layer, x, y, loss_function: Loss, share: float = 1.0) -> tuple[float, np.ndarray]:
     """Add `share` times the loss's gradients to those of the parameters. Returns the loss and the outputs."""
-    outputs, backward = model.forward(x, training=True)
-    value, d_outputs = called(loss_function, outputs, y)
-    backward(d_outputs if share == 1 else d_outputs * share, input_grad=False)
+    with helped(model, x, y, loss_function):
+        outputs, backward = model.forward(x, training=True)
+        value, d_outputs = called(loss_function, outputs, y)
+        backward(d_outputs if share == 1 else d_outputs * share, input_grad=False)
     return value, outputs
 
 
