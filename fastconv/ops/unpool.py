@@ -88,7 +88,7 @@ def max_unpool(op: str, rank: int, x, indices, kernel_size, stride, padding, out
     y, memory = layout.activation(y_shape, x.dtype).empty()
     if x.size:
         few = layout.activation(x.shape, x.dtype)
-        _bound(Unpool, few.shape, y_shape)(few.flat(x), layout.activation(x.shape, INDEX).flat(indices), memory)
+        _bound(Unpool, few.shape, y_shape, x.dtype)(few.flat(x), layout.activation(x.shape, INDEX).flat(indices), memory)
     return y
 
 
@@ -99,12 +99,13 @@ def max_unpool_grad(op: str, rank: int, dy, indices) -> np.ndarray:
     dx, memory = layout.activation(indices.shape, dy.dtype).empty()
     if dx.size:
         many = layout.activation(dy.shape, dy.dtype)
-        _bound(UnpoolGrad, dx.shape, dy.shape)(many.flat(dy), layout.activation(dx.shape, INDEX).flat(indices), memory)
+        _bound(UnpoolGrad, dx.shape, dy.shape, dy.dtype)(many.flat(dy), layout.activation(dx.shape, INDEX).flat(indices), memory)
     return dx
 
 
 @lru_cache(256)
-def _bound(kind: type[Unpool], few: tuple[int, ...], many: tuple[int, ...]) -> Unpool:
+def _bound(kind: type[Unpool], few: tuple[int, ...], many: tuple[int, ...], dtype: np.dtype) -> Unpool:
+    """Bound to the dtype by its first call."""
     return kind(Images(*few[:2], math.prod(few[2:]), math.prod(many[2:])))
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from geometries import DILATED, DTYPES, POOLINGS, Pooling, integers, normals
+from geometries import DTYPES, POOLINGS, Pooling, integers, normals
 from laws import assert_adjoint, assert_rounded, halves
 
 import fastconv as fc
@@ -21,8 +21,7 @@ WORDS = tuple({"count_include_pad": include, "divisor_override": divisor} for in
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
-every_average = pytest.mark.parametrize("case", POOLINGS, ids=lambda case: case.name)
-every_maximum = pytest.mark.parametrize("case", POOLINGS + DILATED, ids=lambda case: case.name)
+every_case = pytest.mark.parametrize("case", POOLINGS, ids=lambda case: case.name)
 
 
 @pytest.fixture(params=ALGORITHMS)
@@ -90,6 +89,27 @@ def test_average_of_sixteen(chosen):
     np.testing.assert_array_equal(ones, np.ones_like(ones))  # without: only real cells
 
 
+def test_words_and_pairs_of_padding(chosen):
+    """ "same" and "causal" are the pairs that they stand for; "valid" is none."""
+    x = integers(np.random.default_rng(0), (1, 2, 7, 8), np.float32)
+    for pool in (lambda *args, **words: ops.max_pool2d(*args, **words)[0], ops.avg_pool2d):
+        same = pool(x, (3, 4), stride=(2, 3), padding="same")
+        assert same.shape == (1, 2, 4, 3)
+        np.testing.assert_array_equal(same, pool(x, (3, 4), stride=(2, 3), padding=((1, 1), (1, 1))))
+        np.testing.assert_array_equal(pool(x, 2, stride=1, padding="same"), pool(x, 2, stride=1, padding=((0, 1),)))  # the odd cell at the end
+        np.testing.assert_array_equal(pool(x, 3, padding="valid"), pool(x, 3))
+    causal = ops.avg_pool1d(x[:, 0], 3, stride=1, padding="causal", dilation=2, count_include_pad=False)
+    np.testing.assert_allclose(causal[0, 0, :5], [x[0, 0, 0, range(i, -1, -2)][:3].mean() for i in range(5)], rtol=1e-6)
+
+
+def test_padding_beyond_half_a_window(chosen):
+    """Each window still has its one cell, in a corner."""
+    x = np.arange(1, 5, dtype=np.float64).reshape(1, 1, 2, 2)
+    y, argmax = ops.max_pool2d(x, 3, stride=3, padding=2)
+    np.testing.assert_array_equal((y.ravel(), argmax.ravel()), ([1, 2, 3, 4], [8, 6, 2, 0]))
+    np.testing.assert_array_equal(ops.avg_pool2d(x, 3, stride=1, padding=2)[0, 0] * 9, [[1, 3, 3, 2], [4, 10, 10, 6], [4, 10, 10, 6], [3, 7, 7, 4]])
+
+
 @pytest.mark.parametrize("divisor", [1, 5, 2**31 - 1])
 def test_divisor_override(chosen, divisor):
     """Divisor_override >= 1 replaces every count, in the gradient as well."""
@@ -112,7 +132,7 @@ def test_argmax_dtype(chosen, kernel, dtype):
     np.testing.assert_array_equal(ops.max_pool2d_grad(y, argmax, x.shape, kernel), x)
 
 
-@every_maximum
+@every_case
 @every_algorithm
 @every_dtype
 def test_max_equals_the_textbook(case, algorithm, dtype):
@@ -132,7 +152,7 @@ def test_max_equals_the_textbook(case, algorithm, dtype):
     assert_adjoint((y, dy), (np.nan_to_num(x), case.max_grad(dy, argmax)))
 
 
-@every_average
+@every_case
 @every_algorithm
 @every_dtype
 @pytest.mark.parametrize("words", WORDS, ids=["padded", "real cells", "override"])
@@ -163,7 +183,7 @@ def test_average_bound_where_every_addition_rounds(algorithm, dtype):
     assert_rounded(y, total / 600, total / 600, (c + 1, 0))
 
 
-@every_average
+@every_case
 @pytest.mark.parametrize("words", WORDS, ids=["padded", "real cells", "override"])
 def test_average_adjoint_identity(case, words):
     rng = np.random.default_rng(1)
@@ -206,14 +226,16 @@ def test_a_wrong_argmax(error, message, argmax):
 @pytest.mark.parametrize(
     ("IW", "kernel", "words", "message"),
     [
-        (8, 3, {"padding": 2}, "padding 2 is over half the window of 3 cells along W"),
-        (8, 2, {"padding": 2}, "padding 2 is over half the window of 2 cells along W"),
+        (8, 3, {"padding": 3}, "padding 3 along W has room for a whole window of 3 cells: at most 2"),
+        (8, 2, {"padding": 2}, "padding 2 along W has room for a whole window of 2 cells: at most 1"),
         (
             1,
             2,
             {"dilation": 2, "padding": 1, "stride": 1},
             "window 0 along W holds no cell of the input; got input 1, kernel 2, stride 1, padding 1, dilation 2",
         ),
+        (8, 3, {"padding": ((1, 5),), "dilation": 2}, "padding 5 along W has room for a whole window of 5 cells: at most 4"),
+        (8, 3, {"padding": "full"}, 'padding must be "same", "valid", "causal" \\(in 1-D\\), an integer or a tuple'),
         (3, 4, {}, "no output along W"),
         (4, 3, {"dilation": 2}, "no output along W"),
     ],
@@ -226,7 +248,7 @@ def test_windows_without_a_cell_are_refused(IW, kernel, words, message):
         ops.max_pool1d_grad(np.zeros((1, 1, 2)), np.zeros((1, 1, 2), np.uint8), (1, 1, IW), kernel, **words)
 
 
-@every_maximum
+@every_case
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_a_gradient_in_bands_is_that_of_the_whole(case, rows, monkeypatch, threads):
     """Windows that hang over the end of a band give each of the two its part, and an item writes its own band alone."""
