@@ -89,27 +89,6 @@ def test_average_of_sixteen(chosen):
     np.testing.assert_array_equal(ones, np.ones_like(ones))  # without: only real cells
 
 
-def test_words_and_pairs_of_padding(chosen):
-    """ "same" and "causal" are the pairs that they stand for; "valid" is none."""
-    x = integers(np.random.default_rng(0), (1, 2, 7, 8), np.float32)
-    for pool in (lambda *args, **words: ops.max_pool2d(*args, **words)[0], ops.avg_pool2d):
-        same = pool(x, (3, 4), stride=(2, 3), padding="same")
-        assert same.shape == (1, 2, 4, 3)
-        np.testing.assert_array_equal(same, pool(x, (3, 4), stride=(2, 3), padding=((1, 1), (1, 1))))
-        np.testing.assert_array_equal(pool(x, 2, stride=1, padding="same"), pool(x, 2, stride=1, padding=((0, 1),)))  # the odd cell at the end
-        np.testing.assert_array_equal(pool(x, 3, padding="valid"), pool(x, 3))
-    causal = ops.avg_pool1d(x[:, 0], 3, stride=1, padding="causal", dilation=2, count_include_pad=False)
-    np.testing.assert_allclose(causal[0, 0, :5], [x[0, 0, 0, range(i, -1, -2)][:3].mean() for i in range(5)], rtol=1e-6)
-
-
-def test_padding_beyond_half_a_window(chosen):
-    """Each window still has its one cell, in a corner."""
-    x = np.arange(1, 5, dtype=np.float64).reshape(1, 1, 2, 2)
-    y, argmax = ops.max_pool2d(x, 3, stride=3, padding=2)
-    np.testing.assert_array_equal((y.ravel(), argmax.ravel()), ([1, 2, 3, 4], [8, 6, 2, 0]))
-    np.testing.assert_array_equal(ops.avg_pool2d(x, 3, stride=1, padding=2)[0, 0] * 9, [[1, 3, 3, 2], [4, 10, 10, 6], [4, 10, 10, 6], [3, 7, 7, 4]])
-
-
 @pytest.mark.parametrize("divisor", [1, 5, 2**31 - 1])
 def test_divisor_override(chosen, divisor):
     """Divisor_override >= 1 replaces every count, in the gradient as well."""
@@ -221,31 +200,6 @@ def test_a_wrong_argmax(error, message, argmax):
     argmax = np.where(argmax == 3, 4, argmax).astype(argmax.dtype) if isinstance(argmax, np.ndarray) else argmax  # 4: the middle, always valid
     with pytest.raises(error, match=f"^max_pool2d_grad: {message}"):
         ops.max_pool2d_grad(np.ones((1, 1, 2, 2)), argmax, (1, 1, 4, 4), 3, stride=2, padding=1)
-
-
-@pytest.mark.parametrize(
-    ("IW", "kernel", "words", "message"),
-    [
-        (8, 3, {"padding": 3}, "padding 3 along W has room for a whole window of 3 cells: at most 2"),
-        (8, 2, {"padding": 2}, "padding 2 along W has room for a whole window of 2 cells: at most 1"),
-        (
-            1,
-            2,
-            {"dilation": 2, "padding": 1, "stride": 1},
-            "window 0 along W holds no cell of the input; got input 1, kernel 2, stride 1, padding 1, dilation 2",
-        ),
-        (8, 3, {"padding": ((1, 5),), "dilation": 2}, "padding 5 along W has room for a whole window of 5 cells: at most 4"),
-        (8, 3, {"padding": "full"}, 'padding must be "same", "valid", "causal" \\(in 1-D\\), an integer or a tuple'),
-        (3, 4, {}, "no output along W"),
-        (4, 3, {"dilation": 2}, "no output along W"),
-    ],
-)
-def test_windows_without_a_cell_are_refused(IW, kernel, words, message):
-    """Geometries whose windows can hold no valid tap are a ValueError, in the gradient as well."""
-    with pytest.raises(ValueError, match=f"^max_pool1d: {message}"):
-        ops.max_pool1d(np.zeros((1, 1, IW)), kernel, **words)
-    with pytest.raises(ValueError, match=f"^max_pool1d_grad: {message}"):
-        ops.max_pool1d_grad(np.zeros((1, 1, 2)), np.zeros((1, 1, 2), np.uint8), (1, 1, IW), kernel, **words)
 
 
 @every_case

@@ -75,6 +75,7 @@ indices = np.zeros(x.shape, np.int64)
         (lambda: ops.max_unpool2d(x, indices, 3, stride=1, padding=2), ValueError, "max_unpool2d: no output: its size would be"),
         (lambda: ops.max_unpool2d(x, indices, 2, output_size=(4, 4, 4)), ValueError, "max_unpool2d: output_size=.* has 3 entries"),
         (lambda: ops.max_unpool2d_grad(x, indices[0]), ValueError, r"max_unpool2d_grad: indices must have 4 axes"),
+        (lambda: ops.max_unpool2d_grad(x, 3), TypeError, "max_unpool2d_grad: indices must be an int64 array, .* got int"),
         (lambda: ops.max_unpool2d_grad(x, indices + 4), ValueError, "max_unpool2d_grad: indices hold 4"),
         (lambda: ops.flat_indices(np.zeros((1, 2, 1, 1), np.uint8), (1, 2, 2), 2), ValueError, "flat_indices: argmax.* must have the output's shape"),
         (lambda: ops.flat_indices(np.full((1, 2, 1, 1), 4, np.uint8), x.shape, 2), ValueError, "flat_indices: argmax names tap 4"),
