@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from geometries import integers
+from geometries import POOLINGS, integers
 
 import fastconv as fc
 from fastconv import ops
@@ -16,15 +16,30 @@ def algorithm(request):
 
 def test_words_and_pairs_of_padding(algorithm):
     """ "same" and "causal" are the pairs that they stand for; "valid" is none."""
-    x = integers(np.random.default_rng(0), (1, 2, 7, 8), np.float32)
+    x = integers(np.random.default_rng(0), (1, 2, 7, 9), np.float32)
     for pool in (lambda *args, **words: ops.max_pool2d(*args, **words)[0], ops.avg_pool2d):
         same = pool(x, (3, 4), stride=(2, 3), padding="same")
         assert same.shape == (1, 2, 4, 3)
-        np.testing.assert_array_equal(same, pool(x, (3, 4), stride=(2, 3), padding=((1, 1), (1, 1))))
+        np.testing.assert_array_equal(same, pool(x, (3, 4), stride=(2, 3), padding=((1, 1), (0, 1))))
         np.testing.assert_array_equal(pool(x, 2, stride=1, padding="same"), pool(x, 2, stride=1, padding=((0, 1),)))  # the odd cell at the end
         np.testing.assert_array_equal(pool(x, 3, padding="valid"), pool(x, 3))
     causal = ops.avg_pool1d(x[:, 0], 3, stride=1, padding="causal", dilation=2, count_include_pad=False)
     np.testing.assert_allclose(causal[0, 0, :5], [x[0, 0, 0, range(i, -1, -2)][:3].mean() for i in range(5)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", POOLINGS, ids=lambda case: case.name)
+def test_what_an_average_counts(case):
+    """Taps inside the padded input, or those on real cells, one by one."""
+    counts = []
+    for inside in (lambda i, I, P, Q: -P <= i < I + Q, lambda i, I, P, Q: 0 <= i < I):
+        axes = []
+        for (I, O, K, S, P, D), Q in zip(case.g.axes, case.g[18:21]):
+            axes.append([sum(inside(o * S - P + k * D, I, P, Q) for k in range(K)) for o in range(O)])
+        counts.append(np.einsum("d,h,w->dhw", *axes).reshape(case.g.output_shape[2:]))
+    padded, real = counts
+    ones = np.ones(case.x)
+    np.testing.assert_allclose(case.avg(ones), np.broadcast_to(real / padded, case.g.output_shape), rtol=1e-15)
+    np.testing.assert_allclose(case.avg(ones, count_include_pad=False), np.ones(case.g.output_shape), rtol=1e-15)
 
 
 def test_padding_beyond_half_a_window(algorithm):

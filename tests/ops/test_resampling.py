@@ -100,6 +100,14 @@ def test_upsampling_is_a_matrix_of_each_axis(shape, size, mode, align_corners, d
         assert (abs(found - exact) <= (2 * terms + 3) * ROUNDOFF[dtype] * S + 1e-13).all()  # products, sums, and each axis' rounded weight
 
 
+def test_ends_are_copies():
+    """Before the first cell's middle and behind the last one's there is nothing to mix with."""
+    x = normals(np.random.default_rng(0), (2, 50, 4), np.float32)
+    y = ops.upsample(x, 12, mode="linear")
+    for end in (0, -1):
+        np.testing.assert_array_equal(y[..., end], x[..., end])
+
+
 def test_scale_factors():
     """O = floor(I * scale); places are told by the factor, not by the sizes that it gives."""
     x = np.arange(4, dtype=np.float32).reshape(1, 1, 4)
