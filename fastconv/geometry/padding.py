@@ -67,8 +67,7 @@ def pad_pairs(op: str, padding: int | tuple, extent: tuple, mode: str) -> tuple[
         raise ValueError(f"{op}: padding={shown(padding)} does not fit {rank} spatial dimension{'s' * (rank > 1)} ({', '.join(names)})")
     check_reach(op, mode, extent, pairs, "mode")
     for name, I, pair in zip(names, extent, pairs):
-        if mode == "circular" and min(pair) < 0:
-            raise ValueError(f'{op}: mode="circular" cannot crop, got padding {pair} along {name}: slice x first')
-        if I + sum(pair) < 1 or -min(pair) >= I:
+        cropped = -sum(min(0, p) for p in pair)
+        if I + sum(pair) < 1 or cropped > (I - 1 if mode == "circular" else I):
             raise ValueError(f"{op}: padding {pair} leaves nothing of I{name}={I}")
     return pairs

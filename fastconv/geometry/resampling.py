@@ -66,9 +66,13 @@ def unchanged_axis(I: int) -> Sums:
 
 
 def padded_axis(I: int, pair: tuple[int, int], mode: str) -> Sums:
-    """`before` cells more at the one end, `after` at the other, less where they are negative; they hold what the padding mode says."""
+    """`before` cells more at the one end, `after` at the other, less where they are negative; they hold what the padding mode says.
+
+    The other end of a circle is that of what is left.
+    """
     before, after = pair
-    inputs = sources(np.arange(-before, I + after), I, mode)
+    low, high = (max(0, -before), I + min(0, after)) if mode == "circular" else (0, I)
+    inputs = sources(np.arange(-before, I + after) - low, high - low, mode) + low
     outputs = np.flatnonzero(inputs >= 0)
     return _sums(I, before + I + after, outputs, inputs[outputs], np.ones(len(outputs)))
 

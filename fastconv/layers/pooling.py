@@ -114,7 +114,7 @@ class MaxPool1d(_MaxPool):
 class MaxPool2d(_MaxPool):
     """`ops.max_pool2d`: the largest value of each window; backward routes to it. stride None: the kernel size.
 
-    x: (N, C, IH, IW) -> (N, C, OH, OW).
+    padding, less than a window: an int, one or a (before, after) pair for each dimension, "same" or "valid". x: (N, C, IH, IW) -> (N, C, OH, OW).
     """
 
     rank = 2
@@ -133,7 +133,7 @@ class AvgPool1d(_AvgPool):
 
 
 class AvgPool2d(_AvgPool):
-    """`ops.avg_pool2d`: the mean of each window; backward spreads evenly. stride None: the kernel size. x: (N, C, IH, IW) -> (N, C, OH, OW)."""
+    """`ops.avg_pool2d`: the mean of each window; backward spreads evenly. stride, padding: as in `MaxPool2d`. x: (N, C, IH, IW) -> (N, C, OH, OW)."""
 
     rank = 2
 

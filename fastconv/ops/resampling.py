@@ -27,8 +27,8 @@ def pad(x, padding, *, mode="zeros", value=0) -> np.ndarray:
 
     x: (N, C, spatial...), float32 or float64. padding: an int for all ends; or numbers in PyTorch's order, from the last dimension outwards, (left,
     right), (left, right, top, bottom) or (left, right, top, bottom, front, back), of which dimensions that are left out get none; or one (before,
-    after) pair for each dimension, outermost first, as in a convolution: ((top, bottom), (left, right)). Numbers below 0 crop (but not with
-    "circular"). value: with mode="constant" alone. Returns (N, C, before + I + after, ...). "reflect" pads at most I - 1 cells at an end,
+    after) pair for each dimension, outermost first, as in a convolution: ((top, bottom), (left, right)). Numbers below 0 crop. value: with
+    mode="constant" alone. Returns (N, C, before + I + after, ...). "reflect" pads at most I - 1 cells at an end,
     "circular" at most I: ValueError for more.
     """
     (x,) = floats("pad", x=x)

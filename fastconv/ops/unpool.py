@@ -84,27 +84,32 @@ def max_unpool(op: str, rank: int, x, indices, kernel_size, stride, padding, out
     y_shape = (*x.shape[:2], *_output_size(op, rank, x.shape[2:], kernel_size, stride, padding, output_size))
     if math.prod(y_shape) * 8 > sys.maxsize:  # bytes of float64
         raise ValueError(f"{op}: the output {y_shape} has more elements than this machine can address")
-    _check_indices(op, indices, x.shape, y_shape)
+    _check_type(op, indices)
+    if indices.shape != x.shape:
+        raise ValueError(f"{op}: indices{indices.shape} must have the shape of x, {x.shape}")
+    _check_range(op, indices, y_shape)
     y, memory = layout.activation(y_shape, x.dtype).empty()
     if x.size:
         few = layout.activation(x.shape, x.dtype)
-        _bound(Unpool, few.shape, y_shape)(few.flat(x), layout.activation(x.shape, INDEX).flat(indices), memory)
+        _bound(Unpool, few.shape, y_shape, x.dtype)(few.flat(x), layout.activation(x.shape, INDEX).flat(indices), memory)
     return y
 
 
 def max_unpool_grad(op: str, rank: int, dy, indices) -> np.ndarray:
     (dy,) = floats(op, dy=dy)
-    bind(op, dy=(dy.shape, AXES[rank].replace("I", "O")), indices=(getattr(indices, "shape", ()), AXES[rank]))
-    _check_indices(op, indices, indices.shape, dy.shape)
+    _check_type(op, indices)
+    bind(op, dy=(dy.shape, AXES[rank].replace("I", "O")), indices=(indices.shape, AXES[rank]))
+    _check_range(op, indices, dy.shape)
     dx, memory = layout.activation(indices.shape, dy.dtype).empty()
     if dx.size:
         many = layout.activation(dy.shape, dy.dtype)
-        _bound(UnpoolGrad, dx.shape, dy.shape)(many.flat(dy), layout.activation(dx.shape, INDEX).flat(indices), memory)
+        _bound(UnpoolGrad, dx.shape, dy.shape, dy.dtype)(many.flat(dy), layout.activation(dx.shape, INDEX).flat(indices), memory)
     return dx
 
 
 @lru_cache(256)
-def _bound(kind: type[Unpool], few: tuple[int, ...], many: tuple[int, ...]) -> Unpool:
+def _bound(kind: type[Unpool], few: tuple[int, ...], many: tuple[int, ...], dtype: np.dtype) -> Unpool:
+    """Bound to the dtype by its first call."""
     return kind(Images(*few[:2], math.prod(few[2:]), math.prod(many[2:])))
 
 
@@ -122,13 +127,14 @@ def _output_size(op: str, rank: int, extent: tuple[int, ...], kernel_size, strid
     return size
 
 
-def _check_indices(op: str, indices, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> None:
-    """int64 of x's shape, each the number of a pixel of y."""
+def _check_type(op: str, indices) -> None:
     no_mask(op, "indices", indices)
     if not isinstance(indices, np.ndarray) or indices.dtype != INDEX:
         raise TypeError(f"{op}: indices must be an int64 array, as flat_indices gives them, got {getattr(indices, 'dtype', type(indices).__name__)}")
-    if indices.shape != x_shape:
-        raise ValueError(f"{op}: indices{indices.shape} must have the shape of x, {x_shape}")
+
+
+def _check_range(op: str, indices: np.ndarray, y_shape: tuple[int, ...]) -> None:
+    """Each index is the number of a pixel of y."""
     pixels = math.prod(y_shape[2:])
     if indices.size and not 0 <= indices.min() <= indices.max() < pixels:
         wrong = indices.min() if indices.min() < 0 else indices.max()
