@@ -57,7 +57,7 @@ class Job(NamedTuple):
         optimizer = optim.Adam(model.parameters(), config["lr"], clip_norm=config["clip_norm"])
         patience = None if config["early_stop"] is None else integer("train", "--early-stop", config["early_stop"], 1)
         words |= {"epochs": epochs, "batch_size": batches.batch_size, "optimizer": optimizer, "schedule": _schedule(config, optimizer, steps)}
-        words |= {"patience": patience, "keep_best": patience is not None}
+        words |= {"class_weights": config["class_weights"], "patience": patience, "keep_best": patience is not None}
         return model, words
 
     def run(self) -> float:

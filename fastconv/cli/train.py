@@ -12,7 +12,7 @@ from fastconv.train.config import check_training, load_config
 from fastconv.train.runs import save_config
 
 VALIDATION = 0.1  # of the training images, where something depends on it
-OPTIONS = ("data", "model", "epochs", "batch_size", "lr", "schedule", "augment", "clip_norm", "val", "early_stop", "seed")
+OPTIONS = ("data", "model", "epochs", "batch_size", "lr", "schedule", "augment", "class_weights", "clip_norm", "val", "early_stop", "seed")
 USUAL = {"data": "digits", "model": "small_cnn", "batch_size": 32, "lr": 5e-3, "schedule": "one-cycle", "seed": 0}
 
 
@@ -41,6 +41,9 @@ def add(verbs) -> None:
         help="what happens to images in training, such as flip,shift=2,noise=0.1, or none; default: what suits the data, for digits shift=1, for "
         "mnist shift=2, for cifar10 flip,shift=4, for others none",
     )  # fmt: skip
+    verb.add_argument(
+        "--class-weights", choices=["balanced"], help="let each class count alike in the loss, however many images it has; default: each image does"
+    )
     verb.add_argument(
         "--clip-norm", type=positive, metavar="NORM", help="scale the gradients down where the norm of all of them is above NORM; default: never"
     )
@@ -80,7 +83,7 @@ def train(chosen: argparse.Namespace) -> None:
 def _new_jobs(chosen: argparse.Namespace) -> list[Job]:
     words = USUAL | _given(chosen)
     recipe = datasets.recipe(words["data"])
-    words = {"epochs": recipe.epochs, "augment": recipe.augment, "clip_norm": None, "early_stop": None} | words
+    words = {"epochs": recipe.epochs, "augment": recipe.augment, "class_weights": None, "clip_norm": None, "early_stop": None} | words
     watches = words["early_stop"] or words["schedule"] == "plateau"
     if (chosen.size or chosen.grayscale) and not datasets.are_pictures(words["data"]):
         raise ValueError("--size and --grayscale are for a folder of pictures, --data FOLDER")

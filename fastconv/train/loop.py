@@ -18,13 +18,12 @@ from fastconv.train.arguments import (
     check_length,
     check_model,
     check_owner,
-    check_pair,
     either,
     metric_functions,
 )
 from fastconv.train.callbacks import Callback, Checkpoint, KeepBest, Scheduler
 from fastconv.train.epochs import epoch, validate
-from fastconv.train.examples import OwnBatches, are_batches, as_taken, own_batches, weighted
+from fastconv.train.examples import OwnBatches, as_examples, as_validation, weighted
 from fastconv.train.history import History, Record
 from fastconv.train.interrupt import between_steps
 from fastconv.train.moments import Moments, arranged, first, watching_validation
@@ -99,18 +98,11 @@ def fit(
         raise ValueError(f"fit: model has no parameters to train: {type(model).__name__}")
     epochs, accumulate = integer("fit", "epochs", epochs, 1), integer("fit", "accumulate", accumulate, 1)
     examples, validation = as_pair("fit", examples, y), either("fit", "validation", validation, "validation_data", validation_data)
-    changes = {"shift": shift, "flip": flip, "noise": noise, "normalise": normalise, "transform": transform}
-    words = {"batch_size": batch_size, "shuffle": shuffle} | changes
-    batches, dtype, names = None, None, None
-    if are_batches(examples):
-        batches = own_batches(examples, model, loss_function, epochs, words)
-    else:
-        examples, names = as_taken("fit", "examples", model, examples, loss_function)
-        dtype = check_pair(model, "examples", examples, loss_function)
+    changes = {"batch_size": batch_size, "shuffle": shuffle, "shift": shift, "flip": flip, "noise": noise}
+    changes |= {"normalise": normalise, "transform": transform}
+    examples, dtype, class_names = as_examples(model, examples, loss_function, epochs, changes)
     if validation is not None:
-        validation = OwnBatches(validation, model, loss_function, 1).together() if are_batches(validation) else validation
-        validation, _ = as_taken("fit", "validation", model, validation, loss_function, names)
-        check_pair(model, "validation", validation, loss_function, dtype)
+        validation = as_validation(model, validation, loss_function, dtype, class_names)
     metrics, verbose = metric_functions(metrics), integer("fit", "verbose", verbose, 0)
     if verbose > 2:
         raise ValueError(f"fit: verbose must be 0 (silent), 1 (a bar, and a line for each epoch) or 2 (the lines alone), got {verbose}")
@@ -118,9 +110,8 @@ def fit(
     wishes = {"metrics": metrics, "patience": patience, "keep_best": keep_best} | dict.fromkeys(watching_validation(told), True)
     if validation is None and any(wishes.values()):
         raise ValueError(f"fit: {next(name for name, wish in wishes.items() if wish)} needs validation=(x, y)")
-    if batches is None:
-        batches = Batches(*examples, **words)
-    training_loss = weighted(loss_function, class_weights, model, None if are_batches(examples) else examples)
+    batches = examples if isinstance(examples, OwnBatches) else Batches(*examples, **changes)
+    training_loss = weighted(loss_function, class_weights, model, examples)
     if validation is not None and normalise is not None:
         validation = normalise(validation[0]), validation[1]
     updates = -(-len(batches) // accumulate)  # of an epoch; 0 where that is not known
@@ -149,8 +140,8 @@ def fit(
     moments.train_begin()
 
     with reporter(epochs, batches.shape[0], verbose) as report, between_steps() as interrupted:
-        if getattr(examples[0] if dtype else None, "dtype", None) == np.uint8:
-            report.print("images are uint8: scaled to 0..1, x / 255")
+        if batches.from_uint8:
+            report.print("x is uint8: scaled to 0..1, x / 255")
 
         def pause() -> None:
             """Where Ctrl-C may stop."""
