@@ -58,7 +58,7 @@ def test_errors_name_function_argument_and_numbers(draw, arguments, words, error
 
 def test_a_damaged_history_is_named(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,loss\n1,two\n")
-    with pytest.raises(ValueError, match=r"learning_curves: .*history\.csv is not the history of a run: .*'two'"):
+    with pytest.raises(ValueError, match=r"history\.csv is not the history of a run: .*'two'"):
         plot.learning_curves(tmp_path)
 
 

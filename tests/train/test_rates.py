@@ -84,7 +84,7 @@ def test_it_ends_where_the_loss_is_no_number(digits):
     assert len(test.losses) < 30
     x = digits[0].copy()
     x[:] = np.nan
-    with pytest.raises(ValueError, match="^find_lr: the loss is nan at the first step already$"):
+    with pytest.raises(ValueError, match=r"^find_lr: the loss is nan at the first step already$"):
         train.find_lr(net(), x, digits[1])
 
 
