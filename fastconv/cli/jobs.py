@@ -60,6 +60,13 @@ class Job(NamedTuple):
         words |= {"class_weights": config["class_weights"], "patience": patience, "keep_best": patience is not None}
         return model, words
 
+    def find_lr(self) -> fc.train.RateTest:
+        """The losses of a model like the run's, over learning rates; nothing is written."""
+        model, words = self.parts()
+        x, y = (part[~self.held] for part in self.dataset.train)
+        change = words["normalise"]
+        return fc.train.find_lr(model, change(x) if change else x, y, optimizer=words["optimizer"], batch_size=words["batch_size"])
+
     def run(self) -> float:
         """Train, or go on; returns the test accuracy."""
         folder, dataset, config, held = self

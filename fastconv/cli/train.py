@@ -1,10 +1,11 @@
 """train: a run for one data set, or one for each split of the digits."""
 
 import argparse
+import math
 from pathlib import Path
 
 import fastconv as fc
-from fastconv import data, models
+from fastconv import data, models, plot
 from fastconv.cli import datasets, runs
 from fastconv.cli.jobs import SCHEDULES, Job
 from fastconv.cli.words import at_least, augment, positive, share, size
@@ -59,6 +60,11 @@ def add(verbs) -> None:
         help="folder for the run, or for the first of two: the second is DIR-writers; default: a new one, runs/digits-1, runs/digits-2, ...",
     )  # fmt: skip
     verb.add_argument(
+        "--find-lr", type=Path, nargs="?", const=Path(), metavar="PNG",
+        help="do not train, but say which --lr is good for these options: where the loss falls fastest as the rate grows from step to step; with the "
+        "name of a picture, draw that (needs matplotlib)",
+    )  # fmt: skip
+    verb.add_argument(
         "--resume", type=Path, nargs="+", metavar="RUN",
         help="go on with runs that were stopped or killed, to the bits they would have had",
     )  # fmt: skip
@@ -66,6 +72,8 @@ def add(verbs) -> None:
 
 
 def train(chosen: argparse.Namespace) -> None:
+    if chosen.find_lr is not None:
+        return _find_lr(chosen)
     jobs = _old_jobs(chosen) if chosen.resume else _new_jobs(chosen)
     for job in jobs:  # all of them, before the first one can be stopped
         save_config(job.folder, job.config)
@@ -78,6 +86,21 @@ def train(chosen: argparse.Namespace) -> None:
     for job, accuracy in zip(jobs, accuracies):
         split = job.dataset.word.removeprefix("digits:")
         print(f"test accuracy {100 * accuracy:.1f} %" + (f"  ({job.dataset.title}: {data.SPLITS[split]})" if split in data.SPLITS else ""))
+
+
+def _find_lr(chosen: argparse.Namespace) -> None:
+    if chosen.resume:
+        raise ValueError("--find-lr looks for the rate of a new run: leave out --resume")
+    if chosen.find_lr != Path():
+        plot.need_matplotlib()
+    job = _new_jobs(chosen)[0]
+    test = job.find_lr()
+    found = "the loss falls by no more than its noise" if math.isnan(test.suggestion) else f"try --lr {test.suggestion:.2g}"
+    rates = f"{len(test.rates)} steps of Adam at rates from {test.rates[0]:.2g} to {test.rates[-1]:.2g}"
+    print(f"{job.config['model']} on {job.dataset.title}, {rates}: {found}")
+    if chosen.find_lr != Path():
+        plot.save(chosen.find_lr, plot.lr_curve, test)
+        print(f"drawn in {chosen.find_lr}")
 
 
 def _new_jobs(chosen: argparse.Namespace) -> list[Job]:

@@ -22,6 +22,7 @@ TABLE = np.array([[1, -2.5, 0], [4, 0.125, -0.0]])
         (plot.learning_curves, ([{"loss": 1}],), {}, ValueError, r"learning_curves: history must hold.* got 1 records"),
         (plot.learning_curves, ([{"epoch": 1, "rate": 1}],), {}, ValueError, r"learning_curves: history holds no finite loss .* only epoch, rate"),
         (plot.learning_curves, (3,), {}, TypeError, r"learning_curves: history must be the list of dicts that fit returns, or a path, got int"),
+        (plot.lr_curve, ([1, 2],), {}, TypeError, r"lr_curve: test must be what train\.find_lr returned, got list"),
         (plot.filters, (layers.Conv1d(1, 2, 3),), {}, ValueError, r"filters: weights must be a Conv2d .*\(OC, IC, KH, KW\), got \(2, 1, 3\)"),
         (plot.filters, (layers.Conv3d(1, 2, 3),), {}, ValueError, r"filters: weights must be a Conv2d .*, got \(2, 1, 3, 3, 3\)"),
         (plot.filters, (layers.ReLU(),), {}, ValueError, r"filters: weights must be a Conv2d"),
@@ -57,7 +58,7 @@ def test_errors_name_function_argument_and_numbers(draw, arguments, words, error
 
 def test_a_damaged_history_is_named(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,loss\n1,two\n")
-    with pytest.raises(ValueError, match=r"learning_curves: .*history\.csv is not the history of a run: .*'two'"):
+    with pytest.raises(ValueError, match=r"history\.csv is not the history of a run: .*'two'"):
         plot.learning_curves(tmp_path)
 
 

@@ -17,7 +17,7 @@ MODULES = {"fc": fc, "ops": ops, "layers": layers, "losses": losses, "optim": op
            "models": models, "explain": explain, "plot": plot}  # fmt: skip
 NO_CALL = {  # public names that are no one's to call
     "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
-    "train.History", "train.Record", "train.Score", "explain.Factor", "explain.Terms",  # results
+    "train.History", "train.RateTest", "train.Record", "train.Score", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
 INNER = {
@@ -160,6 +160,9 @@ CALLS: dict[str, Callable[[], Call]] = {
         train.fit, (net(), (f32(4, 1, 4, 4), labels(4))), {"epochs": 1, "validation": (f32(4, 1, 4, 4), labels(4)), "verbose": 0}, changes=True,
         may=(FloatingPointError, OSError), endless=("epochs",), functions=("loss_function", "metrics", "callbacks"),
     ),
+    "train.find_lr": lambda: Call(
+        train.find_lr, (net(), (f32(4, 1, 4, 4), labels(4))), {"steps": 3}, endless=("steps",), functions=("loss_function",),
+    ),
     "train.predict": lambda: Call(train.predict, (net(), f32(4, 1, 4, 4))),
     "train.step": lambda: Call(
         train.step, (model := net(), f32(4, 1, 4, 4), labels(4), losses.cross_entropy, optim.SGD(model.parameters(), 0.1)), changes=True,
@@ -179,6 +182,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "plot.feature_maps": lambda: Call(plot.feature_maps, (f32(1, 2, 4, 4),)),
     "plot.filters": lambda: Call(plot.filters, (f32(2, 1, 3, 3),)),
     "plot.learning_curves": lambda: Call(plot.learning_curves, ([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}],), may=(OSError,)),
+    "plot.lr_curve": lambda: Call(plot.lr_curve, (train.find_lr(net(), f32(4, 1, 4, 4), labels(4), steps=3),)),
     "plot.misclassified": lambda: Call(plot.misclassified, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1])),
     "plot.numbers": lambda: Call(plot.numbers, (f32(2, 2),), {"labels": [["a", "b"], ["c", "d"]]}, anything=("title",)),
     "plot.save": lambda: Call(plot.save, ("picture.png", plot.numbers, f32(2, 2)), may=(OSError,), functions=("draw",)),
