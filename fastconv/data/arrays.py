@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fastconv.files import FileFormatError
-from fastconv.geometry import array, shown
+from fastconv.geometry import array, entries, shown
 from fastconv.memory import spared
 from fastconv.ops.operands import floats
 
@@ -131,7 +131,7 @@ def is_one_hot(y: np.ndarray) -> bool:
 
 
 def _names(class_names: Sequence[str]) -> list[str]:
-    names = list(class_names) if isinstance(class_names, (list, tuple, np.ndarray)) else []
+    names = entries(class_names) if isinstance(class_names, (list, tuple, np.ndarray)) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"encode_labels: class_names must be a list of texts, got {shown(class_names)}")
     return list(map(str, names))

@@ -85,4 +85,4 @@ def _check_classes(folder: Path, names: list[str], labels: np.ndarray, y: np.nda
     """FileFormatError where nothing is left of a class that had files."""
     for label in sorted(set(labels.tolist()) - set(y.tolist())):
         own = [failed[i] for i in np.flatnonzero(labels == label)]
-        raise FileFormatError(f"{folder / names[label]}: no picture is left of class {names[label]}: {pictures.told(own, len(own))}")
+        raise FileFormatError(f"image_folder: {folder}: no picture is left of class {names[label]}: {pictures.told(own, len(own))}")

@@ -137,14 +137,14 @@ def check_owner(model: Layer, optimizer: Optimizer, op: str = "fit") -> None:
 
 
 def check_length(schedule: Schedule, epochs: int, updates: int) -> None:
-    """epochs, updates: what is left of the run. The schedule must end with it."""
+    """epochs, updates: what is left of the run, 0 where that is not known. The schedule must end with it."""
     left = {"epoch": epochs, "update": updates}
     total = max(schedule.steps + left[schedule.per], schedule.shortest)
-    if schedule.length in (None, total):
+    if schedule.length in (None, total) or not left[schedule.per]:
         return
     name, there = type(schedule).__name__, schedule.length - schedule.steps
     other = "update" if schedule.per == "epoch" else "epoch"
-    hint = f", or per={other!r} and total_steps={max(left[other], schedule.shortest)}" if not schedule.steps else ""
+    hint = f", or per={other!r} and total_steps={max(left[other], schedule.shortest)}" if left[other] and not schedule.steps else ""
     raise ValueError(
         f"fit: schedule {name} has {there} {schedule.per}s to go (total_steps={schedule.length}), the run has {left[schedule.per]}: write "
         f"total_steps={total}{hint}"

@@ -135,7 +135,7 @@ def fit(
         saved.open(training)
     if schedule is not None and len(training.history) < epochs and not training.stopped:
         left = epochs - len(training.history)
-        check_length(schedule, left, left * updates - training.epoch.steps if updates else None)
+        check_length(schedule, left, left * updates - training.epoch.steps if updates else 0)
     moments = Moments(told, training)
     moments.train_begin()
 
