@@ -14,7 +14,6 @@ from fastconv.cli import jobs, main
 from fastconv.cli.images import images as read_images
 from fastconv.data import cifar10
 from fastconv.data.split import stratified
-from fastconv.train.runs import load_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -86,7 +85,7 @@ def test_images_are_normalised_as_in_training(tmp_path, monkeypatch, capsys):
     (x, _), (x_test, _) = fc.data.npz(word)
     np.save(tmp_path / "test.npy", x_test)
     assert main(["predict", str(run), str(tmp_path / "test.npy")]) == 0
-    shares = np.exp(load_run(run)[0](fc.data.Normalise.of(x)(x_test)).astype(np.float64))
+    shares = np.exp(fc.load_run(run).model(fc.data.Normalise.of(x)(x_test)).astype(np.float64))
     shares /= shares.sum(axis=1, keepdims=True)
     expected = [f"image {i}: {share.argmax()}  ({100 * share.max():.1f} %)" for i, share in enumerate(shares)]
     assert capsys.readouterr().out.splitlines() == expected
@@ -160,8 +159,8 @@ def test_early_stop_keeps_the_best_epoch_of_its_validation(own, tmp_path, capsys
     assert "test_loss" not in rows(tmp_path / "run")[0]
     (x, y), _ = fc.data.npz(tmp_path / "shapes.npz")
     held = stratified(y, 0.25)
-    model, config = load_run(tmp_path / "run")
-    assert fc.train.evaluate(model, fc.data.Normalise(**config["normalise"])(x[held]), y[held]).loss == pytest.approx(min(losses), rel=1e-12)
+    run = fc.load_run(tmp_path / "run")
+    assert fc.train.evaluate(run.model, run.normalise(x[held]), y[held]).loss == pytest.approx(min(losses), rel=1e-12)
 
 
 @pytest.mark.usefixtures("interruptible")
