@@ -38,9 +38,9 @@ def add(verbs) -> None:
     predict = verbs.add_parser(
         "predict", help="tell what images show",
         description="Tell the three most probable classes of each image in a file or a folder, and whether that is right where the true one is "
-        "known: of the run's test images, and of images in sub-folders that are called as the classes. A .npy file holds (C, H, W) or (N, C, H, W), or "
-        "without C where it is 1; integers 0 to 255 or floats 0 to 1, of digits (8, 8) from 0 (paper) to 16 (ink). A picture has the training "
-        "images' size.",
+        "known: of the run's test images, and of images in sub-folders that are called as the classes. A .npy file holds (C, H, W) or "
+        "(N, C, H, W), or without C where it is 1; integers 0 to 255 or floats 0 to 1, of digits (8, 8) from 0 (paper) to 16 (ink). A picture "
+        "has the training images' size.",
     )  # fmt: skip
     add_run(predict)
     predict.add_argument(
@@ -64,7 +64,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
     usual = run.folder / "confusion.png" if own and len(run.class_names) <= MOST_CLASSES else None
     counts = found.classes.confusion
     labels, answers = (np.repeat(each, counts.ravel()) for each in np.indices(counts.shape).reshape(2, -1))
-    _draw(chosen.plot, usual, plot.confusion_matrix, labels, answers, names=run.class_names)
+    _draw(chosen.plot, usual, plot.confusion_matrix, labels, answers, names=run.class_names, size=(6, 5.8))
 
 
 def _draw(wanted: Path | None, usual: Path | None, draw, *arguments, **words) -> None:

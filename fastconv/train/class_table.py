@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.geometry import entries
+from fastconv.geometry import array, entries
 from fastconv.layers.summary import columns
-from fastconv.train.metrics import counted
+from fastconv.losses import class_labels
+from fastconv.train.metrics import confusion
 
 
 class ClassTable(NamedTuple):
@@ -34,7 +35,8 @@ def class_table(outputs, targets, class_names: Sequence[str] | None = None) -> C
     fn examples that were taken for others: precision = tp / (tp + fp), recall = tp / (tp + fn), f1 = 2 tp / (2 tp + fp + fn). ValueError and
     TypeError as the metrics.
     """
-    counts = counted("class_table", outputs, targets)
+    outputs = array("class_table", "outputs", outputs)
+    counts = confusion(outputs, class_labels("class_table", outputs.shape, targets))
     K = len(counts)
     names = [str(name) for name in (range(K) if class_names is None else entries(class_names))]
     if len(names) != K or isinstance(class_names, str):

@@ -77,6 +77,6 @@ def read_history(path: Path) -> History:
         raise
     except (ValueError, TypeError, OverflowError, csv.Error) as error:
         raise FileFormatError(f"{path} is not the history of a run: {error}") from None
-    if not history or not all("epoch" in record for record in history):
-        raise FileFormatError(f"{path} must hold at least one epoch, and each its number, got {len(history)} records")
+    if not all("epoch" in record for record in history):
+        raise FileFormatError(f"{path} is not the history of a run: each epoch must have its number")
     return history

@@ -33,11 +33,7 @@ def top_k(k: int) -> Callable[[np.ndarray, np.ndarray], float]:
 
 def confusion(outputs, targets) -> np.ndarray:
     """(K, K) int64: how many examples of class [row] have their largest score at [column]. accuracy = trace / sum."""
-    return counted("confusion", outputs, targets)
-
-
-def counted(op: str, outputs, targets) -> np.ndarray:
-    outputs, labels = _scores(op, outputs, targets)
+    outputs, labels = _scores("confusion", outputs, targets)
     classes = outputs.shape[1]
     return np.bincount(labels * classes + outputs.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
 
