@@ -101,9 +101,7 @@ def test_a_run_is_evaluated(tmp_path):
     score = train.evaluate(model, change((x / 255).astype(np.float32)), y)
     assert (found.loss, found.accuracy) == pytest.approx(score, rel=1e-6)
     assert str(run.evaluate(x, [NAMES[label] for label in y])) == str(found)
-    assert re.match(
-        rf"loss {score.loss:.4f}, accuracy {100 * score.accuracy:.1f} % of 8 images\n\nclass +precision +recall +f1 +examples\n", str(found)
-    )
+    assert str(found).startswith(f"loss {score.loss:.4f}, accuracy {100 * score.accuracy:.1f} % of 8 images\n\nclass  precision  recall")
     for wrong, message in [
         (["ant"] * 7 + ["dog"], "evaluate: y must hold names of classes, one of ant, bee, cat, got 'dog'"),
         (y + 2, r"evaluate: targets\[1\] = 3 is not a class 0\.\.2"),
@@ -131,7 +129,7 @@ def test_the_table_of_classes():
     ]
     assert train.class_table(outputs, targets).names == ["0", "1", "2", "3"]
     for names in (["a"], "abcd"):
-        with pytest.raises(ValueError, match="^class_table: class_names must be 4 names, one for each column of outputs, got"):
+        with pytest.raises(ValueError, match=r"^class_table: class_names must be 4 names, one for each column of outputs, got"):
             train.class_table(outputs, targets, names)
     with pytest.raises(ValueError, match=r"^class_table: targets\[0\] = 4 is not a class"):
         train.class_table(outputs, targets + 4)
