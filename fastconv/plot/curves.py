@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv.files import FileFormatError
 from fastconv.geometry import instance
 from fastconv.plot.canvas import BLUE, INK, RED, axes
 from fastconv.train.history import read_history, renamed
@@ -90,7 +91,10 @@ def _history(history) -> list[dict]:
     """The records of a run."""
     if isinstance(history, (str, Path)):
         path = Path(history)
-        return read_history(path / "history.csv" if path.is_dir() else path)
+        path = path / "history.csv" if path.is_dir() else path
+        history = read_history(path)
+        if not history:
+            raise FileFormatError(f"{path} must hold at least one epoch, got none")
     if not isinstance(history, (list, tuple)) or not all(isinstance(row, dict) for row in history):
         raise TypeError(f"learning_curves: history must be the list of dicts that fit returns, or a path, got {type(history).__name__}")
     if not history or not all("epoch" in row for row in history):

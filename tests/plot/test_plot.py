@@ -38,6 +38,7 @@ DRAWINGS = {
     "feature_maps": (plot.feature_maps, (IMAGES[:, 0],)),
     "confusion_matrix": (plot.confusion_matrix, (LABELS, PREDICTIONS)),
     "misclassified": (plot.misclassified, (IMAGES, LABELS, PREDICTIONS)),
+    "predictions": (plot.predictions, (IMAGES, PREDICTIONS, LABELS)),
     "none misclassified": (plot.misclassified, (IMAGES, LABELS, LABELS)),
     "numbers": (plot.numbers, (TABLE,)),
 }

@@ -17,7 +17,8 @@ MODULES = {"fc": fc, "ops": ops, "layers": layers, "losses": losses, "optim": op
            "models": models, "explain": explain, "plot": plot}  # fmt: skip
 NO_CALL = {  # public names that are no one's to call
     "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
-    "train.History", "train.RateTest", "train.Record", "data.ImageFolder", "train.Score", "explain.Factor", "explain.Terms",  # results
+    "train.History", "train.RateTest", "train.Record", "train.Score", "train.ClassTable",
+    "data.ImageFolder", "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
 INNER = {
@@ -155,6 +156,12 @@ CALLS: dict[str, Callable[[], Call]] = {
     "data.mnist": lambda: Call(data.mnist, (".",), may=(OSError,)),
     "data.npy_folder": lambda: Call(data.npy_folder, ("classes",), may=(OSError,)),
     "data.npz": lambda: Call(data.npz, ("data.npz",), may=(OSError,)),
+    "fc.load_run": lambda: Call(fc.load_run, ("run",), then=str, may=(OSError,)),
+    "train.Predictions.top": lambda: Call(fc.load_run("run").predict(abs(np.sin(f32(2, 4, 4)))).top, (2,)),
+    "train.Run.batch": lambda: Call(fc.load_run("run").batch, ("predict", abs(np.sin(f32(2, 4, 4)))), anything=("op",)),
+    "train.Run.evaluate": lambda: Call(fc.load_run("run").evaluate, (abs(np.sin(f32(2, 4, 4))), ["b", "a"]), then=str),
+    "train.Run.predict": lambda: Call(fc.load_run("run").predict, (abs(np.sin(f32(2, 4, 4))),), then=str),
+    "train.class_table": lambda: Call(train.class_table, (f32(4, 3), labels(4), ["a", "b", "c"]), then=str),
     "train.Checkpoint": lambda: Call(train.Checkpoint, ("checkpoint.npz",)),
     "train.EarlyStopping": lambda: Call(train.EarlyStopping, ("loss",), {"patience": 1}, then=watched),
     "train.KeepBest": lambda: Call(train.KeepBest, ("best.npz",), {"monitor": "loss"}, then=watched, may=(OSError,)),
@@ -189,6 +196,9 @@ CALLS: dict[str, Callable[[], Call]] = {
     "plot.lr_curve": lambda: Call(plot.lr_curve, (train.find_lr(net(), f32(4, 1, 4, 4), labels(4), steps=3),)),
     "plot.misclassified": lambda: Call(plot.misclassified, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1])),
     "plot.numbers": lambda: Call(plot.numbers, (f32(2, 2),), {"labels": [["a", "b"], ["c", "d"]]}, anything=("title",)),
+    "plot.predictions": lambda: Call(
+        plot.predictions, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1]), {"names": ["a", "b", "c"], "probabilities": abs(np.sin(f32(4)))},
+    ),
     "plot.save": lambda: Call(plot.save, ("picture.png", plot.numbers, f32(2, 2)), may=(OSError,), functions=("draw",)),
 }  # fmt: skip
 
