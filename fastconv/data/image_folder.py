@@ -78,7 +78,8 @@ def _files(folder: Path, names: list[str], needed: bool) -> tuple[list[Path], np
 
 
 def _hidden(path: Path, top: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(top).parts)
+    """Also what Windows hides in folders."""
+    return path.name.lower() in ("thumbs.db", "desktop.ini") or any(part.startswith(".") for part in path.relative_to(top).parts)
 
 
 def _check_classes(folder: Path, names: list[str], labels: np.ndarray, y: np.ndarray, failed: dict[int, str]) -> None:

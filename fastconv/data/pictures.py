@@ -105,7 +105,7 @@ def _picture(path: Path, form: Form) -> np.ndarray:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if path.suffix.lower() not in SUFFIXES:
-        raise FileFormatError(f"{path}: not a picture, its name ends in none of {', '.join(SUFFIXES)}")
+        raise FileFormatError(f"{path}: not a picture by its name")
     with opened(path) as file:
         try:
             with Image.open(file, formats=FORMATS) as image:

@@ -31,7 +31,8 @@ def values(pair):
 
 def test_sub_folders_are_classes_and_a_fifth_is_to_test_with(tmp_path):
     write(tmp_path, dog=range(10), ant=range(100, 110), cat=range(200, 205), **{".hidden": [7]})
-    (tmp_path / "ant" / ".DS_Store").touch()
+    for name in (".DS_Store", "Thumbs.db"):
+        (tmp_path / "ant" / name).touch()
     (tmp_path / "notes.txt").touch()
     found = data.image_folder(tmp_path, 4, grayscale=True)
     assert found.class_names == data.class_names(tmp_path) == ["ant", "cat", "dog"]
