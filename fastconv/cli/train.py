@@ -10,6 +10,7 @@ from fastconv.cli import datasets, runs
 from fastconv.cli.jobs import SCHEDULES, Job
 from fastconv.cli.words import at_least, augment, positive, share, size
 from fastconv.train.config import check_training, load_config
+from fastconv.train.history import read_history
 from fastconv.train.runs import save_config
 
 VALIDATION = 0.1  # of the training images, where something depends on it
@@ -66,7 +67,8 @@ def add(verbs) -> None:
     )  # fmt: skip
     verb.add_argument(
         "--resume", type=Path, nargs="+", metavar="RUN",
-        help="go on with runs that were stopped or killed, to the bits they would have had",
+        help="go on with runs that were stopped or killed, to the bits they would have had; with --epochs also further than they were to go, on the "
+        "schedule of so many epochs",
     )  # fmt: skip
     verb.set_defaults(run=train)
 
@@ -129,15 +131,21 @@ def _new_jobs(chosen: argparse.Namespace) -> list[Job]:
 
 def _old_jobs(chosen: argparse.Namespace) -> list[Job]:
     others = [name for name in ("out", "size", "grayscale") if getattr(chosen, name)]
-    given = [f"--{name.replace('_', '-')}" for name in (*_given(chosen), *others)]
+    given = [f"--{name.replace('_', '-')}" for name in (*_given(chosen), *others) if name != "epochs"]
     if given:
-        raise ValueError(f"--resume takes its words from the run's config.json: leave out {' '.join(given)}")
-    return [_old_job(folder) for folder in chosen.resume]
+        raise ValueError(f"--resume takes its words, but for --epochs, from the run's config.json: leave out {' '.join(given)}")
+    return [_old_job(folder, chosen.epochs) for folder in chosen.resume]
 
 
-def _old_job(folder: Path) -> Job:
+def _old_job(folder: Path, epochs: int | None) -> Job:
+    """epochs: how many the run is to have, where these are others than it was begun with."""
     config = load_config(folder)
     check_training(folder, config)
+    if epochs is not None:
+        done = len(read_history(folder / "history.csv")) if (folder / "history.csv").exists() else 0
+        if epochs <= done:
+            raise ValueError(f"{folder} has {done} epochs already: --epochs must be more, got {epochs}")
+        config = config | {"epochs": epochs}
     dataset = datasets.of_run(folder, config)
     try:
         return Job.of(folder, dataset, config)

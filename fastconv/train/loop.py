@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastconv.data import Batches, Normalise
 from fastconv.geometry import integer, shown
@@ -33,8 +34,8 @@ from fastconv.train.training import Training
 
 def fit(
     model: Layer,
-    examples: tuple[np.ndarray, np.ndarray] | Iterable | Callable[[], Iterable],
-    y: np.ndarray | None = None,
+    examples: tuple[ArrayLike, ArrayLike] | ArrayLike | Iterable | Callable[[], Iterable],
+    y: ArrayLike | None = None,
     *,
     epochs: int = 10,
     batch_size: int = 32,
@@ -42,7 +43,7 @@ def fit(
     loss_function: Loss | str = cross_entropy,
     optimizer: Optimizer | str | None = None,
     schedule: Schedule | None = None,
-    validation: tuple[np.ndarray, np.ndarray] | None = None,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
     shift: int = 0,
     flip: float = 0,
     noise: float = 0,
@@ -57,7 +58,7 @@ def fit(
     resume: bool = False,
     callbacks: Iterable[Callback | Callable[[Record], object]] = (),
     verbose: int = 1,
-    validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
     loss: Loss | str | None = None,
 ) -> History:
     """Train on (x, y) and return the history: a record per epoch, `history[-1]["val_loss"]`, and `history["val_loss"]` a list of them.

@@ -62,7 +62,8 @@ def find_lr(
     stream = streams.Stream(0)
     stream.restore(streams.default.state())
     batches = chain.from_iterable(repeat(Batches(*examples, batch_size, stream=stream)))
-    rates, losses, mean, best = np.geomspace(lowest, highest, steps), [], 0.0, math.inf
+    losses: list[float] = []
+    rates, mean, best = np.geomspace(lowest, highest, steps), 0.0, math.inf
     for rate, (x, targets) in zip(rates, islice(batches, steps)):
         optimizer.zero_grad()
         optimizer.lr = float(rate)

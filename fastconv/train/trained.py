@@ -134,7 +134,7 @@ class Run:
     def __repr__(self) -> str:
         shape, names = "x".join(map(str, self.input_shape)), ", ".join(self.class_names[:10])
         more = f" and {len(self.class_names) - 10} more" if len(self.class_names) > 10 else ""
-        last = self.history[-1] if self.history else {}
+        last = dict(self.history[-1]) if self.history else {}
         scores = "".join(f", {name} {last[name]:.4g}" for name in ("val_accuracy", "test_accuracy") if name in last)
         epochs = f"{len(self.history)} epoch{'s' * (len(self.history) != 1)}{scores}"
         return f"Run({str(self.folder)!r}: {self.config['model']} on {self.config['data']}, images {shape}, {epochs}; classes {names}{more})"

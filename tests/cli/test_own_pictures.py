@@ -100,7 +100,7 @@ def test_a_val_folder_is_what_is_validated_with(pets, capsys):
         (["--grayscale"], "--size and --grayscale are for a folder of pictures, --data FOLDER"),
         (["--data", "pets/ant"], "no sub-folders, one for each class, in .*ant, which holds 0.png, 1.png, .* and 4 more"),
         (["--data", "cifar"], "--data cifar: the folder holds the files of cifar10: write --data cifar10:cifar"),
-        (["--resume", "runs/x", "--grayscale"], "--resume takes its words from the run's config.json: leave out --grayscale"),
+        (["--resume", "runs/x", "--grayscale"], "--resume takes its words, but for --epochs, from the run's config.json: leave out --grayscale"),
     ],
 )
 def test_words_that_do_not_fit_are_told(pets, capsys, words, message):
