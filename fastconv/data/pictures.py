@@ -109,7 +109,7 @@ def _picture(path: Path, form: Form) -> np.ndarray:
     with opened(path) as file:
         try:
             with Image.open(file, formats=FORMATS) as image:
-                image.draft(None, (2 * form.W, 2 * form.H))  # a JPEG is decoded no larger than is of use
+                image.draft(None, (2 * max(form.H, form.W),) * 2)  # a JPEG is decoded no larger than is of use
                 ImageOps.exif_transpose(image, in_place=True)
                 plain = _plain(image, "L" if form.C == 1 else "RGB")
                 fitted = ImageOps.fit(plain, (form.W, form.H), Image.Resampling.BILINEAR)

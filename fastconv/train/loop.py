@@ -67,6 +67,7 @@ def fit(
     model takes it only so, also (N, H, W, C), (N, H, W) or square gray images in rows. y: (N,) classes (or whatever the loss takes), for
     cross_entropy also what `data.encode_labels` takes, such as texts or one-hot rows. Or batches (x, y) of one's own, taken as they come: a list, an
     object that gives them each time it is gone through (PyTorch's DataLoader), or a function, called for each epoch, that returns or yields them.
+    An epoch ends where they do: take some of endless ones by `itertools.islice`.
     shuffle: each epoch takes the examples in a new order.
     loss_function: one of `losses`, or its name. loss is the same by another name, as validation_data is validation.
     optimizer: of all parameters of the model that are not frozen, and of no others. None is Adam on a one-cycle schedule that ends with the last

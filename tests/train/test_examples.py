@@ -287,3 +287,16 @@ def test_an_optimizer_without_a_schedule_takes_batches_of_unknown_length(digits)
     history = train.fit(model, Loader(own(digits)), epochs=2, optimizer=optimizer, schedule=schedule, verbose=0)
     assert schedule.steps == 8
     assert len(history) == 2
+
+
+def test_a_validation_of_bytes_that_is_not_finite_names_the_layer(digits):
+    x, y = digits
+    model = net()
+    optimizer = optim.SGD(model.parameters(), 0.1)
+
+    def spoil(outputs, targets):
+        value, gradient = losses.cross_entropy(outputs, targets)
+        return (value if len(outputs) == 16 else np.inf), gradient
+
+    with pytest.raises(FloatingPointError, match="^fit: the loss is inf in the validation after epoch 1, step 1; first not finite: the loss"):
+        train.fit(model, (x[:16], y[:16]), epochs=1, optimizer=optimizer, loss_function=spoil, validation=(x, y), batch_size=16, verbose=0)
