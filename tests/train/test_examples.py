@@ -298,5 +298,5 @@ def test_a_validation_of_bytes_that_is_not_finite_names_the_layer(digits):
         value, gradient = losses.cross_entropy(outputs, targets)
         return (value if len(outputs) == 16 else np.inf), gradient
 
-    with pytest.raises(FloatingPointError, match="^fit: the loss is inf in the validation after epoch 1, step 1; first not finite: the loss"):
+    with pytest.raises(FloatingPointError, match=r"^fit: the loss is inf in the validation after epoch 1, step 1; first not finite: the loss"):
         train.fit(model, (x[:16], y[:16]), epochs=1, optimizer=optimizer, loss_function=spoil, validation=(x, y), batch_size=16, verbose=0)
