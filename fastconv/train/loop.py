@@ -115,8 +115,9 @@ def fit(
         told.insert(0, scheduler)
     check_owner(model, optimizer)
     schedule = None if scheduler is None else scheduler.schedule
-    kept = first(told, KeepBest) is not None
-    words = {"batches": repr(batches), "shuffle": str(batches.shuffle), "accumulate": str(accumulate), "keep_best": str(kept)}
+    keeper = first(told, KeepBest)
+    kept = "False" if keeper is None else "True" if keeper.monitor == "val_loss" else f"by {keeper.monitor}"
+    words = {"batches": repr(batches), "shuffle": str(batches.shuffle), "accumulate": str(accumulate), "keep_best": kept}
     words["optimizer"] = type(optimizer).__name__
     words["schedule"], words["per"] = ("None", "None") if schedule is None else (f"{type(schedule).__name__}({schedule.words})", schedule.per)
     training = Training(model, optimizer, schedule, batches, words, epochs)
