@@ -52,7 +52,9 @@ def channels_first(name: str, x: np.ndarray) -> np.ndarray:
         if C > 4 >= W:
             raise ValueError(f"{name} {x.shape} looks like (N, H, W, C); (N, C, H, W) is needed: write {turn}")
         if C in CHANNELS and W in CHANNELS and H != W:
-            raise ValueError(f"{name} {x.shape} may be (N, C, H, W) or (N, H, W, C): write {turn} if the channels are last; else make W more than 4")
+            raise ValueError(
+                f"{name} {x.shape} may be (N, C, H, W) or (N, H, W, C): write {turn} if the channels are last; else W must be H, or over 4"
+            )
     return view
 
 
