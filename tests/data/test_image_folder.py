@@ -64,7 +64,7 @@ def test_train_val_and_test_folders_are_each_for_its_purpose(tmp_path):
     assert repr(found) == "ImageFolder(3 pictures (1, 4, 4) to train on (a 2, b 1), 1 to validate with, 2 to test with)"
     assert data.class_names(tmp_path) == ["a", "b"]
     (tmp_path / "valid").mkdir()
-    with pytest.raises(FileFormatError, match="has more than one folder to validate with: val, valid$"):
+    with pytest.raises(FileFormatError, match=r"has more than one folder to validate with: val, valid$"):
         data.image_folder(tmp_path, 4)
     (tmp_path / "valid").rmdir()
     write(tmp_path / "test", c=[7])
