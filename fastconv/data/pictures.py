@@ -129,8 +129,6 @@ def _plain(image, mode: str):
     if image.mode.startswith("I;16"):
         pixels = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((pixels * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA")
     return image.convert(mode)
 
 
