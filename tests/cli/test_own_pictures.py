@@ -51,7 +51,10 @@ def test_a_folder_of_pictures_from_training_to_answers(pets, capsys):
     assert [line.partition(":")[0] for line in lines[:-1]] == names
     run = fc.load_run("runs/pets-1")
     assert run.evaluate(x, y).accuracy == np.mean(run.predict(x).labels == y)
-    assert main(["predict", "pets/bee/3.png"]) == 0
+    assert main(["train", "--data", "pets", *words[:-2], "--out", "even"]) == 0
+    assert not np.array_equal(fc.load("even/weights.npz")["0.weight"], fc.load("runs/pets-1/weights.npz")["0.weight"])
+    capsys.readouterr()
+    assert main(["predict", "runs/pets-1", "pets/bee/3.png"]) == 0
     expected = run.predict(data.images("pets/bee/3.png", 8, grayscale=True)).top()[0][0]
     assert capsys.readouterr().out.startswith(f"image 0: {expected[0]} ({100 * expected[1]:.1f} %)")
 

@@ -1,5 +1,7 @@
 """Batches of one's own in `fit`: what may give them, what they may hold, when they are used up."""
 
+import signal
+
 import numpy as np
 import pytest
 from runs import assert_same_state, fitted, net
@@ -107,18 +109,24 @@ def test_wrong_batches_are_named(digits):
             train.fit(net(), [good], **{name: value})
 
 
-def test_a_run_over_batches_resumes(digits, tmp_path):
-    batches = own(digits)
-    words = {"optimizer": "sgd", "batch_size": 32}
-    expected, history = fitted(Loader(batches), epochs=3, **words)
+@pytest.mark.usefixtures("interruptible")
+def test_a_run_over_batches_resumes_within_an_epoch(digits, tmp_path):
+    batches, words = own(digits), {"optimizer": "sgd", "batch_size": 32, "epochs": 2}
+    expected, history = fitted(Loader(batches), **words)
+    asked = iter(range(100))
+
+    def stopped_by_ctrl_c():
+        for pair in batches:
+            if next(asked) == 6:
+                signal.raise_signal(signal.SIGINT)
+            yield pair
+
     path = tmp_path / "checkpoint.npz"
-    fitted(Loader(batches), epochs=3, checkpoint=path, callbacks=[lambda record: record["epoch"] == 1], **words)
-    state = dict(np.load(path))
-    state["progress"] = np.frombuffer(bytes(state["progress"]).replace(b'"stopped": true', b'"stopped": false'), np.uint8)
-    np.savez(path, **state)
-    model, same = fitted(Loader(batches), epochs=3, checkpoint=path, resume=True, **words)
+    with pytest.raises(KeyboardInterrupt, match=r"holds everything up to here"):
+        fitted(stopped_by_ctrl_c, checkpoint=path, **words)
+    model, same = fitted(stopped_by_ctrl_c, checkpoint=path, resume=True, **words)
     assert_same_state(model, expected)
-    assert [record["loss"] for record in same] == [record["loss"] for record in history]
+    assert same == history
 
 
 def test_an_optimizer_without_a_schedule_takes_batches_of_unknown_length(digits):
