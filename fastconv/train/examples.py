@@ -29,8 +29,8 @@ def as_taken(op: str, name: str, model: Layer, pair, loss_function: Loss, class_
     x, y = as_array(op, name, pair[0]), pair[1]
     x = taken_images(model, x) if isinstance(x, np.ndarray) else x
     y, texts = taken_labels(f"{op}: {name}", y, loss_function, class_names)
-    classes = _classes(model, x)
-    if texts and class_names is None and classes not in (None, len(texts)):
+    classes = _classes(model, x) if texts and class_names is None else None
+    if classes not in (None, len(texts or [])):
         hint = "so which is which is not known: write data.encode_labels(y, class_names)[0]"
         raise ValueError(f"{op}: {name}: y holds {len(texts)} different texts, and the model has {classes} outputs, {hint}")
     return (x, y), texts
@@ -43,14 +43,15 @@ def as_array(op: str, name: str, x):
 
 def taken_images(model: Layer, x: np.ndarray) -> np.ndarray:
     """The first of what x can mean that the model takes; uint8 as float64 where the model is."""
-    x = scaled(x, np.float64) if _dtype(model) == np.float64 else x
+    x = scaled(x, np.float64) if x.dtype == np.uint8 and _dtype(model) == np.float64 else x
     return list(views(x))[_meaning(model, x)]
 
 
 def _meaning(model: Layer, x: np.ndarray) -> int:
     """The number of the first of `views` that the model takes."""
-    for number, view in enumerate(views(x)):
-        if isinstance(model, Layer):
+    several = list(views(x))
+    if len(several) > 1 and isinstance(model, Layer):  # who has no choice need not ask: that takes a deep net a millisecond
+        for number, view in enumerate(several):
             with suppress(ValueError):
                 model.output_shape(view.shape)
                 return number

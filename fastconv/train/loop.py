@@ -49,7 +49,7 @@ def fit(
     noise: float = 0,
     normalise: Normalise | None = None,
     transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    class_weights=None,
+    class_weights: ArrayLike | str | None = None,
     accumulate: int = 1,
     metrics: Iterable[Callable] = (),
     patience: int | None = None,
