@@ -232,7 +232,7 @@ def test_one_split_of_the_digits(tmp_path, capsys):
         (["--val", "0", "--early-stop", "2"], "--val 0 leaves nothing that --early-stop or the plateau schedule could watch"),
         (["--val", "0.0001"], "--val 0.0001 of 1437 images is none in each class"),
         (["--resume", "DIR"], "holds no run (no config.json)"),
-        (["--resume", "DIR", "--epochs", "2"], "--resume takes its words from the run's config.json: leave out --epochs"),
+        (["--resume", "DIR", "--seed", "2"], "--resume takes its words, but for --epochs, from the run's config.json: leave out --seed"),
         (["--lr", "1e30"], "fit: the loss is nan in epoch 1, step 2; first not finite: layer 2 (Conv2d(16, 32"),
     ],
 )

@@ -61,6 +61,8 @@ def test_eval_prints_a_table_and_draws_a_matrix(run, capsys):
         assert main(["eval", str(run), *words]) == 0
         assert capsys.readouterr().out.endswith(f"drawn in {run / 'own.png'}\n")
         assert not (run / "confusion.png").exists()
+    assert main(["eval", str(run), "--data", "digits:stratified"]) == 0
+    assert "drawn" not in capsys.readouterr().out
     assert main(["eval", str(run), "--plot", str(run / "nowhere" / "own.png")]) == 2
     assert error(capsys).endswith("own.png: No such file or directory")
 

@@ -5,6 +5,7 @@ The hunt replaces each argument, those with defaults too, by bad values; so a ro
 
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -97,6 +98,11 @@ def stepped(schedule: optim.Schedule) -> None:
     schedule.optimizer.step()
 
 
+def run() -> train.Run:
+    config = {"model": "small_cnn", "in_channels": 1, "size": [4, 4], "class_names": ["a", "b"], "data": "own", "normalise": None}
+    return train.Run(Path("run"), models.small_cnn(1, 4, 2), config, train.History())
+
+
 def watched(callback: train.Callback) -> None:
     train.fit(net(), f32(4, 1, 4, 4), labels(4), epochs=1, callbacks=[callback], verbose=0)
 
@@ -157,10 +163,10 @@ CALLS: dict[str, Callable[[], Call]] = {
     "data.npy_folder": lambda: Call(data.npy_folder, ("classes",), may=(OSError,)),
     "data.npz": lambda: Call(data.npz, ("data.npz",), may=(OSError,)),
     "fc.load_run": lambda: Call(fc.load_run, ("run",), then=str, may=(OSError,)),
-    "train.Predictions.top": lambda: Call(fc.load_run("run").predict(abs(np.sin(f32(2, 4, 4)))).top, (2,)),
-    "train.Run.batch": lambda: Call(fc.load_run("run").batch, ("predict", abs(np.sin(f32(2, 4, 4)))), anything=("op",)),
-    "train.Run.evaluate": lambda: Call(fc.load_run("run").evaluate, (abs(np.sin(f32(2, 4, 4))), ["b", "a"]), then=str),
-    "train.Run.predict": lambda: Call(fc.load_run("run").predict, (abs(np.sin(f32(2, 4, 4))),), then=str),
+    "train.Predictions.top": lambda: Call(run().predict(abs(np.sin(f32(2, 4, 4)))).top, (2,)),
+    "train.Run.batch": lambda: Call(run().batch, ("predict", abs(np.sin(f32(2, 4, 4)))), anything=("op",)),
+    "train.Run.evaluate": lambda: Call(run().evaluate, (abs(np.sin(f32(2, 4, 4))), ["b", "a"]), then=str),
+    "train.Run.predict": lambda: Call(run().predict, (abs(np.sin(f32(2, 4, 4))),), then=str),
     "train.class_table": lambda: Call(train.class_table, (f32(4, 3), labels(4), ["a", "b", "c"]), then=str),
     "train.Checkpoint": lambda: Call(train.Checkpoint, ("checkpoint.npz",)),
     "train.EarlyStopping": lambda: Call(train.EarlyStopping, ("loss",), {"patience": 1}, then=watched),
