@@ -29,8 +29,7 @@ def as_taken(op: str, name: str, model: Layer, pair, loss_function: Loss, class_
     x, y = as_array(op, name, pair[0]), pair[1]
     x = taken_images(model, x) if isinstance(x, np.ndarray) else x
     y, texts = taken_labels(f"{op}: {name}", y, loss_function, class_names)
-    classes = _classes(model, x) if texts and class_names is None else None
-    if classes not in (None, len(texts or [])):
+    if texts and class_names is None and (classes := _classes(model, x)) not in (None, len(texts)):
         hint = "so which is which is not known: write data.encode_labels(y, class_names)[0]"
         raise ValueError(f"{op}: {name}: y holds {len(texts)} different texts, and the model has {classes} outputs, {hint}")
     return (x, y), texts
@@ -80,9 +79,8 @@ def taken_labels(where: str, y, loss_function: Loss, class_names: list[str] | No
         return y[:, 0], None
     if y.ndim != 2 and y.dtype.kind not in "USOb":
         return y, None
-    column = label_column(where, "y", y)
-    labels, names = numbered(where, "y", column, class_names)
-    return labels, names if column.dtype.kind == "U" else None
+    labels = label_column(where, "y", y)
+    return numbered(where, "y", labels, class_names) if labels.dtype.kind == "U" else (labels, None)
 
 
 def as_examples(model: Layer, examples, loss_function: Loss, epochs: int, words: dict) -> tuple:
@@ -102,7 +100,7 @@ def as_examples(model: Layer, examples, loss_function: Loss, epochs: int, words:
 def as_validation(model: Layer, validation, loss_function: Loss, dtype: np.dtype | None, class_names: list[str] | None) -> tuple:
     """(x, y) to validate with, also of batches. dtype, class_names: those of the examples."""
     if are_batches(validation):
-        x, y = zip(*OwnBatches(validation, model, loss_function, 1))
+        x, y = zip(*OwnBatches(validation, model, loss_function, 1, "validation: batch"))
         validation = np.concatenate(x), np.concatenate(y)
     validation, _ = as_taken("fit", "validation", model, validation, loss_function, class_names)
     check_pair(model, "validation", validation, loss_function, dtype)
@@ -137,15 +135,15 @@ class OwnBatches:
 
     from_uint8 = False
 
-    def __init__(self, given, model: Layer, loss_function: Loss, epochs: int):
+    def __init__(self, given, model: Layer, loss_function: Loss, epochs: int, name: str = "batch"):
         if isinstance(given, GeneratorType) and epochs > 1:
             raise ValueError(f"fit: {_used_up(given)}")
         self.given, self.model, self.loss_function, self.dtype = given, model, loss_function, _dtype(model)
+        self.name = name  # of one, in messages
         self.meanings: dict[tuple, int] = {}  # the number of the view that the model takes, by the form of images
         self.stream = Stream(0)  # nothing is drawn from it
-        self.shape = (
-            sum(len(each[0]) for each in given) if isinstance(given, (tuple, list)) else 0,
-        )  # examples of an epoch; 0 where that is not known
+        is_listed = isinstance(given, (tuple, list))
+        self.shape = (sum(len(each[0]) for each in given) if is_listed else 0,)  # examples of an epoch; 0 where that is not known
         self.y = np.empty(0, np.int64)  # of the last batch
 
     def __len__(self) -> int:
@@ -161,7 +159,7 @@ class OwnBatches:
             raise TypeError(f"fit: examples must be {BATCHES}; the function returned {described(source)}")
         number = 0
         for number, pair in enumerate(source, 1):
-            x, y = self._checked(f"batch {number}", pair)
+            x, y = self._checked(f"{self.name} {number}", pair)
             self.y = y
             yield x, y
         if not number:

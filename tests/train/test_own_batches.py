@@ -63,8 +63,9 @@ def test_tensors_are_taken_as_they_are(digits):
 
 def test_batches_may_be_of_any_form_and_size(digits):
     x, y = digits
-    batches = [(x[:10, 0], y[:10]), (x[10:30].transpose(0, 2, 3, 1) / np.float32(255), np.eye(10)[y[10:30]]), (x[30:], y[30:, None].tolist())]
-    expected, history = fitted([(x[:10], y[:10]), (x[10:30], y[10:30]), (x[30:], y[30:])], batch_size=32)
+    batches = [(x[:10, 0], y[:10]), (x[10:30].transpose(0, 2, 3, 1) / np.float32(255), np.eye(10)[y[10:30]]), (x[30:58], y[30:58, None].tolist())]
+    batches += [(x[58:], np.eye(10)[y[58:]])]  # of fewer images than classes
+    expected, history = fitted([(x[:10], y[:10]), (x[10:30], y[10:30]), (x[30:58], y[30:58]), (x[58:], y[58:])], batch_size=32)
     model, same = fitted(batches, batch_size=32)
     assert_same_state(model, expected)
     assert same == history
@@ -102,6 +103,8 @@ def test_wrong_batches_are_named(digits):
     ):
         with pytest.raises(error, match=f"^fit: {message}"):
             train.fit(net(), batches, epochs=1, verbose=0)
+    with pytest.raises(ValueError, match=r"^fit: validation: batch 1: Linear: layer has I=288, but x has I=240"):
+        train.fit(net(), good, validation=[(x[:, :, :7], y)])
     words = {"batch_size": 8, "shuffle": False, "shift": 1, "flip": 0.5, "noise": 1, "normalise": data.Normalise([0], [1]), "transform": abs}
     for name, value in words.items():
         with pytest.raises(ValueError, match=rf"^fit: {name} is for examples \(x, y\); batches of one's own are taken as they come"):
