@@ -84,7 +84,7 @@ def load(word: str, size: tuple[int, int] = (SIZE, SIZE), grayscale: bool = Fals
         return _pictures(path, word, size, grayscale)
     if path.is_dir():
         train, test = data.npy_folder(path)
-        return DataSet(str(path), word, train, test, data.class_names(path))
+        return DataSet(str(path), word, train, _mixed(test), data.class_names(path))
     if path.suffix != ".npz" or not os.path.lexists(path):
         raise FileNotFoundError(f"--data {word}: no such data; it must be {WORDS}")
     train, test = data.npz(path)
@@ -103,10 +103,16 @@ def _pictures(path: Path, word: str, size: tuple[int, int], grayscale: bool) -> 
         print(f"fastconv: warning: {str(warning.message).removeprefix('image_folder: ')}", file=sys.stderr)
     title = f"{word}, {'gray' if grayscale else 'color'} at {size[0]}x{size[1]}"
     if found.validation is None:
-        return DataSet(str(path), title, *found, found.class_names)
+        return DataSet(str(path), title, found.train, _mixed(found.test), found.class_names)
     train = tuple(np.concatenate(both) for both in zip(found.train, found.validation))
     held = np.arange(len(train[1])) >= len(found.train[1])
-    return DataSet(str(path), title, train, found.test, found.class_names, held)
+    return DataSet(str(path), title, train, _mixed(found.test), found.class_names, held)
+
+
+def _mixed(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Images of folders in a fixed random order, so that the first ones are not all of one class."""
+    order = np.random.RandomState(0).permutation(len(pair[1]))
+    return pair[0][order], pair[1][order]
 
 
 def of_run(folder: Path, config: dict) -> DataSet:

@@ -31,20 +31,18 @@ def files(path: Path) -> list[Path]:
     return found
 
 
-def readable_images(path: Path, config: dict) -> list[tuple[Path, np.ndarray]]:
-    """Each file that is named or in the folder, and its `images`; of a folder those that cannot be read are told on stderr and left out."""
-    if not path.is_dir():
-        return [(path, images(path, config))]
-    found, failed = [], []
-    for file in files(path):
+def readable_images(paths: list[Path], config: dict) -> dict[Path, np.ndarray]:
+    """The `images` of each file; of several files those that cannot be read are told on stderr and left out."""
+    found, failed = {}, []
+    for path in paths:
         try:
-            found.append((file, images(file, config)))
+            found[path] = images(path, config)
         except data.FileFormatError as error:
             failed.append(str(error))
+    if not found:
+        raise data.FileFormatError(failed[0] if len(failed) == 1 else pictures.told(failed, len(failed)))
     if failed:
-        if not found:
-            raise data.FileFormatError(f"{path}: {pictures.told(failed, len(failed))}")
-        print(f"fastconv: warning: {pictures.told(failed, len(failed) + len(found))}", file=sys.stderr)
+        print(f"fastconv: warning: {pictures.told(failed, len(paths))}", file=sys.stderr)
     return found
 
 

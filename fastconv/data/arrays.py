@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fastconv.files import FileFormatError
-from fastconv.geometry import array, shown
+from fastconv.geometry import array, entries, shown
 from fastconv.memory import spared
 from fastconv.ops.operands import floats
 
@@ -52,7 +52,9 @@ def channels_first(name: str, x: np.ndarray) -> np.ndarray:
         if C > 4 >= W:
             raise ValueError(f"{name} {x.shape} looks like (N, H, W, C); (N, C, H, W) is needed: write {turn}")
         if C in CHANNELS and W in CHANNELS and H != W:
-            raise ValueError(f"{name} {x.shape} may be (N, C, H, W) or (N, H, W, C): write {turn} if the channels are last; else make W more than 4")
+            raise ValueError(
+                f"{name} {x.shape} may be (N, C, H, W) or (N, H, W, C): write {turn} if the channels are last; else W must be H, or over 4"
+            )
     return view
 
 
@@ -92,6 +94,8 @@ def encode_labels(y, class_names: Sequence[str] | None = None) -> tuple[np.ndarr
 
 def numbered(where: str | Path, name: str, y, names: list[str] | None = None) -> tuple[np.ndarray, list[str]]:
     """`encode_labels` for an argument or an array of a file of another name."""
+    y = array(str(where), name, y)
+    K = y.shape[1] if y.ndim == 2 else 1
     y = label_column(where, name, y)
     if y.dtype.kind == "U":
         found, labels = np.unique(y, return_inverse=True)
@@ -100,6 +104,8 @@ def numbered(where: str | Path, name: str, y, names: list[str] | None = None) ->
         if strange:
             raise ValueError(f"{where}: {name} holds {shown(strange[0])}, which is none of the classes {', '.join(names)}")
         return np.array([names.index(each) for each in found.tolist()], np.int64)[labels], names
+    if names is None and K > 1:
+        names = [str(label) for label in range(K)]
     most = len(y) if names is None else len(names)  # more classes than examples there cannot be
     if y.min() < 0 or y.max() >= most:
         raise ValueError(f"{where}: {name} must hold labels 0 to {most - 1}, got {y.min()} to {y.max()}")
@@ -109,11 +115,13 @@ def numbered(where: str | Path, name: str, y, names: list[str] | None = None) ->
 def label_column(where: str | Path, name: str, y) -> np.ndarray:
     """Labels of any of these forms as (N,) texts or integers."""
     y = array(str(where), name, y)
-    if y.dtype.kind in "SO" and all(isinstance(label, (str, bytes)) for label in y.flat):
+    if y.dtype.kind == "S":
+        y = np.char.decode(y, "utf-8", "replace")
+    if y.dtype.kind == "O" and all(isinstance(label, str) for label in y.flat):
         y = y.astype(str)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim == 2 and is_one_hot(y):
+    if is_one_hot(y):
         y = y.argmax(axis=1)
     if y.ndim != 1 or not y.size:
         raise ValueError(f"{where}: {name} must be labels (N,), (N, 1), or (N, K) of zeros and a one in each row, got {y.shape}")
@@ -131,7 +139,7 @@ def is_one_hot(y: np.ndarray) -> bool:
 
 
 def _names(class_names: Sequence[str]) -> list[str]:
-    names = list(class_names) if isinstance(class_names, (list, tuple, np.ndarray)) else []
+    names = entries(class_names) if isinstance(class_names, (list, tuple, np.ndarray)) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise TypeError(f"encode_labels: class_names must be a list of texts, got {shown(class_names)}")
     return list(map(str, names))

@@ -59,7 +59,8 @@ class Batches:
             instance("Batches", "stream", stream, streams.Stream, "a streams.Stream, such as streams.Stream(5), or None")
         self.stream = stream or streams.default.fork()
         self._pixels, self._last_shape = _channels_last(x)
-        self.dtype = np.dtype(np.float32) if x.dtype == np.uint8 else x.dtype
+        self.from_uint8 = x.dtype == np.uint8
+        self.dtype = np.dtype(np.float32) if self.from_uint8 else x.dtype
         none = np.empty(0, self.dtype)
         self._mean_and_scale = normalise.mean_and_scale(self.dtype) if normalise else (none, none)
         self._noise_table = (quarter_normals() * self.noise).astype(self.dtype) if self.noise else none
@@ -73,7 +74,7 @@ class Batches:
         for start in range(0, len(order), self.batch_size):
             chosen, plan = order[start : start + self.batch_size], plans[start : start + self.batch_size]
             pixels, places, last_shape = self._pixels, chosen, self._last_shape
-            if self.transform is not None or pixels.dtype != self.dtype:
+            if self.transform is not None or self.from_uint8:
                 pixels, last_shape = _channels_last(self._transformed(scaled(_channels_first(pixels[chosen], last_shape))))
                 places = np.arange(len(chosen))
             batch = memory.empty((len(chosen), *pixels.shape[1:]), self.dtype)
@@ -111,7 +112,7 @@ class Batches:
     def __repr__(self) -> str:
         words = {"shift": self.shift, "flip": self.flip, "noise": self.noise, "normalise": self.normalise, "transform": self.transform}
         names = {name: getattr(value, "__name__", value) for name, value in words.items() if value}
-        wanted = ", uint8 / 255" * (self._pixels.dtype == np.uint8) + "".join(f", {name}={value}" for name, value in names.items())
+        wanted = ", uint8 / 255" * self.from_uint8 + "".join(f", {name}={value}" for name, value in names.items())
         return f"Batches({self.shape[0]} examples of {self.shape[1:]}, {self.batch_size} at a time{wanted})"
 
 

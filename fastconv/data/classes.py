@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fastconv.data import npy
 from fastconv.data.reading import contents
-from fastconv.files import as_path
+from fastconv.files import FileFormatError, as_path
 
 PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}  # what folders are for
 
@@ -26,7 +26,10 @@ def parts(folder: Path) -> dict[str, Path]:
     names = {path.name for path in found}
     if "train" not in names or not names <= PARTS.keys() or not sub_folders(folder / "train", needed=False):
         return {"train": folder}
-    return {PARTS[path.name]: path for path in found}
+    several = {PARTS[path.name]: path for path in found}
+    if len(several) < len(found):
+        raise FileFormatError(f"{folder} has more than one folder to validate with: {', '.join(sorted(names - {'train', 'test'}))}")
+    return several
 
 
 def sub_folders(folder: Path, needed: bool = True) -> list[Path]:

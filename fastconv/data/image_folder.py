@@ -13,6 +13,7 @@ from fastconv.data.classes import class_names, parts, sub_folders
 from fastconv.files import FileFormatError, as_path
 
 Pair = tuple[np.ndarray, np.ndarray]
+SHOWN = 10  # classes
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class ImageFolder:
 
     def __repr__(self) -> str:
         (x, y), held = self.train, "" if self.validation is None else f", {len(self.validation[1])} to validate with"
-        counts = ", ".join(f"{name} {count}" for name, count in zip(self.class_names, np.bincount(y, minlength=len(self.class_names))))
+        counts = [f"{name} {count}" for name, count in zip(self.class_names, np.bincount(y, minlength=len(self.class_names)))]
+        counts = ", ".join(counts if len(counts) <= SHOWN else [*counts[:SHOWN], f"and {len(counts) - SHOWN} classes more"])
         return f"ImageFolder({len(y)} pictures {x.shape[1:]} to train on ({counts}){held}, {len(self.test[1])} to test with)"
 
 
@@ -57,8 +59,10 @@ def image_folder(folder: str | os.PathLike, size: int | tuple[int, int] = 32, *,
         skipped, count, found[part] = [*skipped, *failed.values()], count + len(files), (x, y)
     if skipped:
         warnings.warn(f"image_folder: {folder}: {pictures.told(skipped, count)}", stacklevel=2)
+    if "test" not in found and "validation" in found:
+        found["test"] = found.pop("validation")
     if "test" not in found:
-        found["train"], found["test"] = (found["train"], found.pop("validation")) if "validation" in found else npy.split(folder, *found["train"])
+        found["train"], found["test"] = npy.split(folder, *found["train"])
     return ImageFolder(found["train"], found.get("validation"), found["test"], names, skipped)
 
 
@@ -78,11 +82,12 @@ def _files(folder: Path, names: list[str], needed: bool) -> tuple[list[Path], np
 
 
 def _hidden(path: Path, top: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(top).parts)
+    """Also what Windows hides in folders."""
+    return path.name.lower() in ("thumbs.db", "desktop.ini") or any(part.startswith(".") for part in path.relative_to(top).parts)
 
 
 def _check_classes(folder: Path, names: list[str], labels: np.ndarray, y: np.ndarray, failed: dict[int, str]) -> None:
     """FileFormatError where nothing is left of a class that had files."""
     for label in sorted(set(labels.tolist()) - set(y.tolist())):
         own = [failed[i] for i in np.flatnonzero(labels == label)]
-        raise FileFormatError(f"{folder / names[label]}: no picture is left of class {names[label]}: {pictures.told(own, len(own))}")
+        raise FileFormatError(f"image_folder: {folder}: no picture is left of class {names[label]}: {pictures.told(own, len(own))}")

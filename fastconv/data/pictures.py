@@ -105,11 +105,11 @@ def _picture(path: Path, form: Form) -> np.ndarray:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if path.suffix.lower() not in SUFFIXES:
-        raise FileFormatError(f"{path}: not a picture, its name ends in none of {', '.join(SUFFIXES)}")
+        raise FileFormatError(f"{path}: not a picture by its name")
     with opened(path) as file:
         try:
             with Image.open(file, formats=FORMATS) as image:
-                image.draft(None, (2 * form.W, 2 * form.H))  # a JPEG is decoded no larger than is of use
+                image.draft(None, (2 * max(form.H, form.W),) * 2)  # a JPEG is decoded no larger than is of use
                 ImageOps.exif_transpose(image, in_place=True)
                 plain = _plain(image, "L" if form.C == 1 else "RGB")
                 fitted = ImageOps.fit(plain, (form.W, form.H), Image.Resampling.BILINEAR)
@@ -129,8 +129,6 @@ def _plain(image, mode: str):
     if image.mode.startswith("I;16"):
         pixels = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((pixels * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA")
     return image.convert(mode)
 
 

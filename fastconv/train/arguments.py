@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from fastconv.data.arrays import images_or_floats
-from fastconv.geometry import described, entries, function, instance, shown
+from fastconv.geometry import array, described, entries, function, instance, shown
 from fastconv.layers import Layer
 from fastconv.losses import bce_with_logits, class_labels, cross_entropy, huber, mse
 from fastconv.optim import SGD, Adam, AdamW, Optimizer, RMSprop, Schedule
@@ -68,7 +68,7 @@ def check_pair(model: Layer, name: str, pair, loss_function, dtype: np.dtype | N
     """(x, y) of one length, images that the model takes, of this dtype or uint8, and targets that the loss takes. Returns the dtype of x."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(f"{op}: {name} must be a pair (x, y), got {described(pair)}")
-    x, y = map(np.shape, pair)
+    x, y = (array(f"{op}: {name}", part, given).shape for part, given in zip("xy", pair))
     if not x or not y or x[0] != y[0] or not x[0]:
         raise ValueError(f"{op}: x and y of {name} must have the same length N >= 1, got x{x}, y{y}")
     images = images_or_floats(f"{op}: {name}", pair[0])
@@ -121,30 +121,30 @@ def metric_functions(given) -> tuple[Callable, ...]:
     return metrics
 
 
-def check_owner(model: Layer, optimizer: Optimizer) -> None:
+def check_owner(model: Layer, optimizer: Optimizer, op: str = "fit") -> None:
     """The optimizer holds all that is to be trained, and nothing else is trained by it."""
     named = dict(model.named_parameters())
     missing = [name for name, p in named.items() if not p.frozen and p not in optimizer.counts]
     own = set(named.values())
     foreign = [p for p in optimizer.parameters if p not in own and not p.frozen]
     if all(p.frozen for p in own):
-        raise ValueError(f"fit: nothing would be trained: all {len(own)} parameters of the model are frozen")
+        raise ValueError(f"{op}: nothing would be trained: all {len(own)} parameters of the model are frozen")
     if missing or foreign:
         lacks = [f"{len(missing)} of the model's {len(named)} parameters are missing, {missing[0]} first"] if missing else []
         holds = [f"{len(foreign)} are not the model's, {foreign[0]!r} first"] if foreign else []
         what = "; freeze (parameter.frozen = True) what is not to be trained"
-        raise ValueError(f"fit: optimizer must hold the model's parameters: {'; '.join(lacks + holds)}: make it of model.parameters(){what}")
+        raise ValueError(f"{op}: optimizer must hold the model's parameters: {'; '.join(lacks + holds)}: make it of model.parameters(){what}")
 
 
 def check_length(schedule: Schedule, epochs: int, updates: int) -> None:
-    """epochs, updates: what is left of the run. The schedule must end with it."""
+    """epochs, updates: what is left of the run, 0 where that is not known. The schedule must end with it."""
     left = {"epoch": epochs, "update": updates}
     total = max(schedule.steps + left[schedule.per], schedule.shortest)
-    if schedule.length in (None, total):
+    if schedule.length in (None, total) or not left[schedule.per]:
         return
     name, there = type(schedule).__name__, schedule.length - schedule.steps
     other = "update" if schedule.per == "epoch" else "epoch"
-    hint = f", or per={other!r} and total_steps={max(left[other], schedule.shortest)}" if not schedule.steps else ""
+    hint = f", or per={other!r} and total_steps={max(left[other], schedule.shortest)}" if left[other] and not schedule.steps else ""
     raise ValueError(
         f"fit: schedule {name} has {there} {schedule.per}s to go (total_steps={schedule.length}), the run has {left[schedule.per]}: write "
         f"total_steps={total}{hint}"

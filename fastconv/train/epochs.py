@@ -7,6 +7,7 @@ from itertools import islice
 
 import numpy as np
 
+from fastconv.data.arrays import scaled
 from fastconv.train.arguments import Loss
 from fastconv.train.history import Record
 from fastconv.train.moments import Moments
@@ -65,7 +66,7 @@ def validate(training: Training, x, y, loss_function: Loss, metrics: tuple[Calla
     if not np.isfinite(loss):
         bad = int(np.argmin(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)))
         where = f"the validation after epoch {len(training.history) + 1}, step {training.epoch.steps}"
-        raise NotFinite(x[bad : bad + 1], loss, []).told(training.model, where, "the model is that of this step", training.undo)
+        raise NotFinite(scaled(x[bad : bad + 1]), loss, []).told(training.model, where, "the model is that of this step", training.undo)
     record = {"val_loss": loss, "val_accuracy": accuracy}
     for metric in metrics:
         value = np.asarray(metric(outputs, y))

@@ -26,38 +26,85 @@ def as_taken(op: str, name: str, model: Layer, pair, loss_function: Loss, class_
     """
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         return pair, None
-    x, y = pair
-    if not isinstance(x, np.ndarray) and hasattr(x, "__array__"):  # such as a tensor
-        x = array(op, f"{name}: x", x)
+    x, y = as_array(op, name, pair[0]), pair[1]
     x = taken_images(model, x) if isinstance(x, np.ndarray) else x
-    loss, _ = without_words(loss_function)
-    if loss is not cross_entropy or isinstance(y, tuple):
-        return (x, y), None
-    y = array(op, f"{name}: y", y)
-    if y.ndim == 2 and y.dtype.kind in "iu" and y.shape[1] == 1:
-        return (x, y[:, 0]), None
-    if y.ndim != 2 and y.dtype.kind not in "USOb":
-        return (x, y), None
-    texts = label_column(f"{op}: {name}", "y", y).dtype.kind == "U"
-    y, names = numbered(f"{op}: {name}", "y", y, class_names)
-    outputs = model.output_shape(x.shape) if isinstance(x, np.ndarray) and isinstance(model, Layer) else ()
-    if texts and class_names is None and len(outputs) == 2 and outputs[1] != len(names):
+    y, texts = taken_labels(f"{op}: {name}", y, loss_function, class_names)
+    if texts and class_names is None and (classes := _classes(model, x)) not in (None, len(texts)):
         hint = "so which is which is not known: write data.encode_labels(y, class_names)[0]"
-        raise ValueError(f"{op}: {name}: y holds {len(names)} different texts and the model has {outputs[1]} outputs, {hint}")
-    return (x, y), names if texts else None
+        raise ValueError(f"{op}: {name}: y holds {len(texts)} different texts, and the model has {classes} outputs, {hint}")
+    return (x, y), texts
+
+
+def as_array(op: str, name: str, x):
+    """A tensor as an array, anything else as it is."""
+    return array(op, f"{name}: x", x) if not isinstance(x, np.ndarray) and hasattr(x, "__array__") else x
 
 
 def taken_images(model: Layer, x: np.ndarray) -> np.ndarray:
     """The first of what x can mean that the model takes; uint8 as float64 where the model is."""
-    if not isinstance(model, Layer):
-        return x
-    if any(p.value.dtype == np.float64 for p in model.parameters()[:1]):
-        x = scaled(x, np.float64)
-    for view in views(x):
-        with suppress(ValueError):
-            model.output_shape(view.shape)
-            return view
-    return x
+    x = scaled(x, np.float64) if x.dtype == np.uint8 and _dtype(model) == np.float64 else x
+    return list(views(x))[_meaning(model, x)]
+
+
+def _meaning(model: Layer, x: np.ndarray) -> int:
+    """The number of the first of `views` that the model takes."""
+    several = list(views(x))
+    if len(several) > 1 and isinstance(model, Layer):  # who has no choice need not ask: that takes a deep net a millisecond
+        for number, view in enumerate(several):
+            with suppress(ValueError):
+                model.output_shape(view.shape)
+                return number
+    return 0
+
+
+def _dtype(model: Layer) -> np.dtype:
+    parameters = model.parameters() if isinstance(model, Layer) else []
+    return parameters[0].value.dtype if parameters else np.dtype(np.float32)
+
+
+def _classes(model: Layer, x) -> int | None:
+    """How many the model tells apart; None where it does not take x."""
+    try:
+        return model.output_shape(np.shape(x))[1]
+    except (AttributeError, IndexError, ValueError):
+        return None
+
+
+def taken_labels(where: str, y, loss_function: Loss, class_names: list[str] | None = None) -> tuple[object, list[str] | None]:
+    """For cross_entropy labels of any form as integers, and where they are texts the names of their classes; other targets as they are."""
+    if without_words(loss_function)[0] is not cross_entropy or isinstance(y, tuple):
+        return y, None
+    y = array(where, "y", y)
+    if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iu":  # among which may be one to ignore
+        return y[:, 0], None
+    if y.ndim != 2 and y.dtype.kind not in "USOb":
+        return y, None
+    labels = label_column(where, "y", y)
+    return numbered(where, "y", labels, class_names) if labels.dtype.kind == "U" else (labels, None)
+
+
+def as_examples(model: Layer, examples, loss_function: Loss, epochs: int, words: dict) -> tuple:
+    """What `fit` is given, checked: (x, y), x's dtype as the model gets it and the names of the classes; or OwnBatches, None, None.
+
+    words: of `Batches`, which are for (x, y) alone.
+    """
+    if not are_batches(examples):
+        examples, class_names = as_taken("fit", "examples", model, examples, loss_function)
+        return examples, check_pair(model, "examples", examples, loss_function), class_names
+    for name, usual in NOT_FOR_BATCHES.items():
+        if not (isinstance(words[name], (int, float, type(None))) and words[name] == usual):
+            raise ValueError(f"fit: {name} is for examples (x, y); batches of one's own are taken as they come, so change them where they are made")
+    return OwnBatches(examples, model, loss_function, epochs), None, None
+
+
+def as_validation(model: Layer, validation, loss_function: Loss, dtype: np.dtype | None, class_names: list[str] | None) -> tuple:
+    """(x, y) to validate with, also of batches. dtype, class_names: those of the examples."""
+    if are_batches(validation):
+        x, y = zip(*OwnBatches(validation, model, loss_function, 1, "validation: batch"))
+        validation = np.concatenate(x), np.concatenate(y)
+    validation, _ = as_taken("fit", "validation", model, validation, loss_function, class_names)
+    check_pair(model, "validation", validation, loss_function, dtype)
+    return validation
 
 
 def weighted(loss_function: Loss, class_weights, model: Layer, examples) -> Loss:
@@ -68,18 +115,16 @@ def weighted(loss_function: Loss, class_weights, model: Layer, examples) -> Loss
     if loss is not cross_entropy or "class_weights" in words:
         raise ValueError("fit: class_weights are for the loss cross_entropy, where it has none of its own")
     if isinstance(class_weights, str) and class_weights == "balanced":
-        if are_batches(examples):
-            raise ValueError(
-                "fit: class_weights='balanced' needs (x, y); for batches write class_weights=losses.balanced_weights(y) of all their labels"
-            )
-        class_weights = balanced_weights(examples[1], model.output_shape(np.shape(examples[0]))[1])
+        if isinstance(examples, OwnBatches):
+            raise ValueError("fit: class_weights='balanced' needs (x, y); for batches write losses.balanced_weights(y), y: all their labels")
+        class_weights = balanced_weights(examples[1], _classes(model, examples[0]))
     return partial(loss_function, class_weights=class_weights)
 
 
 def are_batches(examples) -> bool:
     """Whether these are batches: neither (x, y) nor an array."""
     if isinstance(examples, (tuple, list)):
-        return len(examples) > 0 and all(isinstance(each, (tuple, list)) and len(each) == 2 and hasattr(each[0], "shape") for each in examples)
+        return len(examples) > 0 and all(isinstance(each, (tuple, list)) and len(each) > 0 and hasattr(each[0], "shape") for each in examples)
     if isinstance(examples, (type, str, bytes, dict, set, frozenset)) or hasattr(examples, "__array__"):
         return False
     return callable(examples) or isinstance(examples, Iterable)
@@ -88,12 +133,17 @@ def are_batches(examples) -> bool:
 class OwnBatches:
     """Batches that the caller makes, in the place of `data.Batches`: each iteration is an epoch."""
 
-    def __init__(self, given, model: Layer, loss_function: Loss, epochs: int):
+    from_uint8 = False
+
+    def __init__(self, given, model: Layer, loss_function: Loss, epochs: int, name: str = "batch"):
         if isinstance(given, GeneratorType) and epochs > 1:
             raise ValueError(f"fit: {_used_up(given)}")
-        self.given, self.model, self.loss_function = given, model, loss_function
+        self.given, self.model, self.loss_function, self.dtype = given, model, loss_function, _dtype(model)
+        self.name = name  # of one, in messages
+        self.meanings: dict[tuple, int] = {}  # the number of the view that the model takes, by the form of images
         self.stream = Stream(0)  # nothing is drawn from it
-        self.shape = (sum(len(x) for x, _ in given) if isinstance(given, (tuple, list)) else 0,)  # examples of an epoch; 0 where that is not known
+        is_listed = isinstance(given, (tuple, list))
+        self.shape = (sum(len(each[0]) for each in given) if is_listed else 0,)  # examples of an epoch; 0 where that is not known
         self.y = np.empty(0, np.int64)  # of the last batch
 
     def __len__(self) -> int:
@@ -109,21 +159,25 @@ class OwnBatches:
             raise TypeError(f"fit: examples must be {BATCHES}; the function returned {described(source)}")
         number = 0
         for number, pair in enumerate(source, 1):
-            x, y = self._checked(f"batch {number}", pair)
+            x, y = self._checked(f"{self.name} {number}", pair)
             self.y = y
             yield x, y
         if not number:
             raise ValueError(f"fit: there is no batch in this epoch: {_used_up(self.given)}")
 
     def _checked(self, name: str, pair) -> tuple[np.ndarray, np.ndarray]:
-        taken, _ = as_taken("fit", name, self.model, pair, self.loss_function)
-        check_pair(self.model, name, taken, self.loss_function)
-        return scaled(taken[0]), np.asarray(taken[1])
-
-    def together(self) -> tuple[np.ndarray, np.ndarray]:
-        """All batches of an epoch as one (x, y)."""
-        x, y = zip(*self)
-        return np.concatenate(x), np.concatenate(y)
+        """The model is asked what it takes only for images of a new shape: that can take as long as a layer."""
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            check_pair(self.model, name, pair, self.loss_function)
+        x = np.asarray(as_array("fit", name, pair[0]))
+        y, texts = taken_labels(f"fit: {name}", pair[1], self.loss_function)
+        if texts:
+            raise TypeError(f"fit: {name}: y must be numbers, got texts: write data.encode_labels(y, class_names)[0], class_names of all classes")
+        form = x.shape[1:], x.dtype
+        if form not in self.meanings:
+            check_pair(self.model, name, (taken_images(self.model, x), y), self.loss_function)
+            self.meanings[form] = _meaning(self.model, x)
+        return list(views(scaled(x, self.dtype)))[self.meanings[form]], np.asarray(y)
 
     def __repr__(self) -> str:
         return f"batches of a {getattr(self.given, '__name__', type(self.given).__name__)}"
@@ -133,11 +187,3 @@ def _used_up(given) -> str:
     if not isinstance(given, Iterator):
         return "none came"
     return f"a {type(given).__name__} can be gone through once: pass the function that makes it, without calling it, or a list"
-
-
-def own_batches(examples, model: Layer, loss_function: Loss, epochs: int, words: dict) -> OwnBatches:
-    """Of what `fit` is given. ValueError for words that are for (x, y) alone."""
-    unused = [name for name, usual in NOT_FOR_BATCHES.items() if not (words[name] is usual or (isinstance(usual, int) and words[name] in (usual,)))]
-    if unused:
-        raise ValueError(f"fit: {unused[0]} is for examples (x, y); batches of one's own are taken as they come, so change them where they are made")
-    return OwnBatches(examples, model, loss_function, epochs)

@@ -69,11 +69,11 @@ def read_history(path: Path) -> History:
     try:
         with opened(path) as file:
             rows = list(csv.DictReader(io.StringIO(file.read().decode(), newline="")))
-        history = History(renamed({name: float(text) for name, text in row.items() if text}) for row in rows)
+        history = History(renamed({name: int(float(text)) if name == "epoch" else float(text) for name, text in row.items() if text}) for row in rows)
     except FileFormatError:
         raise
-    except (ValueError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError, OverflowError, csv.Error) as error:
         raise FileFormatError(f"{path} is not the history of a run: {error}") from None
-    if not history or not all("epoch" in record for record in history):
-        raise FileFormatError(f"{path} must hold at least one epoch, and each its number, got {len(history)} records")
+    if not all("epoch" in record for record in history):
+        raise FileFormatError(f"{path} is not the history of a run: each epoch must have its number")
     return history

@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastconv.data import Batches, Normalise
-from fastconv.geometry import integer, shown
+from fastconv.geometry import integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
 from fastconv.optim import Adam, OneCycle, Optimizer, Schedule
@@ -18,13 +19,12 @@ from fastconv.train.arguments import (
     check_length,
     check_model,
     check_owner,
-    check_pair,
     either,
     metric_functions,
 )
 from fastconv.train.callbacks import Callback, Checkpoint, KeepBest, Scheduler
 from fastconv.train.epochs import epoch, validate
-from fastconv.train.examples import OwnBatches, are_batches, as_taken, own_batches, weighted
+from fastconv.train.examples import OwnBatches, as_examples, as_validation, weighted
 from fastconv.train.history import History, Record
 from fastconv.train.interrupt import between_steps
 from fastconv.train.moments import Moments, arranged, first, watching_validation
@@ -34,8 +34,8 @@ from fastconv.train.training import Training
 
 def fit(
     model: Layer,
-    examples: tuple[np.ndarray, np.ndarray] | Iterable | Callable[[], Iterable],
-    y: np.ndarray | None = None,
+    examples: tuple[ArrayLike, ArrayLike] | ArrayLike | Iterable | Callable[[], Iterable],
+    y: ArrayLike | None = None,
     *,
     epochs: int = 10,
     batch_size: int = 32,
@@ -43,13 +43,13 @@ def fit(
     loss_function: Loss | str = cross_entropy,
     optimizer: Optimizer | str | None = None,
     schedule: Schedule | None = None,
-    validation: tuple[np.ndarray, np.ndarray] | None = None,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
     shift: int = 0,
     flip: float = 0,
     noise: float = 0,
     normalise: Normalise | None = None,
     transform: Callable[[np.ndarray], np.ndarray] | None = None,
-    class_weights=None,
+    class_weights: ArrayLike | str | None = None,
     accumulate: int = 1,
     metrics: Iterable[Callable] = (),
     patience: int | None = None,
@@ -58,7 +58,7 @@ def fit(
     resume: bool = False,
     callbacks: Iterable[Callback | Callable[[Record], object] | Callable[[dict], object]] = (),
     verbose: int = 1,
-    validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
     loss: Loss | str | None = None,
 ) -> History:
     """Train on (x, y) and return the history: a record per epoch, `history[-1]["val_loss"]`, and `history["val_loss"]` a list of them.
@@ -67,6 +67,7 @@ def fit(
     model takes it only so, also (N, H, W, C), (N, H, W) or square gray images in rows. y: (N,) classes (or whatever the loss takes), for
     cross_entropy also what `data.encode_labels` takes, such as texts or one-hot rows. Or batches (x, y) of one's own, taken as they come: a list, an
     object that gives them each time it is gone through (PyTorch's DataLoader), or a function, called for each epoch, that returns or yields them.
+    An epoch ends where they do: take some of endless ones by `itertools.islice`.
     shuffle: each epoch takes the examples in a new order.
     loss_function: one of `losses`, or its name. loss is the same by another name, as validation_data is validation.
     optimizer: of all parameters of the model that are not frozen, and of no others. None is Adam on a one-cycle schedule that ends with the last
@@ -99,18 +100,11 @@ def fit(
         raise ValueError(f"fit: model has no parameters to train: {type(model).__name__}")
     epochs, accumulate = integer("fit", "epochs", epochs, 1), integer("fit", "accumulate", accumulate, 1)
     examples, validation = as_pair("fit", examples, y), either("fit", "validation", validation, "validation_data", validation_data)
-    changes = {"shift": shift, "flip": flip, "noise": noise, "normalise": normalise, "transform": transform}
-    words = {"batch_size": batch_size, "shuffle": shuffle} | changes
-    batches, dtype, names = None, None, None
-    if are_batches(examples):
-        batches = own_batches(examples, model, loss_function, epochs, words)
-    else:
-        examples, names = as_taken("fit", "examples", model, examples, loss_function)
-        dtype = check_pair(model, "examples", examples, loss_function)
+    changes = {"batch_size": batch_size, "shuffle": shuffle, "shift": shift, "flip": flip, "noise": noise}
+    changes |= {"normalise": normalise, "transform": transform}
+    examples, dtype, class_names = as_examples(model, examples, loss_function, epochs, changes)
     if validation is not None:
-        validation = OwnBatches(validation, model, loss_function, 1).together() if are_batches(validation) else validation
-        validation, _ = as_taken("fit", "validation", model, validation, loss_function, names)
-        check_pair(model, "validation", validation, loss_function, dtype)
+        validation = as_validation(model, validation, loss_function, dtype, class_names)
     metrics, verbose = metric_functions(metrics), integer("fit", "verbose", verbose, 0)
     if verbose > 2:
         raise ValueError(f"fit: verbose must be 0 (silent), 1 (a bar, and a line for each epoch) or 2 (the lines alone), got {verbose}")
@@ -118,9 +112,8 @@ def fit(
     wishes = {"metrics": metrics, "patience": patience, "keep_best": keep_best} | dict.fromkeys(watching_validation(told), True)
     if validation is None and any(wishes.values()):
         raise ValueError(f"fit: {next(name for name, wish in wishes.items() if wish)} needs validation=(x, y)")
-    if batches is None:
-        batches = Batches(*examples, **words)
-    training_loss = weighted(loss_function, class_weights, model, None if are_batches(examples) else examples)
+    batches = examples if isinstance(examples, OwnBatches) else Batches(*examples, **changes)
+    training_loss = weighted(loss_function, class_weights, model, examples)
     if validation is not None and normalise is not None:
         validation = normalise(validation[0]), validation[1]
     updates = -(-len(batches) // accumulate)  # of an epoch; 0 where that is not known
@@ -134,9 +127,10 @@ def fit(
         told.insert(0, scheduler)
     check_owner(model, optimizer)
     schedule = None if scheduler is None else scheduler.schedule
-    kept = first(told, KeepBest) is not None
-    words = {"batches": repr(batches), "shuffle": str(shuffle), "accumulate": str(accumulate), "keep_best": str(kept)}
-    words["class_weights"] = shown(class_weights)
+    keeper = first(told, KeepBest)
+    kept = "False" if keeper is None else "True" if keeper.monitor == "val_loss" else f"by {keeper.monitor}"
+    words = {"batches": repr(batches), "shuffle": str(shuffle), "accumulate": str(accumulate), "keep_best": kept}
+    words["class_weights"] = str(np.asarray(class_weights).tolist())
     words["optimizer"] = type(optimizer).__name__
     words["schedule"], words["per"] = ("None", "None") if schedule is None else (f"{type(schedule).__name__}({schedule.words})", schedule.per)
     training = Training(model, optimizer, schedule, batches, words, epochs)
@@ -144,13 +138,13 @@ def fit(
         saved.open(training)
     if schedule is not None and len(training.history) < epochs and not training.stopped:
         left = epochs - len(training.history)
-        check_length(schedule, left, left * updates - training.epoch.steps if updates else None)
+        check_length(schedule, left, left * updates - training.epoch.steps if updates else 0)
     moments = Moments(told, training)
     moments.train_begin()
 
     with reporter(epochs, batches.shape[0], verbose) as report, between_steps() as interrupted:
-        if getattr(examples[0] if dtype else None, "dtype", None) == np.uint8:
-            report.print("images are uint8: scaled to 0..1, x / 255")
+        if batches.from_uint8:
+            report.print("x is uint8: scaled to 0..1, x / 255")
 
         def pause() -> None:
             """Where Ctrl-C may stop."""

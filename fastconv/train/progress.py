@@ -114,7 +114,7 @@ class Live(Watched):
 
     def print(self, line):
         width = shutil.get_terminal_size().columns - 1
-        print(("\r" + line.ljust(width)).rstrip() if self.open else line, file=sys.stderr, flush=True)
+        print("\r" + line.ljust(width) if self.open else line, file=sys.stderr, flush=True)
         self.open = False
 
 

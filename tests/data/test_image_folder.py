@@ -31,7 +31,8 @@ def values(pair):
 
 def test_sub_folders_are_classes_and_a_fifth_is_to_test_with(tmp_path):
     write(tmp_path, dog=range(10), ant=range(100, 110), cat=range(200, 205), **{".hidden": [7]})
-    (tmp_path / "ant" / ".DS_Store").touch()
+    for name in (".DS_Store", "Thumbs.db"):
+        (tmp_path / "ant" / name).touch()
     (tmp_path / "notes.txt").touch()
     found = data.image_folder(tmp_path, 4, grayscale=True)
     assert found.class_names == data.class_names(tmp_path) == ["ant", "cat", "dog"]
@@ -62,6 +63,10 @@ def test_train_val_and_test_folders_are_each_for_its_purpose(tmp_path):
     assert [values(pair) for pair in (found.train, found.validation, found.test)] == [[(0, 1), (0, 2), (1, 3)], [(1, 4)], [(0, 5), (0, 6)]]
     assert repr(found) == "ImageFolder(3 pictures (1, 4, 4) to train on (a 2, b 1), 1 to validate with, 2 to test with)"
     assert data.class_names(tmp_path) == ["a", "b"]
+    (tmp_path / "valid").mkdir()
+    with pytest.raises(FileFormatError, match=r"has more than one folder to validate with: val, valid$"):
+        data.image_folder(tmp_path, 4)
+    (tmp_path / "valid").rmdir()
     write(tmp_path / "test", c=[7])
     with pytest.raises(FileNotFoundError, match=r"test holds c, which is none of the classes to train on: a, b$"):
         data.image_folder(tmp_path, 4)
@@ -88,7 +93,7 @@ def test_files_that_cannot_be_read_are_counted_and_named(tmp_path):
     for path in (tmp_path / "b").iterdir():
         path.unlink()
         path.touch()
-    with pytest.raises(FileFormatError, match=r"b: no picture is left of class b: 6 of 6 files cannot be read as pictures: .*and 3 more$"):
+    with pytest.raises(FileFormatError, match=r"^image_folder: .*: no picture is left of class b: 6 of 6 files .*and 3 more$"):
         data.image_folder(tmp_path, 4)
 
 
@@ -105,6 +110,7 @@ def test_more_classes_than_a_byte_counts(tmp_path):
     write(tmp_path / "test", c299=[43])
     found = data.image_folder(tmp_path, 4, grayscale=True)
     assert found.train[1].tolist() == list(range(300))
+    assert "(c000 1, c001 1, c002 1, c003 1, c004 1, c005 1, c006 1, c007 1, c008 1, c009 1, and 290 classes more)" in repr(found)
     assert values(found.test) == [(299, 43)]
 
 

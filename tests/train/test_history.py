@@ -100,5 +100,7 @@ def test_a_file_gives_the_history_back(tmp_path):
     save_run(tmp_path, layers.Sequential(), {}, [NEW, NEW | {"epoch": 2}])
     assert read_history(tmp_path / "history.csv") == [NEW, NEW | {"epoch": 2}]
     (tmp_path / "history.csv").write_text("")
-    with pytest.raises(FileFormatError, match=r"history\.csv must hold at least one epoch, and each its number, got 0 records"):
+    assert read_history(tmp_path / "history.csv") == []
+    (tmp_path / "history.csv").write_text("loss\n1\n")
+    with pytest.raises(FileFormatError, match=r"history\.csv is not the history of a run: each epoch must have its number"):
         read_history(tmp_path / "history.csv")
