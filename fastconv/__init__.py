@@ -6,11 +6,12 @@ from fastconv import ops, layers, losses, optim, train, data, models
 import sys
 
 try:
-    from fastconv import data, layers, losses, models, ops, optim, train
+    from fastconv import data, functional, layers, losses, models, ops, optim, train
     from fastconv.differences import GradientError, gradcheck
     from fastconv.inference import compile
     from fastconv.kernels.compile import get_num_threads, set_num_threads
     from fastconv.kernels.table import algorithm
+    from fastconv.layers import Module
     from fastconv.saving import load, save
     from fastconv.streams import seed
     from fastconv.version import __version__
@@ -23,10 +24,12 @@ except KeyboardInterrupt:
 
 __all__ = [
     "GradientError",
+    "Module",
     "__version__",
     "algorithm",
     "compile",
     "data",
+    "functional",
     "get_num_threads",
     "gradcheck",
     "layers",

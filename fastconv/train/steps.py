@@ -111,7 +111,7 @@ def first_not_finite(model: Layer, x: np.ndarray, path: str = "") -> str | None:
         return "the input"
     if not isinstance(model, Sequential):
         return None if path or np.isfinite(model(x)).all() else f"the output of {type(model).__name__}"
-    for name, layer in model.children():
+    for name, layer in model.named_children():
         y = layer(x)
         if not np.isfinite(y).all():
             return first_not_finite(layer, x, f"{path}{name}.") or f"layer {path}{name} ({layer!r})"

@@ -1,0 +1,66 @@
+"""What the `forward` of a `Module` is written with: values that are not there yet, and the record of the layers that will make them.
+
+    x = self.pool(relu(self.conv1(x)))        number 0: x        nodes: (conv1, (0,)) -> 1   (relu, (1,)) -> 2   (pool, (2,)) -> 3
+    return x + self.shortcut(x)                                         (shortcut, (3,)) -> 4   (sum, (3, 4)) -> 5
+
+Nothing runs until `forward` has returned: then it is known who else reads a value, and neighbors may run as one pass.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+Node = tuple[Any, tuple[int, ...]]  # a Layer, or a Join of several values, and the numbers of what it takes; what it gives has the next number
+
+
+class Record:
+    """What one pass has noted. name_of: a layer's name, for messages; shapes: of the inputs; training: whether it is a pass of training."""
+
+    def __init__(self, name_of: Callable[[Any], str], shapes: list[tuple[int, ...]], training: bool):
+        self.name_of, self.inputs, self.training = name_of, len(shapes), training
+        self.nodes: list[Node] = []
+        self._shapes = shapes  # of the values, as far as anybody has asked
+
+    def shape(self, number: int) -> tuple[int, ...]:
+        """Of a value, as the layers foretell it."""
+        for layer, taken in self.nodes[len(self._shapes) - self.inputs : number - self.inputs + 1]:
+            try:
+                self._shapes.append(layer.output_shape(*[self._shapes[i] for i in taken]))
+            except (TypeError, ValueError) as error:
+                raise self.told(error, layer) from None
+        return self._shapes[number]
+
+    def told(self, error: Exception, layer: Any) -> Exception:
+        """The error with the name of the layer that raised it: "Net.layer1.0.conv2: ..."."""
+        return type(error)(f"{self.name_of(layer)}: {error}") if type(error) in (TypeError, ValueError) else error
+
+
+class _UnderWay(threading.local):
+    """What this thread records now."""
+
+    record: Record | None = None
+
+
+under_way = _UnderWay()
+
+
+class Recorded:
+    """A value by its number in a record. (`layers.traced.Traced` is what a user's `forward` is given.)"""
+
+    __slots__ = ("number", "record")
+
+    def __init__(self, record: Record, number: int):
+        self.record, self.number = record, number
+
+    def through(self, layer: Any, *others: "Recorded", inplace: bool = False) -> "Recorded":
+        """What the layer will make of this value and the others. inplace: this object stands for that from now on, as it does in PyTorch."""
+        record = self.record
+        if record is not under_way.record or (others and any(other.record is not record for other in others)):
+            raise RuntimeError("Module: a value of a forward pass that has ended is used again: return it from forward, among the outputs")
+        taken = (self.number, *[other.number for other in others]) if others else (self.number,)
+        record.nodes.append((layer, taken))
+        number = record.inputs + len(record.nodes) - 1
+        if inplace:
+            self.number = number
+            return self
+        return type(self)(record, number)
