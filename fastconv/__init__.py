@@ -12,6 +12,7 @@ try:
     from fastconv.kernels.compile import get_num_threads, set_num_threads
     from fastconv.kernels.table import algorithm
     from fastconv.layers import Module
+    from fastconv.saliency import saliency
     from fastconv.saving import load, save
     from fastconv.streams import seed
     from fastconv.version import __version__
@@ -38,6 +39,7 @@ __all__ = [
     "models",
     "ops",
     "optim",
+    "saliency",
     "save",
     "seed",
     "set_num_threads",

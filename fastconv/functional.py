@@ -24,7 +24,7 @@ __getattr__ = reflexes.of_module("functional", __name__)
 
 def relu(x: Any, inplace: bool = False) -> Any:
     """y = max(x, 0): `layers.ReLU`."""
-    return (IN_PLACE if flag("relu", "inplace", inplace) else RELU)(x)
+    return RELU(x) if inplace is False else (IN_PLACE if flag("relu", "inplace", inplace) else RELU)(x)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:

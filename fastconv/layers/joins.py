@@ -19,6 +19,8 @@ Ways = Callable[[np.ndarray, Sequence[bool]], Sequence[np.ndarray | None]]
 
 
 class Join(ABC):
+    """A sum, a product, ...: one object for all places where it stands."""
+
     @abstractmethod
     def forward(self, xs: Sequence[np.ndarray], training: bool) -> tuple[np.ndarray, Ways]:
         """The output, and the way back: a gradient for each x that is wanted."""
@@ -29,6 +31,12 @@ class Join(ABC):
 
     def parameters(self) -> list[Parameter]:
         return []
+
+    def children(self) -> tuple:
+        return ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
 
 class Sum(Join):

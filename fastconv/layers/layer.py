@@ -18,6 +18,15 @@ from fastconv.layers.summary import Summary, summarize
 Step = Callable[[Any, bool], Any]  # a layer's own way back: dx, or None, from (dy, input_grad)
 
 
+class _Changes:
+    """How often an attribute of any layer was set: as long as it stays, shapes that a net has told stay true."""
+
+    count = 0
+
+
+changes = _Changes()
+
+
 class Backward(Protocol):
     """`dx = backward(dy)`; input_grad=False: None. param_grad=False: the gradients of the parameters stay what they are."""
 
@@ -178,7 +187,8 @@ class Layer(Named, ABC):
             raise AttributeError(reflexes.answer("Layer", type(self).__name__, name))
 
     def __setattr__(self, name: str, value) -> None:
-        """A layer whose options change binds its passes anew."""
+        """A layer whose options change binds its passes anew, and is counted."""
+        changes.count += 1
         passes = self.__dict__.get("_passes")
         if isinstance(passes, BoundPasses):
             passes.clear()

@@ -10,7 +10,7 @@ import numpy as np
 from fastconv import streams
 from fastconv.geometry import described
 from fastconv.layers.bound import BoundPasses
-from fastconv.layers.layer import Layer
+from fastconv.layers.layer import Layer, changes
 from fastconv.layers.recorded import Record, Recorded, under_way
 from fastconv.layers.tape import Run, forward, inferred, planned
 from fastconv.layers.traced import Traced
@@ -94,18 +94,23 @@ class Module(Layer):
         op = type(self).__name__
         inputs = tuple(x if type(x) is np.ndarray and x.dtype in FLOATS else floats(op, x=x)[0] for x in given)
         record, outputs, single = self.record([x.shape for x in inputs], training, words)
-        passes = self.__dict__.get("_passes")
-        if passes is None:
-            passes = self.__dict__["_passes"] = BoundPasses()
         key = tuple(record.nodes), outputs
-        return record, inputs, outputs, single, passes.of(key, lambda: planned(record.nodes, record.inputs, outputs))
+        return record, inputs, outputs, single, self._kept().of(key, lambda: planned(record.nodes, record.inputs, outputs))
+
+    def _kept(self) -> BoundPasses:
+        """Plans by what was recorded, and shapes by those of the inputs; there also where a subclass does not call `super().__init__()`."""
+        kept = self.__dict__.get("_passes")
+        if kept is None:
+            kept = self.__dict__["_passes"] = BoundPasses()
+        return kept
 
     def record(self, shapes: list[tuple[int, ...]], training: bool, words: dict) -> tuple[Record, tuple[int, ...], bool]:
         """What forward does with inputs of these shapes: the record, the numbers of its outputs, and whether that is one that is no tuple."""
         op, written = type(self).__name__, self._written()
         if len(shapes) > self._most:
             raise TypeError(f"{op}: forward takes {self._most:g} input{'s' * (self._most > 1)}, got a tuple of {len(shapes)}: unpack it")
-        record, before = Record(self._name_of, shapes, training), under_way.record
+        known = "shapes", changes.count, *shapes
+        record, before = Record(self._name_of, list(shapes), training, self._kept().get(known, ([], []))), under_way.record
         under_way.record = record
         try:
             result = written(self, *[Traced(record, i) for i in range(len(shapes))], **words)
@@ -116,6 +121,8 @@ class Module(Layer):
             if not isinstance(y, Traced) or y.record is not record:
                 wanted = "must return what its layers gave, a traced value or a tuple of them"
                 raise TypeError(f"{op}.forward: {wanted}, got {described(y)}: no way leads back from anything else")
+        if len(record.shapes) > len(shapes) and known not in self._kept():
+            self._kept().keep(known, (record.nodes, record.shapes))
         return record, tuple(y.number for y in outputs), outputs[0] is result
 
     def _written(self) -> Callable[..., Any]:
@@ -124,11 +131,13 @@ class Module(Layer):
             raise TypeError(f"{name}: a Module needs a forward: write def forward(self, x): return self.layer(x) in class {name}")
         return type(self)._trace
 
+    def path_of(self, layer: Any) -> str:
+        """The name of a layer inside, "layer1.0.conv2"; "F" for what is none, such as those of `fastconv.functional`."""
+        return next((name for name, inside in self.named_modules() if inside is layer), "F")
+
     def _name_of(self, layer: Any) -> str:
-        """ "Net.layer1.0.conv2", "Net.forward" for what is no layer of the model."""
-        layer = getattr(layer, "norm", layer)
-        found = next((name for name, inside in self.named_modules() if inside is layer), "forward")
-        return f"{type(self).__name__}.{found}"
+        path = self.path_of(getattr(layer, "norm", layer))
+        return f"{type(self).__name__}.{'forward' if path == 'F' else path}"
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """For an input of this shape, or a tuple of them; a tuple of shapes where there are several outputs."""
@@ -141,8 +150,7 @@ class Module(Layer):
         record, _, _ = self.record(self._shapes(input_shape), False, {})
         for layer, taken in record.nodes:
             if isinstance(layer, Layer):
-                name = self._name_of(layer).partition(".")[2]
-                yield "F" if name == "forward" else name, layer, record.shape(taken[0])
+                yield self.path_of(layer), layer, record.shape(taken[0])
 
     def _shapes(self, given: Any) -> list[tuple[int, ...]]:
         op = type(self).__name__

@@ -14,21 +14,33 @@ Node = tuple[Any, tuple[int, ...]]  # a Layer, or a Join of several values, and 
 
 
 class Record:
-    """What one pass has noted. name_of: a layer's name, for messages; shapes: of the inputs; training: whether it is a pass of training."""
+    """What one pass has noted. name_of: a layer's name, for messages; shapes: of the inputs; training: whether it is a pass of training.
 
-    def __init__(self, name_of: Callable[[Any], str], shapes: list[tuple[int, ...]], training: bool):
+    known: the nodes of an earlier pass and the shapes of its values. A layer tells its shape in some 20 us, a long net would wait for `x.size(0)`.
+    """
+
+    def __init__(
+        self, name_of: Callable[[Any], str], shapes: list[tuple[int, ...]], training: bool, known: tuple[list[Node], list[tuple]] = ([], [])
+    ):
         self.name_of, self.inputs, self.training = name_of, len(shapes), training
         self.nodes: list[Node] = []
-        self._shapes = shapes  # of the values, as far as anybody has asked
+        self.shapes = shapes  # of the values, as far as anybody has asked
+        self._known = known if known[1][: len(shapes)] == shapes else ([], [])
 
     def shape(self, number: int) -> tuple[int, ...]:
         """Of a value, as the layers foretell it."""
-        for layer, taken in self.nodes[len(self._shapes) - self.inputs : number - self.inputs + 1]:
+        nodes, shapes = self._known
+        for i in range(len(self.shapes), number + 1):
+            layer, taken = node = self.nodes[i - self.inputs]
+            if i < len(shapes) and nodes[i - self.inputs] == node:
+                self.shapes.append(shapes[i])
+                continue
+            shapes = ()
             try:
-                self._shapes.append(layer.output_shape(*[self._shapes[i] for i in taken]))
+                self.shapes.append(layer.output_shape(*[self.shapes[n] for n in taken]))
             except (TypeError, ValueError) as error:
                 raise self.told(error, layer) from None
-        return self._shapes[number]
+        return self.shapes[number]
 
     def told(self, error: Exception, layer: Any) -> Exception:
         """The error with the name of the layer that raised it: "Net.layer1.0.conv2: ..."."""

@@ -7,7 +7,7 @@
 A value that several read gets the sum of what comes back from them, the last reader's first; one that nobody reads gets none.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,13 +24,14 @@ NO_WORDS: dict[str, bool] = {}
 
 
 class Run(NamedTuple):
-    """A layer or join, the words that its `forward` takes besides, the values it takes and gives, and those that nobody reads afterwards."""
+    """A layer or join, the words that its `forward` takes besides, and the values it takes and gives."""
 
     layer: Any
     words: dict[str, bool]
     taken: tuple[int, ...]
     given: int
-    last: tuple[int, ...] = ()
+    joins: bool = False
+    last: tuple[int, ...] = ()  # values that nobody reads afterwards
 
 
 def planned(nodes: Sequence[Node], inputs: int, outputs: tuple[int, ...]) -> list[Run]:
@@ -73,16 +74,16 @@ def _freeing(runs: list[Run], inputs: int, outputs: tuple[int, ...]) -> list[Run
     for run in reversed(runs):
         last = {*run.taken, run.given} - kept
         kept |= last
-        freeing.append(run._replace(last=tuple(last)))
+        freeing.append(run._replace(joins=isinstance(run.layer, Join), last=tuple(last)))
     return freeing[::-1]
 
 
 def inferred(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], outputs: tuple[int, ...]) -> list[np.ndarray]:
     """The outputs; nothing is kept."""
     values: dict[int, Any] = dict(enumerate(inputs))
-    for layer, words, taken, given, last in runs:
+    for layer, words, taken, given, joins, last in runs:
         try:
-            if isinstance(layer, Join):
+            if joins:
                 values[given] = layer.forward([values[i] for i in taken], False, **words)[0]
             else:
                 values[given] = layer.forward(values[taken[0]], False, **words)[0] if words else layer(values[taken[0]])
@@ -98,9 +99,9 @@ def forward(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], out
     values: dict[int, Any] = dict(enumerate(inputs))
     training = record.training
     steps: list[tuple[Any, Step]] = []
-    for layer, words, taken, given, last in runs:
+    for layer, words, taken, given, joins, last in runs:
         try:
-            if isinstance(layer, Join):
+            if joins:
                 values[given], step = layer.forward([values[i] for i in taken], training, **words)
             else:
                 values[given], step = layer.forward(values[taken[0]], training, **words)
@@ -113,20 +114,23 @@ def forward(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], out
     def backward(dy: Any, input_grad: bool = True) -> Any:
         gradients: dict[int, np.ndarray] = {}
         for number, gradient in zip(outputs, dy if several else (dy,)):
-            _add(gradients, number, gradient)
+            if gradient is not None:
+                _add(gradients, number, gradient)
         wanted = _wanted(runs, steps, len(inputs), input_grad)
-        for _, _, taken, given, _ in reversed(runs):
-            layer, step = steps.pop()  # with it go the arrays that the layer had saved
+        for _, _, taken, given, joins, _ in reversed(runs):
+            _, step = steps.pop()  # with it go the arrays that the layer had saved
             gradient = gradients.pop(given, None)
             if gradient is None or not wanted[given]:
                 continue
-            if isinstance(layer, Join):
+            if joins:
                 asked = [wanted[number] for number in taken]
                 for number, part, wish in zip(taken, step(gradient, asked), asked):
                     if wish:
                         _add(gradients, number, part)
             else:
-                _add(gradients, taken[0], step(gradient, wanted[taken[0]]))
+                gradient = step(gradient, wanted[taken[0]])
+                if gradient is not None:
+                    _add(gradients, taken[0], gradient)
         if not input_grad:
             return None
         found = [gradients[i] if i in gradients else np.zeros(*blank) for i, blank in enumerate(kinds)]
@@ -139,14 +143,15 @@ def forward(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], out
 
 def _wanted(runs: list[Run], steps: list, inputs: int, input_grad: bool) -> dict[int, bool]:
     """Which values' gradients anybody takes: all, or those that depend on parameters that learn."""
-    wanted = dict.fromkeys(range(inputs), input_grad)
-    for (_, _, taken, given, _), (layer, step) in zip(runs, steps):
-        wanted[given] = input_grad or any(wanted[number] for number in taken) or learns(layer, step)
+    if input_grad:
+        return defaultdict(lambda: True)
+    wanted = dict.fromkeys(range(inputs), False)
+    for (_, _, taken, given, _, _), (layer, step) in zip(runs, steps):
+        wanted[given] = wanted[taken[0]] or (len(taken) > 1 and any(wanted[number] for number in taken)) or learns(layer, step)
     return wanted
 
 
-def _add(gradients: dict[int, Any], number: int, gradient: np.ndarray | None) -> None:
-    if gradient is None:
-        return
-    other = gradients.get(number)
-    gradients[number] = gradient if other is None else sum_pass(gradient.shape, gradient.dtype)(other, gradient)
+def _add(gradients: dict[int, np.ndarray], number: int, gradient: np.ndarray) -> None:
+    if number in gradients:
+        gradient = sum_pass(gradient.shape, gradient.dtype)(gradients[number], gradient)
+    gradients[number] = gradient

@@ -7,6 +7,7 @@ Where values have signs, blue is positive, red is negative, white is zero, and t
 from fastconv.plot.canvas import need_matplotlib, save
 from fastconv.plot.curves import learning_curves
 from fastconv.plot.mosaics import feature_maps, filters, misclassified
+from fastconv.plot.saliency import saliency
 from fastconv.plot.tables import confusion_matrix, numbers
 
-__all__ = ["confusion_matrix", "feature_maps", "filters", "learning_curves", "misclassified", "need_matplotlib", "numbers", "save"]
+__all__ = ["confusion_matrix", "feature_maps", "filters", "learning_curves", "misclassified", "need_matplotlib", "numbers", "saliency", "save"]
