@@ -18,8 +18,30 @@ from fastconv.layers.traced import FLATTEN, RELU, SIGMOID, TANH, Traced
 from fastconv.ops.operands import floats
 
 IN_PLACE = layers.ReLU(inplace=True)
-made = lru_cache(256, typed=True)(lambda kind, *arguments: kind(*arguments))  # one layer for each way to call a function
+_made = lru_cache(256, typed=True)(lambda kind, *arguments: kind(*arguments))  # one layer for each way to call a function
 __getattr__ = reflexes.of_module("functional", __name__)
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "cat",
+    "concat",
+    "dropout",
+    "flatten",
+    "leaky_relu",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "relu",
+    "sigmoid",
+    "tanh",
+]
 
 
 def relu(x: Any, inplace: bool = False) -> Any:
@@ -150,6 +172,6 @@ def _layer(kind: type[Layer], *arguments: Any) -> Layer:
     """The layer for these arguments; lists count as tuples."""
     arguments = tuple(tuple(each) if isinstance(each, list) else each for each in arguments)
     try:
-        return made(kind, *arguments)
+        return _made(kind, *arguments)
     except TypeError:  # it cannot be a key: the layer tells what it must be instead
         return kind(*arguments)

@@ -72,6 +72,11 @@ class Module(Layer):
         """Whether the pass under way is one of training; False outside of forward."""
         return under_way.record is not None and under_way.record.training
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (Layer, list, tuple, dict)) and hasattr(Module, name):
+            raise AttributeError(f"{type(self).__name__}: every Module has a {name!r} of its own: give the layer another name")
+        super().__setattr__(name, value)
+
     def __call__(self, *inputs: Any, **words: Any) -> Any:
         """The output, or a tuple of them; words go to forward as they are."""
         record, inputs, outputs, single, runs = self._recorded(inputs, False, words)

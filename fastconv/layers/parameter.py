@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastconv import memory
+from fastconv import memory, reflexes
 from fastconv.geometry import array, flag, shown
 from fastconv.layers.values import Values
 from fastconv.ops.layout import Layout
@@ -109,6 +109,9 @@ class Parameter:
         self._frozen = flag("Parameter", "frozen", frozen)
         if frozen:
             self.zero_grad()
+
+    def __getattr__(self, name: str):
+        raise AttributeError(reflexes.answer("Parameter", "Parameter", name))
 
     @property
     def requires_grad(self) -> bool:

@@ -23,7 +23,8 @@ def taken(state: Mapping, own: Mapping[str, np.ndarray], rename: Rename | None, 
     if not isinstance(state, Mapping):
         raise TypeError(f"load_state_dict: state must be a dict of arrays, as fastconv.load(path) returns it, got {type(state).__name__}")
     source = _renamed(state, rename)
-    missing = [name for name in own if name not in source and name.rpartition(".")[2] != COUNT]
+    absent = [name for name in own if name not in source]
+    missing = [name for name in absent if name.rpartition(".")[2] != COUNT]
     unexpected = [name for name in source if name not in own]
     wrong = [f"missing {name}" for name in missing] + [f"unexpected {name}" for name in unexpected] if strict else []
     # Each is read once: some files are read as they are asked.
@@ -34,7 +35,7 @@ def taken(state: Mapping, own: Mapping[str, np.ndarray], rename: Rename | None, 
         elif new.dtype != own[name].dtype:
             wrong.append(f"{name} is {new.dtype}, the model's is {own[name].dtype}")
     if wrong:
-        advice = _advice(missing, unexpected, own, source, state) if strict else ""
+        advice = _advice(absent, unexpected, own, source, state) if strict and (missing or unexpected) else ""
         raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(wrong))}{advice}")
     return given, Loaded(missing, unexpected)
 
@@ -64,18 +65,17 @@ def _by(rename: Rename, name: str) -> str:
     return new
 
 
-def _advice(missing: list[str], unexpected: list[str], own: Mapping, source: dict[str, str], state: Mapping) -> str:
-    """A `rename` that makes every name fit; "" where none is found."""
-    for name in missing if unexpected else ():
+def _advice(absent: list[str], unexpected: list[str], own: Mapping, source: dict[str, str], state: Mapping) -> str:
+    """A `rename` that makes every name fit, where one is found."""
+    for name in absent if unexpected else ():
         common = _common_end(name, unexpected[0])
         old, new = unexpected[0][: len(unexpected[0]) - len(common)], name[: len(name) - len(common)]
         made = [new + given[len(old) :] if given.startswith(old) else given for given in unexpected]
-        if common and sorted(made) == sorted(missing):
+        if common and sorted(made) == sorted(absent):
             return f'; write rename={{"{old}": "{new}"}}'
-    counted = [name for name in own if name in source or name in missing]
-    if missing and unexpected and [np.shape(state[source[name]]) for name in source] == [own[name].shape for name in counted]:
+    if absent and unexpected and [np.shape(state[given]) for given in source.values()] == [value.shape for value in own.values()]:
         return "; the shapes are the same, in the same order: write rename=dict(zip(state, model.state_dict()))"
-    return "; rename={...} gives names of the state others, strict=False loads what fits" if missing or unexpected else ""
+    return "; rename={...} gives names of the state others, strict=False loads what fits"
 
 
 def _common_end(a: str, b: str) -> str:
