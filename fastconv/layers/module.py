@@ -10,9 +10,9 @@ import numpy as np
 from fastconv import streams
 from fastconv.geometry import described
 from fastconv.layers.bound import BoundPasses
-from fastconv.layers.layer import Layer, changes
+from fastconv.layers.layer import Backward, Layer, changes
 from fastconv.layers.recorded import Record, Recorded, under_way
-from fastconv.layers.tape import Run, forward, inferred, planned
+from fastconv.layers.tape import Run, inferred, planned, trained
 from fastconv.layers.traced import Traced
 from fastconv.ops.operands import FLOATS, floats, shape_tuple
 from fastconv.streams import Stream
@@ -62,10 +62,10 @@ class Module(Layer):
 
     def __init_subclass__(cls, **words):
         written = vars(cls).get("forward")
+        super().__init_subclass__(**words)
         if written is not None:
             cls._trace, cls._most = written, _inputs(written)
             cls.forward = _both(written)  # type: ignore[method-assign]
-        super().__init_subclass__(**words)
 
     @property
     def training(self) -> bool:
@@ -73,7 +73,7 @@ class Module(Layer):
         return under_way.record is not None and under_way.record.training
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, (Layer, list, tuple, dict)) and hasattr(Module, name):
+        if isinstance(value, (Layer, list, tuple, dict)) and hasattr(Module, name) and name != "__dict__":
             raise AttributeError(f"{type(self).__name__}: every Module has a {name!r} of its own: give the layer another name")
         super().__setattr__(name, value)
 
@@ -86,13 +86,12 @@ class Module(Layer):
     def recorded(self, *inputs: Any, **words: Any) -> Any:
         return self._written()(self, *inputs, **words)
 
-    def _pass(self, x: Any, training: bool = True) -> tuple[Any, Any]:
-        """The protocol of a `Layer`: (y, backward)."""
-        record, inputs, outputs, _, runs = self._recorded(x if isinstance(x, tuple) else (x,), training, {})
-        return forward(runs, record, inputs, outputs)
-
     if not TYPE_CHECKING:
-        forward = _pass
+
+        def forward(self, x: Any, training: bool = True) -> tuple[Any, Backward]:
+            """(y, backward), as of any `Layer`; what a subclass writes as forward is what it runs."""
+            record, inputs, outputs, _, runs = self._recorded(x if isinstance(x, tuple) else (x,), training, {})
+            return trained(runs, record, inputs, outputs)
 
     def _recorded(self, given: tuple, training: bool, words: dict) -> tuple[Record, tuple[np.ndarray, ...], tuple[int, ...], bool, list[Run]]:
         """The record of a pass, its inputs, the numbers of its outputs, whether that is a single one, and what runs."""
@@ -153,6 +152,7 @@ class Module(Layer):
     def inner(self, input_shape: tuple[int, ...]) -> Iterator[tuple[str, Layer, tuple[int, ...]]]:
         """Each layer as often as forward calls it; "F" are those of `fastconv.functional`."""
         record, _, _ = self.record(self._shapes(input_shape), False, {})
+        record.shape(record.inputs + len(record.nodes) - 1)  # which tells what does not fit
         for layer, taken in record.nodes:
             if isinstance(layer, Layer):
                 yield self.path_of(layer), layer, record.shape(taken[0])
@@ -172,11 +172,11 @@ class Module(Layer):
 
 
 def _both(written: Callable[..., Any]) -> Callable[..., Any]:
-    """forward as it is called: with traced values by the class itself (`super().forward(x)`), with arrays by everybody else."""
+    """forward as it is called: with traced values by a forward (`super().forward(x)`), with arrays by everybody else."""
 
     @wraps(written)
     def forward(self, x, *more, **words):
-        return written(self, x, *more, **words) if isinstance(x, Recorded) else self._pass(x, *more, **words)
+        return written(self, x, *more, **words) if isinstance(x, Recorded) else Module.forward(self, x, *more, **words)
 
     return forward
 

@@ -94,7 +94,7 @@ def inferred(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], ou
     return [values[number] for number in outputs]
 
 
-def forward(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], outputs: tuple[int, ...]) -> tuple[Any, Backward]:
+def trained(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], outputs: tuple[int, ...]) -> tuple[Any, Backward]:
     """The outputs, and the way back; both are tuples where there are several."""
     values: dict[int, Any] = dict(enumerate(inputs))
     training = record.training

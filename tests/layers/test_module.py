@@ -1,0 +1,351 @@
+"""Models as classes: the same bits as a Sequential, gradients of values that are used twice or never, names, nesting."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import functional as F
+from fastconv import layers, losses, optim, streams, train
+from fastconv.layers import BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, ReLU, Residual, Sequential
+
+C, SHAPE = 5, (3, 5, 6, 7)
+
+
+def images(shape=SHAPE, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def conv(rng, IC=C, OC=C, stride=1):
+    return Conv2d(IC, OC, 3, stride, 1, rng=rng)
+
+
+class Block(Module):
+    def __init__(self, rng, stride=1):
+        super().__init__()
+        self.conv1, self.bn1 = conv(rng, stride=stride), BatchNorm2d(C)
+        self.conv2, self.bn2 = conv(rng), BatchNorm2d(C)
+        self.shortcut = Sequential(conv(rng, stride=stride), BatchNorm2d(C)) if stride > 1 else Sequential()
+
+    def forward(self, x):
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += self.shortcut(x)
+        return F.relu(out)
+
+
+class Net(Module):
+    def __init__(self, seed=0):
+        super().__init__()
+        rng = np.random.default_rng(seed)
+        self.conv1, self.pool = conv(rng), MaxPool2d(2, 2)
+        self.layer1 = Sequential(Block(rng), Block(rng, stride=2))
+        self.fc = Linear(C * 2 * 2, 4, rng=rng)
+
+    def forward(self, x):
+        x = self.pool(F.relu(self.conv1(x)))
+        x = self.layer1(x)
+        return self.fc(x.view(x.size(0), -1))
+
+
+def block_of_layers(block: Block) -> list:
+    body = Sequential(block.conv1, block.bn1, ReLU(), block.conv2, block.bn2)
+    return [Residual(body, block.shortcut if len(block.shortcut) else None), ReLU()]
+
+
+def layers_of(net: Net) -> Sequential:
+    """The same layers without a class."""
+    blocks = [layer for block in net.layer1 for layer in block_of_layers(block)]
+    return Sequential(net.conv1, ReLU(), net.pool, *blocks, layers.Flatten(), net.fc)
+
+
+def results(model, x, training=True, input_grad=True):
+    for p in model.parameters():
+        p.zero_grad()
+    y, backward = model.forward(x, training)
+    dx = backward(np.cos(np.arange(y.size, dtype=y.dtype)).reshape(y.shape), input_grad)
+    assert (dx is None) is not input_grad
+    found = {name: p.grad.copy() for name, p in model.named_parameters() if p.has_grad}
+    return [y, model(x), *([dx] if input_grad else []), *found.values(), *(b.value for _, b in model.named_buffers())]
+
+
+def assert_same(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("input_grad", [True, False])
+def test_a_class_computes_the_bits_of_a_sequential(training, input_grad):
+    x = images()
+    assert_same(results(Net(), x, training, input_grad), results(layers_of(Net()), x, training, input_grad))
+    x[1, 2, 3, 3] = np.nan
+    assert_same(results(Net(), x, training, input_grad), results(layers_of(Net()), x, training, input_grad))
+
+
+@pytest.mark.parametrize("frozen", ["conv1", "layer1", "layer1.0.bn2", "layer1.1.shortcut", "fc"])
+def test_what_is_frozen_learns_nothing_and_changes_nothing_else(frozen):
+    found = []
+    for build in (lambda net: net, layers_of):
+        net = Net()
+        dict(net.named_modules())[frozen].frozen = True
+        found.append(results(build(net), images(), input_grad=False))
+    assert_same(*found)
+
+
+def test_neighbors_run_as_one(monkeypatch):
+    """No ReLU runs by itself, none of the sums does."""
+    monkeypatch.setattr(ReLU, "forward", None)
+    monkeypatch.setattr(layers.joins.Sum, "forward", None)
+    y, backward = Net().forward(images())
+    backward(np.ones_like(y))
+
+
+def test_names_are_pytorchs():
+    net = Net()
+    assert list(net.state_dict())[:3] == ["conv1.weight", "conv1.bias", "layer1.0.conv1.weight"]
+    assert "layer1.1.shortcut.0.weight" in net.state_dict()
+    assert "layer1.1.shortcut.1.running_mean" in net.state_dict()
+    assert [name for name, _ in net.named_children()] == ["conv1", "pool", "layer1", "fc"]
+    assert next(net.modules()) is net
+    assert dict(net.named_modules())["layer1.1.bn2"] is net.layer1[1].bn2
+    assert net.num_parameters == sum(p.size for p in net.parameters())
+
+
+def test_layers_in_lists_and_dicts_have_names():
+    class Listed(Module):
+        def __init__(self):
+            self.stages = [[Linear(2, 2)], [Linear(2, 2), Linear(2, 2)]]
+            self.heads = {"left": Linear(2, 3), "right": Linear(2, 3)}
+
+        def forward(self, x):
+            for stage in self.stages:
+                for layer in stage:
+                    x = F.relu(layer(x))
+            return self.heads["left"](x), self.heads["right"](x)
+
+    names = [name for name, _ in Listed().named_parameters() if name.endswith("weight")]
+    assert names == ["stages.0.0.weight", "stages.1.0.weight", "stages.1.1.weight", "heads.left.weight", "heads.right.weight"]
+
+
+def test_a_module_is_trained_saved_and_summed_up_as_a_layer(tmp_path):
+    net, x, y = Net(), images((8, *SHAPE[1:])), np.arange(8) % 4
+    optimizer = optim.SGD(net.parameters(), 0.05, momentum=0.9)
+    values = [train.step(net, x, y, losses.cross_entropy, optimizer) for _ in range(8)]
+    assert values[-1] < values[0]
+    assert len(train.fit(net, (x, y), epochs=1, progress=False)) == 1
+    fc.save(net, tmp_path / "net.npz")
+    other = Net(seed=1)
+    other.load_state_dict(fc.load(tmp_path / "net.npz"))
+    np.testing.assert_array_equal(other(x), net(x))
+    assert train.evaluate(other, x, y) == train.evaluate(net, x, y)
+    assert net.output_shape(SHAPE) == net(images()).shape == (3, 4)
+    summary = net.summary(SHAPE)
+    assert summary.parameters == net.num_parameters
+    assert [row.name for row in summary.rows][:4] == ["conv1", "F", "pool", "layer1.0.conv1"]
+    assert repr(net).startswith("Net(\n  (conv1): Conv2d(5, 5")
+    for again in (copy.deepcopy(net), copy.copy(net)):
+        np.testing.assert_array_equal(again(x), net(x))
+    fc.gradcheck(Chosen(), images((2, 3), dtype=np.float64))
+
+
+class Chosen(Module):
+    """Python decides what runs; pickled by its name."""
+
+    def __init__(self):
+        super().__init__()
+        self.fcs = [Linear(3, 3) for _ in range(3)]
+        self.depth = 3
+
+    def forward(self, x):
+        for layer in self.fcs[: self.depth]:
+            x = layer(x).tanh()
+        return F.dropout(x, 0.5, training=self.training)
+
+
+def test_python_decides_anew_in_each_pass():
+    net, x = Chosen(), images((4, 3))
+    for depth in (1, 3, 2):
+        net.depth = depth
+        y = x
+        for layer in net.fcs[:depth]:
+            y = np.tanh(layer(y))
+        np.testing.assert_allclose(net(x), y, rtol=1e-6)
+    assert (net(x) != 0).all()
+    assert (net.forward(x)[0] == 0).any()
+    assert not net.training
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(net))(x), net(x))
+
+
+def test_dropout_draws_from_the_stream_of_all_which_a_failure_puts_back():
+    net, x = Chosen(), images((4, 3))
+    fc.seed(3)
+    y = net.forward(x)[0]
+    fc.seed(3)
+    np.testing.assert_array_equal(net.forward(x)[0], y)
+    assert dict(net.named_streams())["default"] is streams.default
+
+
+def test_a_value_used_twice_sums_its_gradients_and_one_used_never_has_none():
+    class Twice(Module):
+        def __init__(self):
+            self.a, self.b, self.unused = (Linear(3, 3, rng=np.random.default_rng(i)) for i in range(3))
+
+        def forward(self, x):
+            x = self.a(x)
+            self.unused(x)
+            return self.b(x) + x + self.b(x + x)
+
+    net, x = Twice(), images((4, 3))
+    y, backward = net.forward(x)
+    np.testing.assert_allclose(y, net.b(net.a(x)) + net.a(x) + net.b(2 * net.a(x)), rtol=1e-5, atol=1e-6)
+    dx = backward(np.ones_like(y))
+    assert not net.unused.weight.has_grad
+    through = np.ones_like(y) @ net.b.weight.value
+    np.testing.assert_allclose(dx, (through + 1 + 2 * through) @ net.a.weight.value, rtol=1e-5)
+    shared = np.ones_like(y).T @ net.a(x)
+    np.testing.assert_allclose(net.b.weight.grad, shared + 2 * shared, rtol=1e-4)
+    again = results(net, x)
+    assert_same(results(net, x), again)
+
+
+def test_a_normalization_used_twice_counts_in_the_order_of_its_calls():
+    class Shared(Module):
+        def __init__(self):
+            self.bn = BatchNorm2d(C)
+
+        def forward(self, x):
+            first = self.bn(x)
+            second = self.bn(first * 3.0)
+            return first + second
+
+    net, bn, x = Shared(), BatchNorm2d(C), images()
+    y = net.forward(x)[0]
+    first = bn.forward(x)[0]
+    np.testing.assert_array_equal(y, first + bn.forward(first * np.float32(3))[0])
+    np.testing.assert_array_equal(net.bn.running_mean.value, bn.running_mean.value)
+
+
+class Arithmetic(Module):
+    def __init__(self):
+        self.a, self.b = Conv2d(2, 3, 1), Conv2d(2, 3, 3, padding=1)
+
+    def forward(self, x):
+        a, b = self.a(x), self.b(x)
+        gate = a.mean((2, 3)).sigmoid().view(-1, 3, 1, 1)
+        y = F.cat([a * gate - b, 1 - b / 2, -a + 0.5])
+        return (2 * y).reshape(x.size(0), -1, 2).tanh(), b.relu().flatten(1)
+
+
+def test_arithmetic_has_gradients():
+    class Summed(Arithmetic):
+        def forward(self, x):
+            left, right = super().forward(x)
+            return left.flatten(1) + F.cat([right, right, right])
+
+    fc.gradcheck(Summed(), images((2, 2, 2, 4), dtype=np.float64))
+
+
+def test_several_outputs_have_several_gradients():
+    net, x = Arithmetic(), images((2, 2, 2, 4))
+    y, backward = net.forward(x)
+    assert [each.shape for each in y] == [each.shape for each in net(x)] == list(net.output_shape(x.shape)) == [(2, 36, 2), (2, 24)]
+    assert not y[0].flags.writeable
+    left = backward((np.ones_like(y[0]), None))
+    for p in net.parameters():
+        p.zero_grad()
+    y, backward = net.forward(x)
+    right = backward((None, np.ones_like(y[1])))
+    y, backward = net.forward(x)
+    np.testing.assert_allclose(backward((np.ones_like(y[0]), np.ones_like(y[1]))), left + right, rtol=1e-4, atol=1e-5)
+
+
+def test_several_inputs_have_several_gradients():
+    class Product(Module):
+        def __init__(self):
+            self.a, self.b = Linear(3, 4), Linear(2, 4)
+
+        def forward(self, u, v=None):
+            u = self.a(u)
+            return u if v is None else u * self.b(v)
+
+    net, u, v = Product(), images((5, 3)), images((5, 2), seed=1)
+    np.testing.assert_array_equal(net(u, v), net.a(u) * net.b(v))
+    np.testing.assert_array_equal(net(u), net.a(u))
+    assert net.output_shape(((5, 3), (5, 2))) == (5, 4)
+    y, backward = net.forward((u, v))
+    du, dv = backward(np.ones_like(y))
+    np.testing.assert_allclose(du, net.b(v) @ net.a.weight.value, rtol=1e-5)
+    np.testing.assert_allclose(dv, net.a(u) @ net.b.weight.value, rtol=1e-5)
+
+
+def test_in_place_means_what_it_does_in_pytorch():
+    """Every name of the value has the result."""
+
+    class InPlace(Module):
+        def __init__(self):
+            self.relu = ReLU(inplace=True)
+
+        def forward(self, x):
+            y = x * 1.0
+            kept = y
+            self.relu(y)
+            y += x
+            return kept
+
+    x = images((2, 3))
+    np.testing.assert_array_equal(InPlace()(x), np.maximum(x, 0) + x)
+    np.testing.assert_array_equal(ReLU(inplace=True)(x), np.maximum(x, 0))
+    assert (x < 0).any()
+
+
+def test_modules_stand_where_layers_do():
+    """In a Sequential that notes its layers one by one, in one that does not, in a Residual, in a subclass."""
+    rng = np.random.default_rng(1)
+    block, x = Block(rng), images()
+    alone = results(block, x)
+    for outer in (Sequential(block), Sequential(block, fuse=False)):
+        block.bn1.load_state_dict(BatchNorm2d(C).state_dict())
+        block.bn2.load_state_dict(BatchNorm2d(C).state_dict())
+        assert_same(results(outer, x), alone)
+
+    class Outer(Module):
+        def __init__(self):
+            self.first, self.second = Sequential(block, fuse=False), Residual(Block(rng))
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    y, backward = Outer().forward(x)
+    assert backward(np.ones_like(y)).shape == x.shape
+
+
+def test_shapes_stay_true_where_options_change():
+    class Sized(Module):
+        def __init__(self):
+            self.pool = MaxPool2d(2, 2)
+
+        def forward(self, x):
+            x = self.pool(x)
+            return x.view(-1, x.size(1) * x.size(2) * x.shape[3])
+
+    net, x = Sized(), images((2, 3, 8, 8))
+    assert net(x).shape == net(x).shape == (2, 48)
+    net.pool.stride = (1, 1)
+    assert net(x).shape == (2, 147)
+    assert net(x[:, :2]).shape == (2, 98)
+
+
+def test_an_inference_keeps_nothing_and_gives_memory_of_its_own():
+    class Same(Module):
+        def forward(self, x):
+            return x
+
+    x = images((2, 3))
+    y = Same()(x)
+    assert not np.shares_memory(x, y)
+    y, backward = Same().forward(x)
+    np.testing.assert_array_equal(backward(x), x)
+    assert not y.flags.writeable
