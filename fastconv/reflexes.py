@@ -47,7 +47,6 @@ ANSWERS: dict[str, dict[str, str]] = {
         "InputLayer": "layers know their inputs' channels: leave it out, and write Conv2d(in_channels, ...)",
         "Add": "write Residual(body, shortcut), or x + y in the forward of a Module",
         "Concatenate": "write Concat(*branches), or functional.cat([x, y]) in the forward of a Module",
-        "SpatialDropout2D": "write Dropout2d(p)",
         "ModuleList": "write a list: self.blocks = [layer, layer]",
         "ModuleDict": 'write a dict: self.blocks = {"name": layer}',
         "Softmax": "leave it out: losses.cross_entropy takes the scores as they are",
