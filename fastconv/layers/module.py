@@ -10,6 +10,7 @@ import numpy as np
 from fastconv import streams
 from fastconv.geometry import described
 from fastconv.layers.bound import BoundPasses
+from fastconv.layers.joins import Join
 from fastconv.layers.layer import Backward, Layer, changes
 from fastconv.layers.recorded import Record, Recorded, under_way
 from fastconv.layers.tape import Run, inferred, planned, trained
@@ -156,6 +157,15 @@ class Module(Layer):
         for layer, taken in record.nodes:
             if isinstance(layer, Layer):
                 yield self.path_of(layer), layer, record.shape(taken[0])
+
+    def values(self, *inputs: Any) -> Iterator[tuple[str, Any, np.ndarray]]:
+        """What each layer gives in an inference: its name ("F" as in `inner`), the layer, and the array, in the order in which forward calls them."""
+        record, inputs, _, _, _ = self._recorded(inputs, False, {})
+        found = dict(enumerate(inputs))
+        for given, (layer, taken) in enumerate(record.nodes, record.inputs):
+            run = Run(layer, {}, tuple(range(len(taken))), len(taken), joins=isinstance(layer, Join))
+            (found[given],) = inferred([run], record, tuple(found[i] for i in taken), (len(taken),))
+            yield self.path_of(layer), layer, found[given]
 
     def _shapes(self, given: Any) -> list[tuple[int, ...]]:
         op = type(self).__name__

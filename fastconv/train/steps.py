@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastconv.layers import Buffer, Layer, Parameter, Sequential
+from fastconv.layers import Buffer, Layer, Module, Parameter, Sequential
 from fastconv.optim import Optimizer
 from fastconv.streams import Stream
 from fastconv.train.arguments import check_model, check_optimizer
@@ -109,6 +109,8 @@ def first_not_finite(model: Layer, x: np.ndarray, path: str = "") -> str | None:
     """The first layer whose output holds NaN or Inf for this batch (without dropout); None if all are finite."""
     if not np.isfinite(x).all():
         return "the input"
+    if isinstance(model, Module):
+        return next((f"layer {path}{name} ({layer!r})" for name, layer, y in model.values(x) if not np.isfinite(y).all()), None)
     if not isinstance(model, Sequential):
         return None if path or np.isfinite(model(x)).all() else f"the output of {type(model).__name__}"
     for name, layer in model.named_children():

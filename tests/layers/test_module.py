@@ -114,6 +114,21 @@ def test_names_are_pytorchs():
     assert net.num_parameters == sum(p.size for p in net.parameters())
 
 
+def test_what_each_layer_gives_can_be_looked_at():
+    net, x = Net(), images()
+    found = list(net.values(x))
+    assert [name for name, _, _ in found][:4] == ["conv1", "F", "pool", "layer1.0.conv1"]
+    np.testing.assert_array_equal(found[0][2], net.conv1(x))
+    np.testing.assert_array_equal(found[-1][2], net(x))
+
+
+def test_a_loss_that_is_not_finite_is_told_with_the_layer():
+    net, x, y = Net(), images((4, *SHAPE[1:])), np.arange(4)
+    net.layer1[1].conv2.weight.value = np.full_like(net.layer1[1].conv2.weight.value, np.inf)
+    with pytest.raises(FloatingPointError, match=r"first not finite: layer layer1\.1\.conv2 \(Conv2d\(5, 5"):
+        train.fit(net, (x, y), epochs=1, progress=False)
+
+
 def test_layers_in_lists_and_dicts_have_names():
     class Listed(Module):
         def __init__(self):

@@ -37,6 +37,7 @@ INNER = {
     "recorded",
     "record",
     "path_of",
+    "values",
     "keep",
 }  # methods for fastconv itself
 
