@@ -161,9 +161,13 @@ class Layer(Named, ABC):
             if name in vars(cls):
                 setattr(cls, name, safe(vars(cls)[name]))
 
-    @abstractmethod
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        """The output and the way back. training=False: no dropout, running statistics; the way back is of that same function."""
+    if TYPE_CHECKING:
+        forward: Any  # as below; that of a Module is written with what its author likes
+    else:
+
+        @abstractmethod
+        def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+            """The output and the way back. training=False: no dropout, running statistics; the way back is of that same function."""
 
     @abstractmethod
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -55,9 +55,6 @@ class Module(Layer):
     one. Layers that would run as one in a `Sequential` do so here, to the same bits.
     """
 
-    if TYPE_CHECKING:
-        forward: Callable[..., Any]  # type: ignore[assignment]  # a subclass writes it with the arguments that it likes
-
     _trace: Callable[..., Any] | None = None  # forward as the subclass has written it
     _most = 1.0  # inputs that it takes
 
