@@ -25,7 +25,7 @@ class Record:
         self.name_of, self.inputs, self.training = name_of, len(shapes), training
         self.nodes: list[Node] = []
         self.shapes = shapes  # of the values, as far as anybody has asked
-        self._known = known if known[1][: len(shapes)] == shapes else ([], [])
+        self._known = known
 
     def shape(self, number: int) -> tuple[int, ...]:
         """Of a value, as the layers foretell it."""
@@ -64,15 +64,16 @@ class Recorded:
     def __init__(self, record: Record, number: int):
         self.record, self.number = record, number
 
-    def through(self, layer: Any, *others: "Recorded", inplace: bool = False) -> "Recorded":
-        """What the layer will make of this value and the others. inplace: this object stands for that from now on, as it does in PyTorch."""
+    def through(self, layer: Any, *others: "Recorded") -> "Recorded":
+        """What the layer will make of this value and the others."""
         record = self.record
         if record is not under_way.record or (others and any(other.record is not record for other in others)):
             raise RuntimeError("Module: a value of a forward pass that has ended is used again: return it from forward, among the outputs")
         taken = (self.number, *[other.number for other in others]) if others else (self.number,)
         record.nodes.append((layer, taken))
-        number = record.inputs + len(record.nodes) - 1
-        if inplace:
-            self.number = number
-            return self
-        return type(self)(record, number)
+        return type(self)(record, record.inputs + len(record.nodes) - 1)
+
+    def become(self, other: "Recorded") -> "Recorded":
+        """After an operation in place every name of this value has its result, as in PyTorch."""
+        self.number = other.number
+        return self

@@ -78,7 +78,8 @@ class ReLU(Layer):
         self._passes = BoundPasses()
 
     def recorded(self, x: Recorded) -> Recorded:
-        return x.through(self, inplace=self.inplace)
+        y = x.through(self)
+        return x.become(y) if self.inplace else y
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         if type(x) is not np.ndarray or x.dtype not in FLOATS:

@@ -1,5 +1,6 @@
 """The values that a `Module`'s `forward` computes with: the methods and operators of a tensor, as far as a net needs them."""
 
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from fastconv.layers.simple import Flatten, ReLU
 
 RELU, SIGMOID, TANH, FLATTEN = ReLU(), Sigmoid(), Tanh(), Flatten()
 MEANS = {1: AdaptiveAvgPool1d(1), 2: AdaptiveAvgPool2d(1), 3: AdaptiveAvgPool3d(1)}  # over so many spatial axes
+OPERATORS = {np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.true_divide: operator.truediv}
 rows, reshape, scale = (lru_cache(128)(kind) for kind in (Rows, Reshape, Scale))
 
 
@@ -79,12 +81,6 @@ class Traced(Recorded):
     def __add__(self, other: Any) -> "Traced":
         return self.through(SUM, other) if isinstance(other, Traced) else scale(1.0, _number("+", other))(self)
 
-    def __iadd__(self, other: Any) -> "Traced":
-        """As in PyTorch, every name of this value then has the sum."""
-        if isinstance(other, Traced):
-            return self.through(SUM, other, inplace=True)
-        return self.through(scale(1.0, _number("+=", other)), inplace=True)
-
     def __sub__(self, other: Any) -> "Traced":
         return self.through(DIFFERENCE, other) if isinstance(other, Traced) else scale(1.0, -_number("-", other))(self)
 
@@ -100,16 +96,26 @@ class Traced(Recorded):
     def __neg__(self) -> "Traced":
         return scale(-1.0)(self)
 
+    def __iadd__(self, other: Any) -> Any:
+        return self.become(self + other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self.become(self - other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self.become(self * other)
+
     __radd__, __rmul__ = __add__, __mul__
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(reflexes.answer("traced", "a traced value", name))
 
-    def __array_ufunc__(self, ufunc, *args, **words) -> NoReturn:
-        given = next((value for value in args[1:] if isinstance(value, (np.ndarray, Parameter))), None)
-        if given is not None:
-            _number(f"np.{ufunc.__name__}", given)
-        _no_numbers(f"np.{ufunc.__name__}")
+    def __array_ufunc__(self, ufunc, method, *operands, **words) -> Any:
+        """`np.sqrt(0.5) * x`: NumPy's numbers are as good as Python's."""
+        name = f"np.{ufunc.__name__}"
+        if method != "__call__" or ufunc not in OPERATORS or words:
+            _no_numbers(name)
+        return OPERATORS[ufunc](*[operand if isinstance(operand, Traced) else _number(name, operand) for operand in operands])
 
     def __array_function__(self, function, *args) -> NoReturn:
         _no_numbers(f"np.{function.__name__}")

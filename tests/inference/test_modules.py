@@ -41,13 +41,38 @@ class Odd(Module):
         return F.cat([a * gate, a - b, F.relu(b) + a]).flatten(1) * 2
 
 
+class Flat(Module):
+    """Rows that lie as the image does are put in order before they are added, or given to another Module."""
+
+    def __init__(self):
+        self.a, self.b = Conv2d(2, 3, 1), Conv2d(2, 3, 3, padding=1)
+        self.head = Head()
+
+    def forward(self, x):
+        return self.head(self.a(x).flatten(1) - self.b(x).flatten(1))
+
+
+class Head(Module):
+    def forward(self, x):
+        return x.view(-1, 3, 64)
+
+
 def settled(model):
     for _ in range(3):
         model.forward(4 * X + 1)
     return model
 
 
-@pytest.mark.parametrize("make", [Net, Odd, lambda: Sequential(Conv2d(2, 2, 1), layers.ReLU(), Odd(), Linear(576, 2))], ids=["net", "odd", "inside"])
+MAKERS = {
+    "net": Net,
+    "odd": Odd,
+    "flat": Flat,
+    "inside": lambda: Sequential(Conv2d(2, 2, 1), layers.ReLU(), Odd(), Linear(576, 2)),
+    "behind rows": lambda: Sequential(Conv2d(2, 3, 1), layers.Flatten(), Head()),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_the_answers_are_the_models(make):
     model = settled(make())
     fast = fc.compile(model, X.shape)

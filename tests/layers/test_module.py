@@ -84,12 +84,24 @@ def test_a_class_computes_the_bits_of_a_sequential(training, input_grad):
     assert_same(results(Net(), x, training, input_grad), results(layers_of(Net()), x, training, input_grad))
 
 
-@pytest.mark.parametrize("frozen", ["conv1", "layer1", "layer1.0.bn2", "layer1.1.shortcut", "fc"])
-def test_what_is_frozen_learns_nothing_and_changes_nothing_else(frozen):
+FROZEN = {
+    "first": ["conv1"],
+    "blocks": ["layer1"],
+    "norm": ["layer1.0.bn2"],
+    "shortcut": ["layer1.1.shortcut"],
+    "last": ["fc"],
+    "all but a shortcut": ["conv1", "layer1.0", "layer1.1.conv1", "layer1.1.bn1", "layer1.1.conv2", "layer1.1.bn2"],
+    "all but a norm": ["conv1", "layer1.0", "layer1.1.conv1", "layer1.1.bn1", "layer1.1.conv2", "layer1.1.shortcut"],
+}
+
+
+@pytest.mark.parametrize("case", FROZEN)
+def test_what_is_frozen_learns_nothing_and_changes_nothing_else(case):
     found = []
     for build in (lambda net: net, layers_of):
         net = Net()
-        dict(net.named_modules())[frozen].frozen = True
+        for name in FROZEN[case]:
+            dict(net.named_modules())[name].frozen = True
         found.append(results(build(net), images(), input_grad=False))
     assert_same(*found)
 
@@ -162,6 +174,35 @@ def test_a_module_is_trained_saved_and_summed_up_as_a_layer(tmp_path):
     assert repr(net).startswith("Net(\n  (conv1): Conv2d(5, 5")
     for again in (copy.deepcopy(net), copy.copy(net)):
         np.testing.assert_array_equal(again(x), net(x))
+
+
+def test_layers_before_the_first_that_learns_do_not_run_back(monkeypatch):
+    net = Net()
+    net.conv1.frozen = net.layer1[0].frozen = True
+    y, backward = net.forward(images())
+    monkeypatch.setattr("fastconv.ops.passes.Pooling.max_grad", None)
+    backward(np.ones_like(y), input_grad=False)
+    assert not net.conv1.weight.has_grad
+    assert net.layer1[1].conv1.weight.has_grad
+
+
+def test_a_sequential_of_ones_own_runs_as_it_is_written():
+    class Doubled(Sequential):
+        def forward(self, x, training=True):
+            return super().forward(2 * x, training)
+
+    class Outer(Module):
+        def __init__(self):
+            self.parts = [Doubled(ReLU()), Sequential(ReLU(), fuse=False)]
+
+        def forward(self, x):
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    net, x = Outer(), images()
+    np.testing.assert_array_equal(net.forward(x)[0], 2 * np.maximum(x, 0))
+    assert [layer for _, layer, _ in net.values(x)] == net.parts
 
 
 def test_modules_stand_where_layers_do():

@@ -141,6 +141,19 @@ def test_a_value_of_a_pass_that_has_ended_is_refused():
         other(X)
 
 
+def test_a_value_of_another_pass_is_no_output():
+    kept = []
+
+    def forward(s, x):
+        kept.append(x)
+        return kept[0]
+
+    model = net(forward)
+    model(X)
+    with pytest.raises(TypeError, match=r"Net\.forward: must return what its layers gave, a traced value or a tuple of them, got Traced"):
+        model(X)
+
+
 def test_the_names_of_methods_are_taken():
     for name in ("inner", "record", "forward"):
         with pytest.raises(AttributeError, match=f"Net: every Module has a '{name}' of its own: give the layer another name"):
@@ -148,8 +161,10 @@ def test_the_names_of_methods_are_taken():
 
 
 def test_a_way_back_after_a_change_is_refused():
-    model = net(lambda s, x: s.conv(x))
-    y, backward = model.forward(X)
-    model.conv.weight.value += 1
-    with pytest.raises(RuntimeError, match="a parameter has changed since forward"):
-        backward(y)
+    norm = layers.BatchNorm2d(2)
+    model = net(lambda s, x: F.relu(s.norm(s.conv(x)) + s.conv(x)), norm=norm)
+    for changed in (model.conv.weight, norm.bias):
+        y, backward = model.forward(X)
+        changed.value += 1
+        with pytest.raises(RuntimeError, match="a parameter has changed since forward"):
+            backward(y)

@@ -1,13 +1,14 @@
 """What a Module's forward may do with values: decide, use them twice or never, compute, give and take several."""
 
 import pickle
+import weakref
 
 import numpy as np
 
 import fastconv as fc
 from fastconv import functional as F
 from fastconv import streams
-from fastconv.layers import BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, ReLU
+from fastconv.layers import BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d, Module, ReLU, once
 
 C, SHAPE = 5, (3, 5, 6, 7)
 
@@ -82,13 +83,13 @@ def test_a_normalization_used_twice_counts_in_the_order_of_its_calls():
 
         def forward(self, x):
             first = self.bn(x)
-            second = self.bn(first * 3.0)
+            second = self.bn(x * 3.0).tanh()
             return first + second
 
     net, bn, x = Shared(), BatchNorm2d(C), images()
     y = net.forward(x)[0]
     first = bn.forward(x)[0]
-    np.testing.assert_array_equal(y, first + bn.forward(first * np.float32(3))[0])
+    np.testing.assert_array_equal(y, first + np.tanh(bn.forward(x * np.float32(3))[0]))
     np.testing.assert_array_equal(net.bn.running_mean.value, bn.running_mean.value)
 
 
@@ -100,7 +101,7 @@ class Arithmetic(Module):
         a, b = self.a(x), self.b(x)
         gate = a.mean((2, 3)).sigmoid().view(-1, 3, 1, 1)
         y = F.cat([a * gate - b, 1 - b / 2, -a + 0.5])
-        return (2 * y).reshape(x.size(0), -1, 2).tanh(), b.relu().flatten(1)
+        return (2 * y).reshape(x.size(0), -1, 2).tanh(), (b + a).relu().flatten(1)
 
 
 def test_arithmetic_has_gradients():
@@ -157,10 +158,12 @@ def test_in_place_means_what_it_does_in_pytorch():
             kept = y
             self.relu(y)
             y += x
+            y *= np.sqrt(np.float32(4)) - x * 0
+            y -= 1
             return kept
 
     x = images((2, 3))
-    np.testing.assert_array_equal(InPlace()(x), np.maximum(x, 0) + x)
+    np.testing.assert_allclose(InPlace()(x), 2 * (np.maximum(x, 0) + x) - 1, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(ReLU(inplace=True)(x), np.maximum(x, 0))
     assert (x < 0).any()
 
@@ -179,6 +182,53 @@ def test_shapes_stay_true_where_options_change():
     net.pool.stride = (1, 1)
     assert net(x).shape == (2, 147)
     assert net(x[:, :2]).shape == (2, 98)
+
+
+def test_shapes_stay_true_where_other_layers_run():
+    which = []
+
+    class Either(Module):
+        def __init__(self):
+            self.pools = MaxPool2d(2, 2), MaxPool2d(4, 4)
+
+        def forward(self, x):
+            x = self.pools[len(which)](x)
+            return x.view(-1, x.size(1) * x.size(2) * x.size(3))
+
+    net, x = Either(), images((2, 3, 8, 8))
+    assert net(x).shape == (2, 48)
+    which.append("the other")
+    assert net(x).shape == (2, 12)
+
+
+def test_values_that_nobody_reads_any_more_are_dropped():
+    class Watch(Layer):
+        def __init__(self):
+            self.made = []
+
+        def forward(self, x, training=True):
+            alive.append(sum(y() is not None for y in self.made))
+            y = x + 1
+            self.made.append(weakref.ref(y))
+            return y, once(lambda dy, input_grad=True: dy, y)
+
+        def output_shape(self, input_shape):
+            return input_shape
+
+    class Chain(Module):
+        def __init__(self):
+            self.watch = Watch()
+
+        def forward(self, x):
+            skip = self.watch(x)
+            for _ in range(4):
+                x = self.watch(x)
+            return x + skip
+
+    for run in (lambda net: net(images()), lambda net: net.forward(images())):
+        alive = []
+        run(Chain())
+        assert alive == [0, 1, 2, 2, 2]  # the skip, and what is read now
 
 
 def test_an_inference_keeps_nothing_and_gives_memory_of_its_own():
