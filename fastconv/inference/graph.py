@@ -99,7 +99,7 @@ class Graph:
         if kind in FLATTENS:
             return 1, self._flatten(x)
         if isinstance(layer, layers.Module):
-            return 1, self._module(entries[0], self._in_order(x))
+            return 1, self._module(entries[0], x)
         norms, relu = self._joined(entries)
         taken = entries[: 1 + norms + relu]
         made_of = [(entry.name, entry.layer) for entry in taken]
