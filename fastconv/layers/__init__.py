@@ -1,5 +1,6 @@
 """Layers: nouns with parameters; `forward` returns the output and the way back."""
 
+from fastconv import reflexes
 from fastconv.layers.activations import LeakyReLU, Sigmoid, Tanh
 from fastconv.layers.adaptive import (
     AdaptiveAvgPool1d,
@@ -12,11 +13,13 @@ from fastconv.layers.adaptive import (
 )
 from fastconv.layers.branches import Concat, Residual
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
-from fastconv.layers.layer import Layer, once
+from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.module import Module
 from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import Buffer, Parameter, flatten
 from fastconv.layers.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from fastconv.layers.resampling import Pad, Upsample
+from fastconv.layers.reshape import Reshape
 from fastconv.layers.sequential import Sequential
 from fastconv.layers.simple import Dropout, Flatten, Linear, ReLU
 from fastconv.layers.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -31,6 +34,7 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "Backward",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
@@ -52,8 +56,10 @@ __all__ = [
     "MaxPool2d",
     "MaxPool3d",
     "Pad",
+    "Module",
     "Parameter",
     "ReLU",
+    "Reshape",
     "Residual",
     "Sequential",
     "Sigmoid",
@@ -62,3 +68,5 @@ __all__ = [
     "flatten",
     "once",
 ]
+
+__getattr__ = reflexes.of_module("layers", __name__)

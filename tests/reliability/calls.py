@@ -11,15 +11,18 @@ from typing import NamedTuple
 import numpy as np
 
 import fastconv as fc
-from fastconv import data, explain, layers, losses, models, ops, optim, plot, train
+from fastconv import data, explain, functional, layers, losses, models, ops, optim, plot, train
 from fastconv.streams import Stream
 
-MODULES = {"fc": fc, "ops": ops, "layers": layers, "losses": losses, "optim": optim, "data": data, "train": train, "train.metrics": train.metrics,
-           "models": models, "explain": explain, "plot": plot}  # fmt: skip
+MODULES = {"fc": fc, "ops": ops, "layers": layers, "functional": functional, "losses": losses, "optim": optim, "data": data, "train": train,
+           "train.metrics": train.metrics, "models": models, "explain": explain, "plot": plot}  # fmt: skip
 NO_CALL = {  # public names that are no one's to call
     "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
     "train.History", "train.RateTest", "train.Record", "train.Score", "train.ClassTable",
     "data.ImageFolder", "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms",  # results
+    "fc.GradientError", "data.FileFormatError", "layers.Layer", "layers.Module", "fc.Module", "layers.Backward",
+    "optim.Optimizer", "optim.Schedule",  # raised, or derived from
+    "train.Score", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
 INNER = {
@@ -38,6 +41,11 @@ INNER = {
     "open",
     *("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
     "passes",
+    "recorded",
+    "record",
+    "path_of",
+    "values",
+    "keep",
 }  # methods for fastconv itself
 
 
@@ -115,6 +123,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "fc.seed": lambda: Call(fc.seed, (1,)),
     "fc.compile": lambda: Call(fc.compile, (net(), (2, 1, 4, 4)), then=lambda fast: fast(f32(2, 1, 4, 4))),
     "fc.gradcheck": lambda: Call(fc.gradcheck, (layers.Linear(2, 2), f32(1, 2)), may=(fc.GradientError,), functions=("layer_or_function",)),
+    "fc.saliency": lambda: Call(fc.saliency, (net(), f32(2, 1, 4, 4), labels(2))),
     "fc.save": lambda: Call(fc.save, (net(), "weights.npz"), may=(OSError,)),
     "fc.load": lambda: Call(fc.load, ("net.npz",), may=(OSError,)),
     "ops.batch_norm": lambda: Call(ops.batch_norm, (f32(2, 3, 2, 2), f32(3), abs(f32(3)), f32(3), f32(3))),
@@ -212,6 +221,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "plot.predictions": lambda: Call(
         plot.predictions, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1]), {"names": ["a", "b", "c"], "probabilities": abs(np.sin(f32(4)))},
     ),
+    "plot.saliency": lambda: Call(plot.saliency, (f32(2, 1, 4, 4), abs(f32(2, 4, 4))), {"labels": ["a", "b"]}, anything=("labels",)),
     "plot.save": lambda: Call(plot.save, ("picture.png", plot.numbers, f32(2, 2)), may=(OSError,), functions=("draw",)),
 }  # fmt: skip
 
@@ -252,7 +262,13 @@ def _operation(name: str, args: tuple) -> Call:
 def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
     """Each layer as it is made, its three passes and its shapes."""
     kinds: dict[str, tuple] = dict.fromkeys(("ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Dropout", "Flatten", "GlobalAvgPool2d"), ())
-    kinds |= {"Linear": (4, 3), "Residual": (layers.ReLU(),), "Sequential": (layers.ReLU(), layers.Tanh()), "Concat": (layers.ReLU(), layers.Tanh())}
+    kinds |= {
+        "Linear": (4, 3),
+        "Reshape": (4, 4, 4),
+        "Residual": (layers.ReLU(),),
+        "Sequential": (layers.ReLU(), layers.Tanh()),
+        "Concat": (layers.ReLU(), layers.Tanh()),
+    }
     kinds |= {"Pad": ((1, 2),), "Upsample": (6,)}
     for rank in (1, 2, 3):
         kinds |= {f"Conv{rank}d": (4, 2, 3), f"ConvTranspose{rank}d": (4, 2, 3), f"BatchNorm{rank}d": (4,)}
@@ -269,6 +285,19 @@ def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
         yield f"layers.{name}.backward", lambda make=make, x=x: _backward(make(), x)
 
 
+def _functions() -> Iterator[tuple[str, Callable[[], Call]]]:
+    """Those of `functional`, on arrays."""
+    for name in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout"):
+        yield name, lambda name=name: Call(getattr(functional, name), (f32(2, 3),))
+    yield "flatten", lambda: Call(functional.flatten, (f32(2, 3, 4), 1))
+    for name in ("cat", "concat"):
+        yield name, lambda name=name: Call(getattr(functional, name), ([f32(2, 3), f32(2, 1)],))
+    for rank in (1, 2, 3):
+        for name in ("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"):
+            name = f"{name}{rank}d"
+            yield name, lambda name=name, rank=rank: Call(getattr(functional, name), (f32(2, 4, *(4,) * rank), 2))
+
+
 def _backward(layer: layers.Layer, x: np.ndarray) -> Call:
     y, backward = layer.forward(x)
     return Call(backward, (np.ones_like(y),))
@@ -282,6 +311,11 @@ def _optimizer(kind: type[optim.Optimizer]) -> Call:
 for _rank in (1, 2, 3):
     CALLS |= dict(_of_rank(_rank))
 CALLS |= dict(_layers())
+CALLS |= {f"functional.{name}": make for name, make in _functions()}
+CALLS |= {
+    f"layers.Sequential.{name}": lambda name=name, args=args: Call(getattr(net(), name), args)
+    for name, args in (("append", (layers.ReLU(),)), ("insert", (1, layers.ReLU())), ("extend", ([layers.ReLU()],)))
+}
 CALLS |= {f"optim.{kind.__name__}": lambda kind=kind: _optimizer(kind) for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)}
 CALLS |= {f"models.{name}": lambda build=build: Call(build) for name, build in models.MODELS.items()}
 
