@@ -1,4 +1,4 @@
-"""Initial values for parameters: `init.kaiming_normal(layer.weight)`; of a whole model, whose biases become 0: `init.whole_model(net, init.orthogonal)`.
+"""Initial values for parameters: `init.kaiming_normal(layer.weight)`; for a whole model, biases 0: `init.whole_model(net, init.orthogonal)`.
 
 Each function fills a Parameter or a float array in place and returns it. Random ones draw from the stream of `fastconv.seed`, or from rng, a NumPy
 generator; the same seed gives the same bits. With a weight (O, I, taps...): fan_in = I * taps, fan_out = O * taps, as PyTorch counts them.

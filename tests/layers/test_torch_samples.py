@@ -81,12 +81,12 @@ def test_a_layer_is_pytorchs_function(name):
         expected = OPS[name](sample.input, *sample.args, **sample.kwargs)
         np.testing.assert_allclose(y, expected.detach().numpy(), 2e-5, 2e-5, strict=True)
         dy = np.random.default_rng(ran).standard_normal(y.shape, np.float32)
-        expected.backward(torch.from_numpy(dy))
+        tensors = {"x": sample.input} | {word: tensor for word, tensor in (("weight", weight), ("bias", bias)) if tensor is not None}
+        theirs = dict(zip(tensors, torch.autograd.grad(expected, tensors.values(), torch.from_numpy(dy))))
+        ours = {"x": backward(dy)} | {word: getattr(layer, word).grad for word in tensors if word != "x"}
         rounding = 1e-3 if made is not layer else 2e-5  # a single element's 1 / sqrt(0 + eps) makes much of it, and the sum of it and its mean 0
-        np.testing.assert_allclose(backward(dy), sample.input.grad.numpy(), 2e-5, rounding, strict=True)
-        for own, tensor in (("weight", weight), ("bias", bias)):
-            if tensor is not None:
-                np.testing.assert_allclose(getattr(layer, own).grad, tensor.grad.numpy(), 2e-5, 2e-5, strict=True)
+        for word, tensor in theirs.items():
+            np.testing.assert_allclose(ours[word], tensor.numpy(), 2e-5, rounding, err_msg=word, strict=True)
         ran += 1
     count, words = REFUSED.get(name, (0, ""))
     assert ran > count

@@ -128,6 +128,8 @@ def gelu_tanh(x, a, b):
 @inlined
 def gelu_tanh_grad(dy, x, a, b):
     real = type(x)
+    x = real(-20) if x < real(-20) else x  # so far from 0 the gradient is 0 or dy, and x * x shall not be Inf
+    x = real(20) if x > real(20) else x
     s = logistic(real(SLOPE) * (x + real(BEND) * (x * x * x)))
     return dy * (s + x * (s * (real(1) - s)) * (real(SLOPE) + real(3 * SLOPE * BEND) * (x * x)))
 
