@@ -106,9 +106,10 @@ class _InstanceNorm(_OwnStatistics):
         super().__init__((self.num_features,), eps, flag(op, "affine", affine), True, dtype)
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        shape = np.shape(x)
-        if training and len(shape) > 2 and math.prod(shape[2:]) == 1:
-            raise ValueError(f"{type(self).__name__}: one position per channel has no variance to train with, got x{shape}")
+        if type(x) is not np.ndarray:
+            (x,) = floats(type(self).__name__, x=x)
+        if training and x.ndim > 2 and math.prod(x.shape[2:]) == 1:
+            raise ValueError(f"{type(self).__name__}: one position per channel has no variance to train with, got x{x.shape}")
         return super().forward(x, training)
 
     def _bind(self, shape, dtype):

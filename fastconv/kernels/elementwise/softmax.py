@@ -1,5 +1,5 @@
 """Softmax and its logarithm along one axis, and their gradients. Of memory (outer, D, inner) an item is one row of D elements where inner is 1, else
-D rows of BLOCK columns: what a vector runs over.
+D rows of up to COLUMNS columns: what a vector runs over.
 
 softmax        y = exp(x - max x) / sum of exp(x - max x)        dx = y * (dy - sum of dy * y)
 log_softmax    y = x - max x - log(that sum)                     dx = dy - exp(y) * sum of dy
@@ -13,13 +13,13 @@ from fastconv import memory
 from fastconv.kernels.compile import chunks, driver, outlined, serial, spread
 from fastconv.kernels.elementwise.exponential import exponentials
 
-BLOCK = 256  # columns
+COLUMNS = 256  # of an item
 FLOAT64 = np.dtype(np.float64)
 
 
 @driver
 def softmax(pool, chunks, shape, x, y, scratch):
-    """The pass. shape: outer, D, inner, and 1 for the logarithm; scratch: 2 * BLOCK numbers for each chunk"""
+    """The pass. shape: outer, D, inner, and 1 for the logarithm; scratch: 2 * COLUMNS numbers for each chunk"""
     spread(pool, chunks, shape[0] * blocks(shape), softmax_items, scratch, shape, x, y)
 
 
@@ -30,16 +30,16 @@ def softmax_grad(pool, chunks, shape, dy, y, dx, scratch):
 
 @serial
 def blocks(shape):
-    return -(-shape[2] // BLOCK)
+    return -(-shape[2] // COLUMNS)
 
 
 @serial
 def span(shape, item):
     """First element, stop and columns of an item."""
     _, D, inner, _ = shape
-    outer, c = item // blocks(shape), item % blocks(shape) * BLOCK
+    outer, c = item // blocks(shape), item % blocks(shape) * COLUMNS
     start = outer * D * inner + c
-    columns = min(BLOCK, inner - c)
+    columns = min(COLUMNS, inner - c)
     return start, start + (D - 1) * inner + columns, columns
 
 
@@ -75,7 +75,7 @@ def softmax_row(x, y, log):
 def softmax_columns(x, y, shape, scratch):
     """The same of columns side by side, with a running maximum and sum for each."""
     D, inner, columns, log = shape
-    highest, totals = scratch[:columns], scratch[BLOCK : BLOCK + columns]
+    highest, totals = scratch[:columns], scratch[COLUMNS : COLUMNS + columns]
     real = x.dtype.type
     for c in range(columns):
         highest[c], totals[c] = x[c], 0
@@ -184,12 +184,12 @@ class Softmax:
 
     def __init__(self, shape: tuple[int, int, int], dtype: np.dtype, log: bool):
         outer, D, inner = shape
-        self.shape, self.work, self.items = (*shape, int(log)), 10.0 * outer * D * inner, outer * -(-inner // BLOCK)
+        self.shape, self.work, self.items = (*shape, int(log)), 10.0 * outer * D * inner, outer * -(-inner // COLUMNS)
         self.run = self.driver.bind()
 
     def __call__(self, *arrays) -> None:
         cut = chunks(self.items, self.work)
-        self.run(self.work, cut, self.shape, *arrays, memory.scratch(cut * 2 * BLOCK, FLOAT64))
+        self.run(self.work, cut, self.shape, *arrays, memory.scratch(cut * 2 * COLUMNS, FLOAT64))
 
 
 class SoftmaxGrad(Softmax):
