@@ -2,6 +2,8 @@
 
 from fastconv import reflexes
 from fastconv.layers.activations import LeakyReLU, Sigmoid, Tanh
+from fastconv.layers import init
+from fastconv.layers.activations import ELU, GELU, Hardswish, LeakyReLU, LogSoftmax, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from fastconv.layers.adaptive import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -15,6 +17,10 @@ from fastconv.layers.branches import Concat, Residual
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
 from fastconv.layers.layer import Backward, Layer, once
 from fastconv.layers.module import Module
+from fastconv.layers.dropout import Dropout1d, Dropout2d, Dropout3d
+from fastconv.layers.freehand import Identity, Lambda
+from fastconv.layers.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm
+from fastconv.layers.layer import Layer, once
 from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import Buffer, Parameter, flatten
 from fastconv.layers.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
@@ -25,6 +31,8 @@ from fastconv.layers.simple import Dropout, Flatten, Linear, ReLU
 from fastconv.layers.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -47,11 +55,23 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Flatten",
     "GlobalAvgPool2d",
+    "GroupNorm",
+    "Hardswish",
+    "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "Lambda",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -62,10 +82,14 @@ __all__ = [
     "Reshape",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softplus",
     "Tanh",
     "Upsample",
     "flatten",
+    "init",
     "once",
 ]
 

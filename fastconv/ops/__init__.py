@@ -49,6 +49,7 @@ from fastconv.ops.pooling import (
     max_pool3d_grad,
 )
 from fastconv.ops.resampling import pad, pad_grad, upsample, upsample_grad
+from fastconv.ops.softmax import log_softmax, softmax
 from fastconv.ops.transposed import (
     conv_transpose1d,
     conv_transpose1d_input_grad,
@@ -118,6 +119,7 @@ __all__ = [
     "linear",
     "linear_input_grad",
     "linear_weight_grad",
+    "log_softmax",
     "max_pool1d",
     "max_pool1d_grad",
     "max_pool2d",
@@ -136,4 +138,5 @@ __all__ = [
     "relu_grad",
     "upsample",
     "upsample_grad",
+    "softmax",
 ]

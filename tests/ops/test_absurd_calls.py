@@ -49,6 +49,8 @@ CALLS = {  # positional arguments, words
     "upsample_grad": ((ARRAYS, SHAPES, WORDS), {"scale_factor": WORDS, "mode": MODES}),
     "linear": ((ARRAYS, ARRAYS), {}),
     "bias_grad": ((ARRAYS,), {}),
+    "softmax": ((ARRAYS, WORDS), {}),
+    "log_softmax": ((ARRAYS, WORDS), {}),
     "relu_grad": ((ARRAYS, ARRAYS), {}),
     "dropout": ((ARRAYS, WORDS, WORDS), {}),
     "batch_statistics": ((ARRAYS,), {}),
