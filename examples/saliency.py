@@ -20,7 +20,7 @@ from fastconv import data, models, plot, train
 fc.seed(0)
 (x, y), (x_test, y_test) = data.digits()
 model = models.small_cnn()
-train.fit(model, (x, y), epochs=5, progress=False)
+train.fit(model, (x, y), epochs=5, verbose=0)
 print(f"test {train.evaluate(model, x_test, y_test)}")
 
 chosen = [int(np.flatnonzero(y_test == digit)[0]) for digit in range(10)]

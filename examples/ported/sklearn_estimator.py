@@ -1,4 +1,4 @@
-"""A small convolutional network as a scikit-learn estimator, and what that brings: pipelines, grids, cross-validation.
+"""A grid search over a small convolutional network, made an estimator; ported from a scikit-learn program: `originals/sklearn_estimator.py`.
 
 scikit-learn's rules are few: `__init__` keeps its arguments under their names, `fit` returns self, what is learned ends in `_`.
 

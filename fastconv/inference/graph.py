@@ -17,9 +17,9 @@ from fastconv.inference import steps
 from fastconv.inference.fold import Affine, folded
 from fastconv.kernels.table import chosen
 from fastconv.layers import Layer
+from fastconv.layers.activations import Activation
 from fastconv.layers.joins import Concatenation, Sum
 from fastconv.layers.joins import Join as Joining
-from fastconv.layers.activations import Activation
 from fastconv.layers.pooling import Average, Maximum
 from fastconv.layers.resampling import Resampled
 from fastconv.layers.reshape import Rows

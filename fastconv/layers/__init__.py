@@ -1,7 +1,6 @@
 """Layers: nouns with parameters; `forward` returns the output and the way back."""
 
 from fastconv import reflexes
-from fastconv.layers.activations import LeakyReLU, Sigmoid, Tanh
 from fastconv.layers import init
 from fastconv.layers.activations import ELU, GELU, Hardswish, LeakyReLU, LogSoftmax, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from fastconv.layers.adaptive import (
@@ -15,12 +14,11 @@ from fastconv.layers.adaptive import (
 )
 from fastconv.layers.branches import Concat, Residual
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
-from fastconv.layers.layer import Backward, Layer, once
-from fastconv.layers.module import Module
 from fastconv.layers.dropout import Dropout1d, Dropout2d, Dropout3d
 from fastconv.layers.freehand import Identity, Lambda
 from fastconv.layers.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm
-from fastconv.layers.layer import Layer, once
+from fastconv.layers.layer import Backward, Layer, once
+from fastconv.layers.module import Module
 from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import Buffer, Parameter, flatten
 from fastconv.layers.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
@@ -75,8 +73,8 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
-    "Pad",
     "Module",
+    "Pad",
     "Parameter",
     "ReLU",
     "Reshape",

@@ -136,7 +136,7 @@ __all__ = [
     "pad_grad",
     "relu",
     "relu_grad",
+    "softmax",
     "upsample",
     "upsample_grad",
-    "softmax",
 ]

@@ -17,12 +17,10 @@ from fastconv.streams import Stream
 MODULES = {"fc": fc, "ops": ops, "layers": layers, "functional": functional, "losses": losses, "optim": optim, "data": data, "train": train,
            "train.metrics": train.metrics, "models": models, "layers.init": layers.init, "explain": explain, "plot": plot}  # fmt: skip
 NO_CALL = {  # public names that are no one's to call
-    "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
+    "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",
+    "layers.Module", "fc.Module", "layers.Backward",  # raised, or derived from
     "train.History", "train.RateTest", "train.Record", "train.Score", "train.ClassTable",
     "data.ImageFolder", "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms",  # results
-    "fc.GradientError", "data.FileFormatError", "layers.Layer", "layers.Module", "fc.Module", "layers.Backward",
-    "optim.Optimizer", "optim.Schedule",  # raised, or derived from
-    "train.Score", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
 INNER = {
