@@ -15,16 +15,19 @@ TEST = ("test_loss", "test_accuracy")
 
 
 class Record(TypedDict):
-    """An epoch of a history. More names may be in it, of metrics and callbacks: `history["val_top_3"]` lists them."""
+    """An epoch of a history: a dict with these numbers, of which val_... are there with a validation and test_... where a callback adds them.
+
+    More names may be in it, of metrics and callbacks: `history["val_top_3"]` lists them.
+    """
 
     epoch: int  # counted from 1
     loss: float
     accuracy: float  # NaN where targets are not classes
     rate: float  # of the epoch's last update
     images_per_second: float
-    val_loss: float  # where there is a validation: who asked for one need not convince a type checker
+    val_loss: float
     val_accuracy: float
-    test_loss: float  # where the command tests after each epoch
+    test_loss: float
     test_accuracy: float
 
 
