@@ -40,7 +40,7 @@ class TensorBoard(train.Callback):
     """Each number of a record is a curve over epochs, and the loss so far one over updates."""
 
     def __init__(self, folder):
-        from tensorboard.summary import Writer
+        from tensorboard.summary import Writer  # type: ignore  # where it is installed
 
         self.writer, self.updates = Writer(str(folder)), 0
 
@@ -57,7 +57,7 @@ class TensorBoard(train.Callback):
 fc.seed(1)
 training, test = data.digits()
 with tempfile.TemporaryDirectory() as folder:  # yours would stay
-    callbacks = [CsvLog(Path(folder) / "log.csv"), train.EarlyStopping(patience=2, restore_best_weights=True)]
+    callbacks: list[train.Callback] = [CsvLog(Path(folder) / "log.csv"), train.EarlyStopping(patience=2, restore_best_weights=True)]
     try:
         callbacks.append(TensorBoard(folder))
     except ImportError as missing:

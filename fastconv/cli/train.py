@@ -22,8 +22,8 @@ def add(verbs) -> None:
     verb = verbs.add_parser(
         "train", help="train a small CNN on the embedded handwritten digits, or on your own data",
         description="Train a small CNN. Without options: small_cnn on 8x8 handwritten digits in about half a minute, twice: once for each split, "
-        "into two runs side by side. The accuracy in a line of progress is that of the training images; behind it, after each epoch, stands that of "
-        "the validation images (--val) or, where there are none, of the test images, which decides nothing.",
+        "into two runs side by side. loss and accuracy in an epoch's line are those of the training images; behind them stand val_loss and "
+        "val_accuracy of the validation images (--val) or, where there are none, test_loss and test_accuracy, which decide nothing.",
     )  # fmt: skip
     verb.add_argument("--data", metavar="DATA", help=f"{datasets.WORDS}; default: digits in both splits")
     verb.add_argument("--size", type=size, metavar="N", help="pixels of a side that pictures are scaled and cut to, or HxW; default: 32")

@@ -151,7 +151,7 @@ def _from_files(file: Path, run: Run) -> tuple[np.ndarray, list[str], np.ndarray
 
 
 def _holds_images_alone(folder: Path) -> bool:
-    """No run, but what could be shown to one: images, also in sub-folders."""
-    if not folder.is_dir() or (folder / "config.json").exists():
+    """No run, nor a folder of runs, but what could be shown to one: images, also in sub-folders."""
+    if not folder.is_dir() or any(True for pattern in ("config.json", "*/config.json") for _ in folder.glob(pattern)):
         return False
     return any(path.suffix.lower() in SUFFIXES for pattern in ("*", "*/*") for path in folder.glob(pattern))

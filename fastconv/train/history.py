@@ -14,17 +14,17 @@ HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "rate")  # t
 TEST = ("test_loss", "test_accuracy")
 
 
-class _Always(TypedDict):
+class Record(TypedDict):
+    """An epoch of a history: a dict with these numbers, of which val_... are there with a validation and test_... where a callback adds them.
+
+    More names may be in it, of metrics and callbacks: `history["val_top_3"]` lists them.
+    """
+
     epoch: int  # counted from 1
     loss: float
     accuracy: float  # NaN where targets are not classes
     rate: float  # of the epoch's last update
     images_per_second: float
-
-
-class Record(_Always, total=False):
-    """An epoch of a history. More names may be in it, of metrics and callbacks: `history["val_top_3"]` lists them."""
-
     val_loss: float
     val_accuracy: float
     test_loss: float

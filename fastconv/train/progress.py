@@ -1,6 +1,7 @@
 """What is seen of training while it goes on: a line for each epoch, and until it is there a bar, on terminals and in notebooks."""
 
 import math
+import re
 import shutil
 import sys
 import time
@@ -28,6 +29,12 @@ def fitted(words: list[str], width: int) -> str:
     while len("  ".join(words)) > width and len(words) > 2:
         del words[-2]
     return "  ".join(words)
+
+
+def brief(line: str) -> str:
+    """An epoch's line for a terminal of 80 columns."""
+    line = re.sub(r"(loss \d+\.\d{3})\d", r"\1", line)
+    return line.replace("epoch ", "").replace("rate ", "").replace(" %", "%").replace("  ", " ")
 
 
 class Quiet:
@@ -114,6 +121,7 @@ class Live(Watched):
 
     def print(self, line):
         width = shutil.get_terminal_size().columns - 1
+        line = line if len(line) <= width else brief(line)
         print("\r" + line.ljust(width) if self.open else line, file=sys.stderr, flush=True)
         self.open = False
 

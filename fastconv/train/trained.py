@@ -129,7 +129,7 @@ class Run:
         if not x.size or not ((x >= 0) & (x <= most)).all():
             found = f"{x.dtype} from {x.min():g} to {x.max():g}" if x.size else "none"
             raise ValueError(f"{op}: images must hold floats 0 to 1 or integers 0 to {255 if most == 1 else most}, got {found}")
-        return x.astype(np.float32) if most == 1 else np.divide(x, np.float32(most), dtype=np.float32, casting="unsafe")
+        return x.astype(np.float32, copy=False) if most == 1 else np.divide(x, np.float32(most), dtype=np.float32, casting="unsafe")
 
     def __repr__(self) -> str:
         shape, names = "x".join(map(str, self.input_shape)), ", ".join(self.class_names[:10])
@@ -141,10 +141,7 @@ class Run:
 
 
 def load_run(folder: str | os.PathLike) -> Run:
-    """A run that `python -m fastconv train` or `train.fit` with its words made, by its folder; nothing is unpickled.
-
-    ValueError names the file that is wrong and how, OSError.
-    """
+    """The run that `python -m fastconv train` left in a folder; nothing is unpickled. ValueError names the file that is wrong and how, OSError."""
     folder = as_path("load_run", "folder", folder)
     config = load_config(folder)
     model = rebuild(folder, config)

@@ -75,8 +75,11 @@ def test_a_terminals_bar_becomes_the_line(capsys, monkeypatch, clock, columns):
     for epoch, line in enumerate(kept, 1):
         *bars, last = line.split("\r")[1:]
         words = f"epoch {epoch}/2  loss 0.5000  accuracy 75.0 %  val_loss 2.00e-04  val_accuracy 62.5 %  rate 0.001  5.0 s"
+        short = f"{epoch}/2 loss 0.500 accuracy 75.0% val_loss 2.00e-04 val_accuracy 62.5% 0.001 5.0 s"
+        assert len(short) < 80
+        words = words if columns == 200 else short  # where that is still too long it wraps, and nothing of it is lost
         assert len(last) == max(len(words), columns - 1)  # nothing of the bar is left
-        assert last.rstrip() == words  # wrapped where it is too long, and nothing of it lost
+        assert last.rstrip() == words
         assert len(bars) >= 8
         for share, bar in zip(range(1, 10), bars[-8:]):
             assert len(bar) == columns - 1  # the bar before is painted over
