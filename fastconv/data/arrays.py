@@ -99,6 +99,9 @@ def numbered(where: str | Path, name: str, y, names: list[str] | None = None) ->
     y = label_column(where, name, y)
     if y.dtype.kind == "U":
         found, labels = np.unique(y, return_inverse=True)
+        nameless = [each for each in found.tolist() if not each or "\0" in each]
+        if nameless:
+            raise ValueError(f"{where}: {name} holds the text {nameless[0]!r}, which cannot be the name of a class")
         names = found.tolist() if names is None else names
         strange = sorted(set(found.tolist()) - set(names))
         if strange:

@@ -55,7 +55,7 @@ def image_folder(folder: str | os.PathLike, size: int | tuple[int, int] = 32, *,
         files, labels = _files(path, names, part == "train")
         x, failed = pictures.read(files, form)
         y = np.delete(labels, list(failed))
-        _check_classes(path, names, labels, y, failed)
+        _check_left(path, names if part == "train" else [], labels, y, failed)
         skipped, count, found[part] = [*skipped, *failed.values()], count + len(files), (x, y)
     if skipped:
         warnings.warn(f"image_folder: {folder}: {pictures.told(skipped, count)}", stacklevel=2)
@@ -78,6 +78,8 @@ def _files(folder: Path, names: list[str], needed: bool) -> tuple[list[Path], np
         if needed and not own:
             raise FileNotFoundError(f"no pictures of class {name}: {folder / name} has none; delete it, or put pictures into it")
         files, labels = files + sorted(own), labels + [label] * len(own)
+    if not files:
+        raise FileNotFoundError(f"no pictures below {folder}: delete it, or put pictures into the folders of its classes")
     return files, np.array(labels, np.int64)
 
 
@@ -86,8 +88,11 @@ def _hidden(path: Path, top: Path) -> bool:
     return path.name.lower() in ("thumbs.db", "desktop.ini") or any(part.startswith(".") for part in path.relative_to(top).parts)
 
 
-def _check_classes(folder: Path, names: list[str], labels: np.ndarray, y: np.ndarray, failed: dict[int, str]) -> None:
-    """FileFormatError where nothing is left of a class that had files."""
-    for label in sorted(set(labels.tolist()) - set(y.tolist())):
-        own = [failed[i] for i in np.flatnonzero(labels == label)]
-        raise FileFormatError(f"image_folder: {folder}: no picture is left of class {names[label]}: {pictures.told(own, len(own))}")
+def _check_left(folder: Path, names: list[str], labels: np.ndarray, y: np.ndarray, failed: dict[int, str]) -> None:
+    """FileFormatError where no picture is left, or none of one of these classes. labels: those of all files, y: of those that were read."""
+    for label, name in enumerate(names):
+        if label not in y:
+            own = [failed[i] for i in np.flatnonzero(labels == label)]
+            raise FileFormatError(f"image_folder: {folder}: no picture is left of class {name}: {pictures.told(own, len(own))}")
+    if not y.size:
+        raise FileFormatError(f"image_folder: {folder}: no picture is left: {pictures.told([*failed.values()], len(failed))}")

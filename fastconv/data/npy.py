@@ -38,7 +38,7 @@ def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[n
     """(x, y) to train on and (x, y) to test with. x: (N, C, H, W) float32 in 0..1, y: (N,) int64.
 
     path: a file of `np.savez` or `np.savez_compressed` with arrays x, y, and to test with x_test, y_test; or under Keras's names x_train, y_train,
-    x_test, y_test, scikit-learn's X, y or data, target, or images, labels. Without arrays to test with, a fixed random fifth of each class is.
+    x_test, y_test, scikit-learn's X, y or data, target, or images, labels. Without arrays to test with, a fixed random fifth of each class serves.
     x: (N, C, H, W), (N, H, W), square gray images in rows (N, H * H), or (N, H, W, C) where C is 1, 3 or 4 and H is none of these; integers 0..255 or
     floats 0..1. y: what `encode_labels` takes, texts too; `class_names(path)` tells what the classes are called.
     FileNotFoundError; FileFormatError (a ValueError), also for arrays of Python objects, which are pickled.
@@ -55,7 +55,7 @@ def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[n
     return (x, y), (x_test, _labels(path, found[3], len(x_test), names)[0])
 
 
-def names(path: Path) -> list[str]:
+def label_names(path: Path) -> list[str]:
     """What the classes of an `npz` file are called."""
     (y,) = _parts(path, lambda names: names[1:2])
     return _labels(path, y, len(np.atleast_1d(y.value)))[1]

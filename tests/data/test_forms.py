@@ -55,6 +55,8 @@ def test_labels_to_test_with_are_numbered_as_those_of_training():
         ([], ValueError, r"y must be labels .*, got \(0,\)"),
         (3, ValueError, r"y must be labels .*, got \(\)"),
         ([-1, 0], ValueError, "y must hold labels 0 to 1, got -1 to 0"),
+        (["a", ""], ValueError, "y holds the text '', which cannot be the name of a class"),
+        (["a\0b"], ValueError, r"y holds the text 'a\\x00b', which cannot"),
         ([2**62], ValueError, "y must hold labels 0 to 0, got 4611686018427387904 to 4611686018427387904"),
     ],
 )

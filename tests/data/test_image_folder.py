@@ -97,6 +97,23 @@ def test_files_that_cannot_be_read_are_counted_and_named(tmp_path):
         data.image_folder(tmp_path, 4)
 
 
+def test_a_class_may_be_missing_from_what_is_tested_with(tmp_path):
+    """Not there, or not to be read; but something must be there."""
+    write(tmp_path / "train", a=[1, 2], b=[3], c=[4])
+    write(tmp_path / "test", a=[5], b=[6])
+    bad = tmp_path / "test" / "a" / "000.png"
+    bad.write_text("no picture")
+    with pytest.warns(UserWarning, match=r"1 of 6 files cannot be read"):
+        assert values(data.image_folder(tmp_path, 4, grayscale=True).test) == [(1, 6)]
+    (tmp_path / "test" / "b" / "000.png").write_text("no picture")
+    with pytest.raises(FileFormatError, match=r"^image_folder: .*test: no picture is left: 2 of 2 files"):
+        data.image_folder(tmp_path, 4)
+    for name in ("a", "b"):
+        (tmp_path / "test" / name / "000.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"^no pictures below .*test: delete it, or put pictures into the folders of its classes$"):
+        data.image_folder(tmp_path, 4)
+
+
 def test_a_class_without_pictures_is_named(tmp_path):
     write(tmp_path, a=range(5), empty=[])
     with pytest.raises(FileNotFoundError, match=r"^no pictures of class empty: .*empty has none; delete it, or put pictures into it$"):
