@@ -13,6 +13,7 @@ try:
     from fastconv.kernels.table import algorithm
     from fastconv.saving import load, save
     from fastconv.streams import seed
+    from fastconv.train.trained import load_run
     from fastconv.version import __version__
 except KeyboardInterrupt:
     _is_program = sys.argv[:1] == ["-m"] and "fastconv" in sys.orig_argv  # python -m fastconv
@@ -31,6 +32,7 @@ __all__ = [
     "gradcheck",
     "layers",
     "load",
+    "load_run",
     "losses",
     "models",
     "ops",

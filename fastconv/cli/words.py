@@ -43,8 +43,8 @@ def augment(text: str) -> dict[str, float]:
     return words
 
 
-def add_run(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("dir", type=Path, nargs="?", metavar="RUN", help="the run's folder; default: the newest under runs/")
+def add_run(verb: argparse.ArgumentParser, told: str = "the run's folder; default: the newest under runs/") -> None:
+    verb.add_argument("dir", type=Path, nargs="?", metavar="RUN", help=told)
 
 
 def _number(text: str) -> float:

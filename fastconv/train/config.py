@@ -77,7 +77,7 @@ def load_config(folder: Path) -> dict:
         with opened(path) as file:
             config = json.loads(file.read().decode())
     except FileNotFoundError:
-        raise ValueError(f"{folder} holds no run (no config.json); make one with: python -m fastconv train --out {folder}") from None
+        raise FileFormatError(f"{folder} holds no run (no config.json); make one with: python -m fastconv train --out {folder}") from None
     except FileFormatError:
         raise
     except (ValueError, RecursionError) as error:

@@ -1,19 +1,24 @@
 """One pass over the examples, and what the validation says after it."""
 
+import math
 import time
 from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
 
-from fastconv.train.scores import Loss, are_classes, in_batches, score
+from fastconv.train.arguments import Loss
+from fastconv.train.history import Record
+from fastconv.train.moments import Moments
+from fastconv.train.progress import Quiet
+from fastconv.train.scores import are_classes, in_batches, score
 from fastconv.train.steps import NotFinite, add_gradients, all_or_nothing, check_finite, update
 from fastconv.train.training import Training
 
 
-def epoch(training: Training, loss_function: Loss, accumulate: int, report, pause: Callable[[], None]) -> dict:
+def epoch(training: Training, loss_function: Loss, accumulate: int, report: Quiet, moments: Moments, pause: Callable[[], None]) -> Record:
     """The rest of the epoch under way, and its record. `pause()` is called before each update."""
-    model, optimizer, schedule, now = training.model, training.optimizer, training.schedule, training.epoch
+    model, optimizer, now = training.model, training.optimizer, training.epoch
     number, N = len(training.history) + 1, training.batches.shape[0]
     classes = are_classes(training.batches.y)
     parameters = list(model.named_parameters())
@@ -24,6 +29,8 @@ def epoch(training: Training, loss_function: Loss, accumulate: int, report, paus
     clock = time.perf_counter()
     while now.seen < N:
         pause()
+        for begin in moments.batch_begins:
+            begin(now.steps + 1, {})
         together = min(accumulate * training.batches.batch_size, N - now.seen)  # examples that make this update
         try:
             with all_or_nothing(buffers, streams) as rewind:
@@ -40,13 +47,14 @@ def epoch(training: Training, loss_function: Loss, accumulate: int, report, paus
             raise found.told(model, where, "the model is that of the step before", training.undo) from None
         now.lr = optimizer.lr
         training.updated(rewind)
-        if schedule is not None and schedule.per == "update":
-            schedule.step()
         now.steps, now.seen, now.loss, now.right = now.steps + 1, now.seen + together, now.loss + total, now.right + right
         before, clock = clock, time.perf_counter()
         now.seconds += clock - before
-        report.step(number, now.seen, now.loss / now.seen, now.right / now.seen if classes else None, now.lr)
-    accuracy = now.right / N if classes else None
+        loss, accuracy = now.loss / now.seen, now.right / now.seen if classes else math.nan
+        for end in moments.batch_ends:
+            end(now.steps, {"loss": loss, "accuracy": accuracy, "rate": now.lr})
+        report.step(number, now.seen, loss, accuracy, now.lr)
+    accuracy = now.right / N if classes else math.nan
     speed = N / max(now.seconds, 1e-9)
     return {"epoch": number, "loss": now.loss / N, "accuracy": accuracy, "rate": now.lr, "images_per_second": speed}
 

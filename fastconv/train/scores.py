@@ -1,5 +1,6 @@
 """What a model answers, and how good that is."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,19 +9,17 @@ import numpy as np
 from fastconv.geometry import array, described, function, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
-from fastconv.train.arguments import LOSS
-
-Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
+from fastconv.train.arguments import Loss, as_loss
 
 
 class Score(NamedTuple):
-    """The mean loss, and the share of right classes (None where targets are not classes)."""
+    """The mean loss, and the share of right classes (NaN where targets are not classes)."""
 
     loss: float
-    accuracy: float | None
+    accuracy: float
 
     def __str__(self) -> str:
-        return f"loss {self.loss:.4f}" + ("" if self.accuracy is None else f", accuracy {100 * self.accuracy:.1f} %")
+        return f"loss {self.loss:.4f}" + ("" if math.isnan(self.accuracy) else f", accuracy {100 * self.accuracy:.1f} %")
 
 
 def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:
@@ -46,10 +45,10 @@ def in_batches(model: Layer, x: np.ndarray, size: int = 256, pause: Callable[[],
     return np.concatenate(outputs)
 
 
-def evaluate(model: Layer, x, y, *, loss_function: Loss = cross_entropy, batch_size: int = 256) -> Score:
+def evaluate(model: Layer, x, y, *, loss_function: Loss | str = cross_entropy, batch_size: int = 256) -> Score:
     """The mean loss over all (x, y) and, where y are classes, the accuracy. TypeError, ValueError for what cannot be that."""
     function("evaluate", "model", model, "a Layer")
-    function("evaluate", "loss_function", loss_function, LOSS)
+    loss_function = as_loss("evaluate", loss_function)
     x, y, size = array("evaluate", "x", x), array("evaluate", "y", y), integer("evaluate", "batch_size", batch_size, 1)
     if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
         raise ValueError(f"evaluate: x and y must have the same length N >= 1, got x{x.shape}, y{y.shape}")
@@ -58,7 +57,7 @@ def evaluate(model: Layer, x, y, *, loss_function: Loss = cross_entropy, batch_s
 
 def score(outputs: np.ndarray, y: np.ndarray, loss_function: Loss) -> Score:
     """The score of answers that are there already."""
-    return Score(called(loss_function, outputs, y)[0], float(np.mean(outputs.argmax(axis=1) == y)) if are_classes(y) else None)
+    return Score(called(loss_function, outputs, y)[0], float(np.mean(outputs.argmax(axis=1) == y)) if are_classes(y) else math.nan)
 
 
 def called(loss_function: Loss, outputs: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:

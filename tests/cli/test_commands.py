@@ -85,7 +85,7 @@ def test_runs_are_numbered_and_the_newest_is_the_default(tmp_path, monkeypatch, 
         assert (tmp_path / "runs" / f"digits-{number}" / "weights.npz").exists()
     capsys.readouterr()
     assert main(["eval"]) == 0
-    assert re.search(r"digits-2.*\ntest accuracy \d+\.\d %$", capsys.readouterr().out.strip())
+    assert re.match(r"runs/digits-2: .*\ntest accuracy \d+\.\d %\n", capsys.readouterr().out)
 
 
 def test_eval_repeats_the_accuracy_of_the_history(trained, capsys):
@@ -101,7 +101,8 @@ def test_predict_tells_each_image_of_a_file(trained, tmp_path, capsys):
         np.save(tmp_path / "three.npy", (16 * x[:3]).astype(np.uint8).reshape(shape))
         assert main(["predict", str(trained), str(tmp_path / "three.npy")]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert [re.match(r"image (\d): \d  \(\d+\.\d %\)$", line)[1] for line in lines] == ["0", "1", "2"]
+        answer = r"\d \(\d+\.\d %\)"
+        assert [re.match(rf"image (\d): {answer}, {answer}, {answer}$", line)[1] for line in lines] == ["0", "1", "2"]
 
 
 def test_predict_without_a_file_draws_test_images(trained, capsys):

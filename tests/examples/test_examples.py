@@ -13,6 +13,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PROMISES = {
+    "callbacks.py": r"^epoch,loss,accuracy,rate,images_per_second,val_loss,val_accuracy\n(?s:.*)^written: .*log\.csv\nvalidation loss by epoch: 0",
     "cnn_from_scratch.py": r"epoch 8: loss 0\.0\d+, accuracy on new pictures (?:9\d|100)\.\d %\n[^:]*:\n(?:.* -> .*\n){3}"
     r"nudging .* moved the loss by ([+-]\d\.\d)\d+(e-\d\d); the gradient foretold \1\d+\2",
     "dense.py": r"^64 entries, 36 not forced to be 0: 9 numbers\n(?s:.*)^y, and ops.conv2d: largest difference 0$",

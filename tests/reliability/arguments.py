@@ -17,6 +17,7 @@ from reliability.calls import CALLS, Call, f32, labels, net
 
 import fastconv as fc
 from fastconv.kernels.table import chosen as algorithm_chosen
+from fastconv.train.runs import save_run
 
 CASTS = (np.exceptions.ComplexWarning, DeprecationWarning) if hasattr(np, "exceptions") else (DeprecationWarning,)
 SIZES = {  # of what is returned: as large as they say, and checked to be addressable
@@ -52,6 +53,8 @@ def tasks(seed: int, long: bool) -> list[str]:
 def prepare() -> None:
     """Files for the calls that read some, in the working folder; and each kernel is loaded before memory is limited."""
     fc.save(net(), "net.npz")
+    config = {"model": "small_cnn", "in_channels": 1, "size": [4, 4], "classes": 2, "class_names": ["a", "b"], "data": "own", "normalise": None}
+    save_run(Path("run"), fc.models.small_cnn(1, 4, 2), config, [])
     write_mnist(Path())
     Path("labels.idx").write_bytes(idx_bytes(labels(5).astype("u1")))
     Path("classes").mkdir()

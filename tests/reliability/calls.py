@@ -5,6 +5,7 @@ The hunt replaces each argument, those with defaults too, by bad values; so a ro
 
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,9 @@ from fastconv.streams import Stream
 MODULES = {"fc": fc, "ops": ops, "layers": layers, "losses": losses, "optim": optim, "data": data, "train": train, "train.metrics": train.metrics,
            "models": models, "explain": explain, "plot": plot}  # fmt: skip
 NO_CALL = {  # public names that are no one's to call
-    "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule",  # raised, or derived from
-    "train.Score", "explain.Factor", "explain.Terms",  # results
+    "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
+    "train.History", "train.RateTest", "train.Record", "train.Score", "train.ClassTable",
+    "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
 INNER = {
@@ -34,6 +36,8 @@ INNER = {
     "count_change",
     "in_shape",
     "passes",
+    "open",
+    *("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
 }  # methods for fastconv itself
 
 
@@ -95,6 +99,15 @@ def stepped(schedule: optim.Schedule) -> None:
     schedule.optimizer.step()
 
 
+def run() -> train.Run:
+    config = {"model": "small_cnn", "in_channels": 1, "size": [4, 4], "class_names": ["a", "b"], "data": "own", "normalise": None}
+    return train.Run(Path("run"), models.small_cnn(1, 4, 2), config, train.History())
+
+
+def watched(callback: train.Callback) -> None:
+    train.fit(net(), f32(4, 1, 4, 4), labels(4), epochs=1, callbacks=[callback], verbose=0)
+
+
 CALLS: dict[str, Callable[[], Call]] = {
     "fc.algorithm": lambda: Call(fc.algorithm, ("auto",), then=lambda chosen: chosen.__enter__() and chosen.__exit__(None, None, None)),
     "fc.get_num_threads": lambda: Call(fc.get_num_threads),
@@ -152,10 +165,23 @@ CALLS: dict[str, Callable[[], Call]] = {
     "data.mnist": lambda: Call(data.mnist, (".",), may=(OSError,)),
     "data.npy_folder": lambda: Call(data.npy_folder, ("classes",), may=(OSError,)),
     "data.npz": lambda: Call(data.npz, ("data.npz",), may=(OSError,)),
+    "fc.load_run": lambda: Call(fc.load_run, ("run",), then=str, may=(OSError,)),
+    "train.Predictions.top": lambda: Call(run().predict(abs(np.sin(f32(2, 4, 4)))).top, (2,)),
+    "train.Run.batch": lambda: Call(run().batch, ("predict", abs(np.sin(f32(2, 4, 4)))), anything=("op",)),
+    "train.Run.evaluate": lambda: Call(run().evaluate, (abs(np.sin(f32(2, 4, 4))), ["b", "a"]), then=str),
+    "train.Run.predict": lambda: Call(run().predict, (abs(np.sin(f32(2, 4, 4))),), then=str),
+    "train.class_table": lambda: Call(train.class_table, (f32(4, 3), labels(4), ["a", "b", "c"]), then=str),
+    "train.Checkpoint": lambda: Call(train.Checkpoint, ("checkpoint.npz",)),
+    "train.EarlyStopping": lambda: Call(train.EarlyStopping, ("loss",), {"patience": 1}, then=watched),
+    "train.KeepBest": lambda: Call(train.KeepBest, ("best.npz",), {"monitor": "loss"}, then=watched, may=(OSError,)),
+    "train.Scheduler": lambda: Call(train.Scheduler, (optim.Step(sgd(), 3),)),
     "train.evaluate": lambda: Call(train.evaluate, (net(), f32(4, 1, 4, 4), labels(4)), functions=("loss_function",)),
     "train.fit": lambda: Call(
-        train.fit, (net(), (f32(4, 1, 4, 4), labels(4))), {"epochs": 1, "validation": (f32(4, 1, 4, 4), labels(4)), "progress": False}, changes=True,
+        train.fit, (net(), (f32(4, 1, 4, 4), labels(4))), {"epochs": 1, "validation": (f32(4, 1, 4, 4), labels(4)), "verbose": 0}, changes=True,
         may=(FloatingPointError, OSError), endless=("epochs",), functions=("loss_function", "metrics", "callbacks"),
+    ),
+    "train.find_lr": lambda: Call(
+        train.find_lr, (net(), (f32(4, 1, 4, 4), labels(4))), {"steps": 3}, endless=("steps",), functions=("loss_function",),
     ),
     "train.predict": lambda: Call(train.predict, (net(), f32(4, 1, 4, 4))),
     "train.step": lambda: Call(
@@ -176,8 +202,12 @@ CALLS: dict[str, Callable[[], Call]] = {
     "plot.feature_maps": lambda: Call(plot.feature_maps, (f32(1, 2, 4, 4),)),
     "plot.filters": lambda: Call(plot.filters, (f32(2, 1, 3, 3),)),
     "plot.learning_curves": lambda: Call(plot.learning_curves, ([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}],), may=(OSError,)),
+    "plot.lr_curve": lambda: Call(plot.lr_curve, (train.find_lr(net(), f32(4, 1, 4, 4), labels(4), steps=3),)),
     "plot.misclassified": lambda: Call(plot.misclassified, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1])),
     "plot.numbers": lambda: Call(plot.numbers, (f32(2, 2),), {"labels": [["a", "b"], ["c", "d"]]}, anything=("title",)),
+    "plot.predictions": lambda: Call(
+        plot.predictions, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1]), {"names": ["a", "b", "c"], "probabilities": abs(np.sin(f32(4)))},
+    ),
     "plot.save": lambda: Call(plot.save, ("picture.png", plot.numbers, f32(2, 2)), may=(OSError,), functions=("draw",)),
 }  # fmt: skip
 

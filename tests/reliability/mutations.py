@@ -139,7 +139,7 @@ def training(make: Callable[[list], optim.Optimizer] = optim.Adam) -> Training:
     model = layers.Sequential(layers.Flatten(), layers.Dropout(0.5), layers.Linear(4, 2))
     optimizer = make(model.parameters(), lr=0.1)
     batches = data.Batches(np.zeros((6, 1, 2, 2), np.float32), np.arange(6) % 2, 3)
-    made = Training(model, optimizer, optim.Cosine(optimizer, 4), batches, {"batches": "6", "schedule": "Cosine(4)"})
+    made = Training(model, optimizer, optim.Cosine(optimizer, 4), batches, {"batches": "6", "schedule": "Cosine(4)"}, epochs=4)
     made.history = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "lr": 0.1, "images_per_second": 10.0, "validation_loss": 1.0, "validation_top": [0.5]}]
     made.best = model.state_dict()
     return made

@@ -76,6 +76,7 @@ def test_other_extents_of_a_depthwise_layer_compile_nothing():
         case.weight_grad(x, dy, return_bias_grad=True)
 
     run(1, 32, 12, 24)
+    run(1, 3, 12, 24)  # fewer channels than lanes are packed
     before = specializations()
     for shape in ((3, 32, 12, 24), (1, 7, 12, 24), (1, 33, 5, 24), (2, 64, 12, 48)):
         run(*shape)
