@@ -42,12 +42,10 @@ def whole_model(model: Layer, draw: Callable, **options) -> None:
 def gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
     """By how much an activation shrinks what passes it: 1 for "linear" and "sigmoid", 5 / 3 for "tanh", sqrt(2) for "relu", 3 / 4 for "selu",
     sqrt(2 / (1 + negative_slope^2)) for "leaky_relu". PyTorch's numbers."""
-    if nonlinearity == "leaky_relu":
-        return math.sqrt(2 / (1 + _finite("gain", "negative_slope", negative_slope) ** 2))
-    if not isinstance(nonlinearity, str) or nonlinearity not in GAINS:
-        words = ", ".join(map(repr, [*GAINS, "leaky_relu"]))
-        raise ValueError(f"gain: nonlinearity {shown(nonlinearity)} is not one of {words}")
-    return GAINS[nonlinearity]
+    gains = GAINS | {"leaky_relu": math.sqrt(2 / (1 + number("gain", "negative_slope", negative_slope, 1e100) ** 2))}
+    if not isinstance(nonlinearity, str) or nonlinearity not in gains:
+        raise ValueError(f"gain: nonlinearity {shown(nonlinearity)} is not one of {', '.join(map(repr, gains))}")
+    return gains[nonlinearity]
 
 
 def zeros(p: Target) -> Target:

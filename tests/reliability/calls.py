@@ -157,10 +157,11 @@ CALLS: dict[str, Callable[[], Call]] = {
     "layers.Layer.load_state_dict": lambda: Call(net().load_state_dict, (net().state_dict(),)),
     "layers.Lambda": lambda: Call(
         layers.Lambda, (np.sin, lambda dy, x, y: dy * np.cos(x)), then=once_around(f32(2, 3)), functions=("function", "backward", "output_shape"),
+        may=(RuntimeError,),
     ),
-    "layers.init.constant": lambda: Call(layers.init.constant, (layers.Parameter(f32(3)), 0.5)),
+    "layers.init.constant": lambda: Call(layers.init.constant, (layers.Parameter(f32(3)), 0.5), changes=True),
     "layers.init.gain": lambda: Call(layers.init.gain, ("relu",)),
-    "layers.init.orthogonal": lambda: Call(layers.init.orthogonal, (layers.Parameter(f32(3, 4)),)),
+    "layers.init.orthogonal": lambda: Call(layers.init.orthogonal, (layers.Parameter(f32(3, 4)),), changes=True),
     "layers.init.whole_model": lambda: Call(layers.init.whole_model, (net(), layers.init.zeros), changes=True, functions=("draw",)),
     "optim.Optimizer.load_state_dict": lambda: Call(sgd().load_state_dict, (sgd().state_dict(),)),
     "optim.Optimizer.lr": lambda: setting(sgd(), "lr", 0.1),
@@ -325,7 +326,7 @@ CALLS |= {
 }
 CALLS |= {f"optim.{kind.__name__}": lambda kind=kind: _optimizer(kind) for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)}
 CALLS |= {
-    f"layers.init.{name}": lambda name=name: Call(getattr(layers.init, name), (layers.Parameter(f32(3, 4)),))
+    f"layers.init.{name}": lambda name=name: Call(getattr(layers.init, name), (layers.Parameter(f32(3, 4)),), changes=True)
     for name in ("zeros", "ones", "uniform", "normal", "truncated_normal", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal")
 }
 CALLS |= {f"models.{name}": lambda build=build: Call(build) for name, build in models.MODELS.items()}
