@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import layers, reflexes, streams
-from fastconv.geometry import described, flag
+from fastconv.geometry import described, flag, whole
 from fastconv.layers import Layer
 from fastconv.layers.joins import CONCATENATION
 from fastconv.layers.traced import FLATTEN, RELU, SIGMOID, TANH, Traced
@@ -75,14 +75,14 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
 
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """(N, C, spatial...) -> (N, C * positions): `flatten(x, 1)`."""
-    if start_dim != 1 or end_dim != -1:
+    if whole("flatten", "start_dim", start_dim) != 1 or whole("flatten", "end_dim", end_dim) != -1:
         raise ValueError(f"flatten: the first axis stays the batch's: write flatten(x, 1), got start_dim={start_dim!r}, end_dim={end_dim!r}")
     return FLATTEN(x)
 
 
 def cat(xs: Sequence[Any], dim: int = 1) -> Any:
     """All x one behind the other along the channels: `layers.Concat` of what is there already. dim: 1."""
-    if dim != 1:
+    if whole("cat", "dim", dim) != 1:
         raise ValueError(f"cat: dim must be 1, the channels, got {dim!r}")
     if not isinstance(xs, (list, tuple)) or not xs:
         raise TypeError(f"cat: xs must be a list, write cat([a, b]), got {described(xs)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastconv.geometry import described, flag, shown
+from fastconv.geometry import described, entries, flag, shown
 from fastconv.layers.fusion import Runs, steps_of
 from fastconv.layers.joins import SUM, Sum
 from fastconv.layers.layer import Backward, Layer, Step, once_through, only_layers
@@ -154,9 +154,11 @@ class Sequential(Layer):
 
     def extend(self, layers: Iterable[Layer]) -> "Sequential":
         """Add layers at the end. Returns the Sequential."""
-        layers = list(layers)
-        only_layers("Sequential", "layers", tuple(layers))
-        for layer in layers:
+        given = tuple(entries(layers))
+        if not given and not isinstance(layers, (list, tuple)):
+            raise TypeError(f"extend: layers must be a list of layers, got {described(layers)}")
+        only_layers("Sequential", "layers", given)
+        for layer in given:
             self.append(layer)
         return self
 

@@ -22,6 +22,9 @@ def taken(state: Mapping, own: Mapping[str, np.ndarray], rename: Rename | None, 
     """The given values by the model's names, as copies. ValueError with everything that is wrong, and a `rename` that would help."""
     if not isinstance(state, Mapping):
         raise TypeError(f"load_state_dict: state must be a dict of arrays, as fastconv.load(path) returns it, got {type(state).__name__}")
+    for name in state:
+        if not isinstance(name, str):
+            raise TypeError(f"load_state_dict: state must hold arrays by name, got the name {described(name)}")
     source = _renamed(state, rename)
     absent = [name for name in own if name not in source]
     missing = [name for name in absent if name.rpartition(".")[2] != COUNT]

@@ -54,7 +54,7 @@ class Traced(Recorded):
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> "Traced":
         """(N, C, spatial...) -> (N, C * positions): `x.flatten(1)`."""
-        if start_dim != 1 or end_dim != -1:
+        if whole("flatten", "start_dim", start_dim) != 1 or whole("flatten", "end_dim", end_dim) != -1:
             raise ValueError(f"flatten: the first axis stays the batch's: write x.flatten(1), got start_dim={start_dim}, end_dim={end_dim}")
         return FLATTEN(self)
 
@@ -72,7 +72,7 @@ class Traced(Recorded):
 
     def mean(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> "Traced":
         """Over all spatial axes: `x.mean((2, 3))` is (N, C)."""
-        dims = sorted(dim) if isinstance(dim, (tuple, list)) else [dim]
+        dims = [] if dim is None else sorted(whole("mean", "dim", each) for each in (dim if isinstance(dim, (tuple, list)) else [dim]))
         if dims not in ([2], [2, 3], [2, 3, 4], [-1], [-2, -1], [-3, -2, -1]):
             raise ValueError(f"mean: over all spatial axes alone, for images dim=(2, 3), got dim={dim}")
         y = MEANS[len(dims)](self)

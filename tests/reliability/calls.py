@@ -321,7 +321,7 @@ for _rank in (1, 2, 3):
 CALLS |= dict(_layers())
 CALLS |= {f"functional.{name}": make for name, make in _functions()}
 CALLS |= {
-    f"layers.Sequential.{name}": lambda name=name, args=args: Call(getattr(net(), name), args)
+    f"layers.Sequential.{name}": lambda name=name, args=args: Call(getattr(net(), name), args, may=(IndexError,))
     for name, args in (("append", (layers.ReLU(),)), ("insert", (1, layers.ReLU())), ("extend", ([layers.ReLU()],)))
 }
 CALLS |= {f"optim.{kind.__name__}": lambda kind=kind: _optimizer(kind) for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)}
