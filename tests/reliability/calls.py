@@ -42,9 +42,6 @@ INNER = {
     "path_of",
     "values",
     "keep",
-    "passes",
-    "open",
-    *("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
 }  # methods for fastconv itself
 
 
