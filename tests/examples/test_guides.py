@@ -18,7 +18,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ROOT / "examples/guides"
 PAGES = [ROOT / "README.md", *sorted(GUIDES.glob("*.md"))]
-NEEDS = {"from-scikit-learn.md": ("sklearn",)}  # packages; where they are missing, the page is read only
+NEEDS = {  # packages; where they are missing, the page is read only
+    "from-scikit-learn.md": ("sklearn",),
+    "own-pictures.md": ("PIL", "matplotlib"),
+    "transfer-learning.md": ("matplotlib",),
+}
 
 
 def alike(printed: str) -> list[str]:
