@@ -40,7 +40,7 @@ ONLY_IN = {
     "tqdm": {"train/progress.py"},
     "llvmlite": {"kernels/compile/cache.py", "kernels/compile/forks.py", "cli/info.py"},
 }  # for its version, its lock
-EXTRAS = {"matplotlib", "safetensors"}  # installed by choice, so imported by the function that needs them
+EXTRAS = {"matplotlib", "safetensors", "PIL"}  # installed by choice, so imported by the function that needs them
 STANDARD = {"__future__"} | sys.stdlib_module_names
 
 

@@ -31,7 +31,9 @@ class Job(NamedTuple):
     def of(cls, folder: Path, dataset: DataSet, config: dict) -> "Job":
         """ValueError for what cannot be trained: nothing was written yet."""
         y, share = dataset.train[1], config["val"]
-        held = stratified(y, share)
+        held = stratified(y, share) if dataset.held is None else dataset.held
+        if dataset.held is not None and share:
+            raise ValueError(f"--val {share}: {dataset.word} has a folder of images to validate with; leave --val out")
         if share and not held.any():
             raise ValueError(f"--val {share} of {len(held)} images is none in each class")
         for label in np.unique(y[held]):
@@ -55,7 +57,7 @@ class Job(NamedTuple):
         optimizer = optim.Adam(model.parameters(), config["lr"], clip_norm=config["clip_norm"])
         patience = None if config["early_stop"] is None else integer("train", "--early-stop", config["early_stop"], 1)
         words |= {"epochs": epochs, "batch_size": batches.batch_size, "optimizer": optimizer, "schedule": _schedule(config, optimizer, steps)}
-        words |= {"patience": patience, "keep_best": patience is not None}
+        words |= {"class_weights": config["class_weights"], "patience": patience, "keep_best": patience is not None}
         return model, words
 
     def find_lr(self) -> fc.train.RateTest:

@@ -8,13 +8,13 @@ import fastconv as fc
 from fastconv import data, models, plot
 from fastconv.cli import datasets, runs
 from fastconv.cli.jobs import SCHEDULES, Job
-from fastconv.cli.words import at_least, augment, positive, share
+from fastconv.cli.words import at_least, augment, positive, share, size
 from fastconv.train.config import check_training, load_config
 from fastconv.train.history import read_history
 from fastconv.train.runs import save_config
 
 VALIDATION = 0.1  # of the training images, where something depends on it
-OPTIONS = ("data", "model", "epochs", "batch_size", "lr", "schedule", "augment", "clip_norm", "val", "early_stop", "seed")
+OPTIONS = ("data", "model", "epochs", "batch_size", "lr", "schedule", "augment", "class_weights", "clip_norm", "val", "early_stop", "seed")
 USUAL = {"data": "digits", "model": "small_cnn", "batch_size": 32, "lr": 5e-3, "schedule": "one-cycle", "seed": 0}
 
 
@@ -26,6 +26,8 @@ def add(verbs) -> None:
         "val_accuracy of the validation images (--val) or, where there are none, test_loss and test_accuracy, which decide nothing.",
     )  # fmt: skip
     verb.add_argument("--data", metavar="DATA", help=f"{datasets.WORDS}; default: digits in both splits")
+    verb.add_argument("--size", type=size, metavar="N", help="pixels of a side that pictures are scaled and cut to, or HxW; default: 32")
+    verb.add_argument("--grayscale", action="store_true", help="pictures in gray, not in colors")
     verb.add_argument("--model", choices=models.MODELS, metavar="NAME", help=f"one of {', '.join(models.MODELS)}; default: small_cnn")
     verb.add_argument("--epochs", type=at_least(1), metavar="N", help="passes over the training images; default: 30 (mnist 5, cifar10 20)")
     verb.add_argument("--batch-size", type=at_least(1), metavar="N", help="images per step; default: 32")
@@ -41,6 +43,9 @@ def add(verbs) -> None:
         help="what happens to images in training, such as flip,shift=2,noise=0.1, or none; default: what suits the data, for digits shift=1, for "
         "mnist shift=2, for cifar10 flip,shift=4, for others none",
     )  # fmt: skip
+    verb.add_argument(
+        "--class-weights", choices=["balanced"], help="let each class count alike in the loss, however many images it has; default: each image does"
+    )
     verb.add_argument(
         "--clip-norm", type=positive, metavar="NORM", help="scale the gradients down where the norm of all of them is above NORM; default: never"
     )
@@ -103,16 +108,19 @@ def _find_lr(chosen: argparse.Namespace) -> None:
 def _new_jobs(chosen: argparse.Namespace) -> list[Job]:
     words = USUAL | _given(chosen)
     recipe = datasets.recipe(words["data"])
-    words = {"epochs": recipe.epochs, "augment": recipe.augment, "clip_norm": None, "early_stop": None} | words
-    words.setdefault("val", VALIDATION if words["early_stop"] or words["schedule"] == "plateau" else 0.0)
-    if not words["val"] and (words["early_stop"] or words["schedule"] == "plateau"):
-        raise ValueError("--val 0 leaves nothing that --early-stop or the plateau schedule could watch")
+    words = {"epochs": recipe.epochs, "augment": recipe.augment, "class_weights": None, "clip_norm": None, "early_stop": None} | words
+    watches = words["early_stop"] or words["schedule"] == "plateau"
+    if (chosen.size or chosen.grayscale) and not datasets.are_pictures(words["data"]):
+        raise ValueError("--size and --grayscale are for a folder of pictures, --data FOLDER")
     top = chosen.out or runs.next_folder(datasets.kind(words["data"]))
     jobs: list[Job] = []
     for word in (f"digits:{split}" for split in data.SPLITS) if words["data"] == "digits" else [words["data"]]:
         folder = runs.beside(top, word.partition(":")[2]) if jobs else top
         runs.refuse_old(folder)
-        dataset = datasets.load(word)
+        dataset = datasets.load(word, chosen.size or (datasets.SIZE, datasets.SIZE), chosen.grayscale)
+        words.setdefault("val", VALIDATION if watches and dataset.held is None else 0.0)
+        if watches and not words["val"] and dataset.held is None:
+            raise ValueError("--val 0 leaves nothing that --early-stop or the plateau schedule could watch")
         channels, *size = dataset.shape
         facts = {"in_channels": channels, "size": size, "classes": len(dataset.class_names), "class_names": dataset.class_names}
         facts["normalise"] = vars(data.Normalise.of(dataset.train[0])) if recipe.normalise else None
@@ -122,7 +130,8 @@ def _new_jobs(chosen: argparse.Namespace) -> list[Job]:
 
 
 def _old_jobs(chosen: argparse.Namespace) -> list[Job]:
-    given = [f"--{name.replace('_', '-')}" for name in (*_given(chosen), *["out"] * bool(chosen.out)) if name != "epochs"]
+    others = [name for name in ("out", "size", "grayscale") if getattr(chosen, name)]
+    given = [f"--{name.replace('_', '-')}" for name in (*_given(chosen), *others) if name != "epochs"]
     if given:
         raise ValueError(f"--resume takes its words, but for --epochs, from the run's config.json: leave out {' '.join(given)}")
     return [_old_job(folder, chosen.epochs) for folder in chosen.resume]

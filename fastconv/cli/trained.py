@@ -11,9 +11,10 @@ import fastconv as fc
 from fastconv import plot
 from fastconv.cli import datasets
 from fastconv.cli.datasets import DataSet
-from fastconv.cli.images import SUFFIXES, files, images
+from fastconv.cli.images import SUFFIXES, files, readable_images
 from fastconv.cli.runs import run_folder
 from fastconv.cli.words import add_run
+from fastconv.data.arrays import scaled
 from fastconv.plot.tables import MOST_CLASSES
 from fastconv.train import Run
 from fastconv.train.trained import told
@@ -40,12 +41,12 @@ def add(verbs) -> None:
         description="Tell the three most probable classes of each image in a file or a folder, and whether that is right where the true one is "
         "known: of the run's test images, and of images in sub-folders that are called as the classes. A .npy file holds (C, H, W) or "
         "(N, C, H, W), or without C where it is 1; integers 0 to 255 or floats 0 to 1, of digits (8, 8) from 0 (paper) to 16 (ink). A picture "
-        "has the training images' size.",
+        "is scaled and cut to the training images' size.",
     )  # fmt: skip
     add_run(predict)
     predict.add_argument(
         "file", type=Path, nargs="?", metavar="FILE",
-        help="a .npy file, a picture (needs matplotlib), or a folder of them; default: ten test images of the run's data, drawn, also as a picture "
+        help="a .npy file, a picture (needs Pillow), or a folder of them; default: ten test images of the run's data, drawn, also as a picture "
         "where matplotlib is, predictions.png in the run's folder",
     )  # fmt: skip
     predict.add_argument("--plot", type=Path, metavar="PNG", help="draw the first ten images and their answers there (needs matplotlib)")
@@ -98,12 +99,13 @@ def _warn_of_known_images(dataset: DataSet, run: Run) -> None:
 
 
 def _digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(scaled(image).tobytes(), digest_size=16).digest()
 
 
 def _dataset(run: Run, word: str) -> DataSet:
     """ValueError where it is not of the shape and classes that the run was trained on."""
-    dataset = datasets.of_run(run.folder, run.config) if word == run.config["data"] else datasets.load(word)
+    size, gray = run.input_shape[1:], run.input_shape[0] == 1
+    dataset = datasets.of_run(run.folder, run.config) if word == run.config["data"] else datasets.load(word, size, gray)
     if dataset.shape != run.input_shape or len(dataset.class_names) != len(run.class_names):
         there = f"{len(dataset.class_names)} classes of {dataset.shape} images"
         raise ValueError(f"{run.folder} was trained on {len(run.class_names)} classes of {run.input_shape} images, {word} has {there}")
@@ -117,7 +119,7 @@ def _predict(chosen: argparse.Namespace) -> None:
     run = fc.load_run(run_folder(folder))
     if file is None:
         x, labels = (part[:FEW] for part in _dataset(run, run.config["data"]).test)
-        names = [f"image {i}" for i in range(len(x))]
+        x, names = scaled(x), [f"image {i}" for i in range(len(x))]
     else:
         x, names, labels = _from_files(file, run)
     found = run.predict(x)
@@ -138,7 +140,8 @@ def _from_files(file: Path, run: Run) -> tuple[np.ndarray, list[str], np.ndarray
     """Images, what each is called, and their true classes where sub-folders tell them."""
     folders = [(label, file / name) for label, name in enumerate(run.class_names) if (file / name).is_dir()]
     paths = [(path, label) for label, folder in folders for path in files(folder)] or [(path, 0) for path in files(file)]
-    parts = [(path, label, images(path, run.config)) for path, label in paths]
+    found = readable_images([path for path, _ in paths], run.config)
+    parts = [(path, label, found[path]) for path, label in paths if path in found]
     x = np.concatenate([part for *_, part in parts])
     if not file.is_dir():
         return x, [f"image {i}" for i in range(len(x))], None

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from fastconv.data.pictures import LARGEST
+
 
 def at_least(least: int) -> Callable[[str], int]:
     def integer(text: str) -> int:  # argparse says: invalid integer value: 'x'
@@ -28,6 +30,15 @@ def share(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"must be a number from 0 to below 1, got {text}")
     return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """ "32" or "24x32", height times width"""
+    sides = text.split("x") if "x" in text else [text, text]
+    if len(sides) != 2 or not all(side.isdecimal() and len(side) < 5 and 1 <= int(side) <= LARGEST for side in sides):
+        raise argparse.ArgumentTypeError(f"must be N or HxW, pixels from 1 to {LARGEST}, got {text}")
+    H, W = map(int, sides)
+    return H, W
 
 
 def augment(text: str) -> dict[str, float]:

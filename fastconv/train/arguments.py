@@ -5,10 +5,10 @@ from functools import partial
 
 import numpy as np
 
+from fastconv.data.arrays import images_or_floats
 from fastconv.geometry import array, described, entries, function, instance, shown
 from fastconv.layers import Layer
 from fastconv.losses import bce_with_logits, class_labels, cross_entropy, huber, mse
-from fastconv.ops.operands import floats
 from fastconv.optim import SGD, Adam, AdamW, Optimizer, RMSprop, Schedule
 
 Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
@@ -65,27 +65,34 @@ def check_model(op: str, model: Layer) -> None:
 
 
 def check_pair(model: Layer, name: str, pair, loss_function, dtype: np.dtype | None = None, op: str = "fit") -> np.dtype:
-    """(x, y) of one length, images that the model takes, of this dtype, and targets that the loss has outputs for. Returns the dtype of x."""
+    """(x, y) of one length, images that the model takes, of this dtype or uint8, and targets that the loss takes. Returns the dtype of x."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(f"{op}: {name} must be a pair (x, y), got {described(pair)}")
     x, y = (array(f"{op}: {name}", part, given).shape for part, given in zip("xy", pair))
     if not x or not y or x[0] != y[0] or not x[0]:
         raise ValueError(f"{op}: x and y of {name} must have the same length N >= 1, got x{x}, y{y}")
-    (images,) = floats(f"{op}: {name}", x=pair[0])
-    if dtype not in (None, images.dtype):
-        raise TypeError(f"{op}: {name}: x is {images.dtype}, but that of examples is {dtype}: write x.astype(np.{dtype})")
+    images = images_or_floats(f"{op}: {name}", pair[0])
+    found = np.dtype(np.float32) if images.dtype == np.uint8 else images.dtype
+    if dtype not in (None, found):
+        raise TypeError(f"{op}: {name}: x is {found}, but that of examples is {dtype}: write x.astype(np.{dtype})")
     try:
         outputs = model.output_shape(x)
     except ValueError as error:
         raise ValueError(f"{op}: {name}: {error}") from None
-    words: dict = {}
-    while isinstance(loss_function, partial):
-        words, loss_function = loss_function.keywords | words, loss_function.func
+    loss_function, words = without_words(loss_function)
     if loss_function is cross_entropy:
         class_labels(f"{op}: {name}", outputs, pair[1], words.get("ignore_index"))
     elif loss_function in (mse, huber, bce_with_logits) and y != outputs:
         raise ValueError(f"{op}: {name}: y{y} must have the shape of the model's outputs{outputs} for {loss_function.__name__}")
-    return images.dtype
+    return found
+
+
+def without_words(loss_function: Loss) -> tuple[Loss, dict]:
+    """The function below `functools.partial`, and the words that were put on it."""
+    words: dict = {}
+    while isinstance(loss_function, partial):
+        words, loss_function = loss_function.keywords | words, loss_function.func
+    return loss_function, words
 
 
 def functions(name: str, given, wanted: str, kind: type | None = None) -> tuple:
@@ -130,14 +137,14 @@ def check_owner(model: Layer, optimizer: Optimizer, op: str = "fit") -> None:
 
 
 def check_length(schedule: Schedule, epochs: int, updates: int) -> None:
-    """epochs, updates: what is left of the run. The schedule must end with it."""
+    """epochs, updates: what is left of the run, 0 where that is not known. The schedule must end with it."""
     left = {"epoch": epochs, "update": updates}
     total = max(schedule.steps + left[schedule.per], schedule.shortest)
-    if schedule.length in (None, total):
+    if schedule.length in (None, total) or not left[schedule.per]:
         return
     name, there = type(schedule).__name__, schedule.length - schedule.steps
     other = "update" if schedule.per == "epoch" else "epoch"
-    hint = f", or per={other!r} and total_steps={max(left[other], schedule.shortest)}" if not schedule.steps else ""
+    hint = f", or per={other!r} and total_steps={max(left[other], schedule.shortest)}" if left[other] and not schedule.steps else ""
     raise ValueError(
         f"fit: schedule {name} has {there} {schedule.per}s to go (total_steps={schedule.length}), the run has {left[schedule.per]}: write "
         f"total_steps={total}{hint}"

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable, Iterable
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv.data import Batches, Normalise
-from fastconv.geometry import integer
+from fastconv.geometry import array, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
 from fastconv.optim import Adam, OneCycle, Optimizer, Schedule
@@ -18,12 +19,12 @@ from fastconv.train.arguments import (
     check_length,
     check_model,
     check_owner,
-    check_pair,
     either,
     metric_functions,
 )
 from fastconv.train.callbacks import Callback, Checkpoint, KeepBest, Scheduler
 from fastconv.train.epochs import epoch, validate
+from fastconv.train.examples import OwnBatches, as_examples, as_validation, weighted
 from fastconv.train.history import History, Record
 from fastconv.train.interrupt import between_steps
 from fastconv.train.moments import Moments, arranged, first, watching_validation
@@ -33,7 +34,7 @@ from fastconv.train.training import Training
 
 def fit(
     model: Layer,
-    examples: tuple[ArrayLike, ArrayLike] | ArrayLike,
+    examples: tuple[ArrayLike, ArrayLike] | ArrayLike | Iterable | Callable[[], Iterable],
     y: ArrayLike | None = None,
     *,
     epochs: int = 10,
@@ -47,6 +48,8 @@ def fit(
     flip: float = 0,
     noise: float = 0,
     normalise: Normalise | None = None,
+    transform: Callable[[np.ndarray], np.ndarray] | None = None,
+    class_weights: ArrayLike | str | None = None,
     accumulate: int = 1,
     metrics: Iterable[Callable] = (),
     patience: int | None = None,
@@ -60,15 +63,20 @@ def fit(
 ) -> History:
     """Train on (x, y) and return the history: a record per epoch, `history[-1]["val_loss"]`, and `history["val_loss"]` a list of them.
 
-    examples: (x, y), or x with y as the next argument. x: (N, C, H, W) float32 or float64, y: (N,) classes (or whatever the loss takes).
+    examples: (x, y), or x with y as the next argument. x: (N, C, H, W) float32 or float64, or uint8, which is scaled to 0..1 (x / 255); where the
+    model takes it only so, also (N, H, W, C), (N, H, W) or square gray images in rows. y: (N,) classes (or whatever the loss takes), for
+    cross_entropy also what `data.encode_labels` takes, such as texts or one-hot rows. Or batches (x, y) of one's own, taken as they come: a list, an
+    object that gives them each time it is gone through (PyTorch's DataLoader), or a function, called for each epoch, that returns or yields them.
+    An epoch ends where they do: take some of endless ones by `itertools.islice`.
     shuffle: each epoch takes the examples in a new order.
     loss_function: one of `losses`, or its name. loss is the same by another name, as validation_data is validation.
     optimizer: of all parameters of the model that are not frozen, and of no others. None is Adam on a one-cycle schedule that ends with the last
     step; "adam", "adamw", "rmsprop" (rate 0.001) and "sgd" (0.01) have no schedule. Clipping is a word of the optimizers: `Adam(..., clip_norm=1)`.
     schedule: of that optimizer. It steps after each epoch (`Plateau` on the validation loss) or, made with per="update" as `OneCycle` is, after
     each update. Its total_steps, where it has them, must be the epochs or updates of the run: epochs * ceil(ceil(N / batch_size) / accumulate).
-    validation: (x, y) evaluated after each epoch.
-    shift, flip, noise, normalise: what happens to each image, see `Batches`; validation is normalised alike, and nothing else.
+    validation: (x, y), or batches, evaluated after each epoch.
+    shift, flip, noise, normalise, transform: what happens to each image, see `Batches`; validation is normalised alike, and nothing else.
+    class_weights: of cross_entropy in training, (K,) numbers, or "balanced": `losses.balanced_weights(y)`. The validation counts all alike.
     accumulate: so many batches make one update, by the mean of their gradients, as one batch of all their examples would (but for BatchNorm).
     metrics: functions of (outputs, targets), see `train.metrics`, of the validation; `top_k(3)` is the record's val_top_3.
     patience, keep_best, checkpoint and resume, schedule: short for the callbacks `EarlyStopping(patience=...)`, `KeepBest()`,
@@ -92,9 +100,11 @@ def fit(
         raise ValueError(f"fit: model has no parameters to train: {type(model).__name__}")
     epochs, accumulate = integer("fit", "epochs", epochs, 1), integer("fit", "accumulate", accumulate, 1)
     examples, validation = as_pair("fit", examples, y), either("fit", "validation", validation, "validation_data", validation_data)
-    dtype = check_pair(model, "examples", examples, loss_function)
+    changes = {"batch_size": batch_size, "shuffle": shuffle, "shift": shift, "flip": flip, "noise": noise}
+    changes |= {"normalise": normalise, "transform": transform}
+    examples, dtype, class_names = as_examples(model, examples, loss_function, epochs, changes)
     if validation is not None:
-        check_pair(model, "validation", validation, loss_function, dtype)
+        validation = as_validation(model, validation, loss_function, dtype, class_names)
     metrics, verbose = metric_functions(metrics), integer("fit", "verbose", verbose, 0)
     if verbose > 2:
         raise ValueError(f"fit: verbose must be 0 (silent), 1 (a bar, and a line for each epoch) or 2 (the lines alone), got {verbose}")
@@ -102,22 +112,25 @@ def fit(
     wishes = {"metrics": metrics, "patience": patience, "keep_best": keep_best} | dict.fromkeys(watching_validation(told), True)
     if validation is None and any(wishes.values()):
         raise ValueError(f"fit: {next(name for name, wish in wishes.items() if wish)} needs validation=(x, y)")
-    batches = Batches(*examples, batch_size, shuffle=shuffle, shift=shift, flip=flip, noise=noise, normalise=normalise)
+    batches = examples if isinstance(examples, OwnBatches) else Batches(*examples, **changes)
+    training_loss = weighted(loss_function, class_weights, model, examples)
     if validation is not None and normalise is not None:
         validation = normalise(validation[0]), validation[1]
-    updates = -(-len(batches) // accumulate)  # of an epoch
+    updates = -(-len(batches) // accumulate)  # of an epoch; 0 where that is not known
     scheduler, saved = first(told, Scheduler), first(told, Checkpoint)
     if scheduler is not None and scheduler.schedule.optimizer is not optimizer:
         raise ValueError("fit: schedule must be made for the optimizer that fit is given")
     if optimizer is None:
         optimizer = Adam(model.parameters())
-        scheduler = Scheduler(OneCycle(optimizer, max_lr=5e-3, total_steps=max(OneCycle.shortest, epochs * updates)))
+        per, steps = ("update", epochs * updates) if updates else ("epoch", epochs)
+        scheduler = Scheduler(OneCycle(optimizer, max_lr=5e-3, total_steps=max(OneCycle.shortest, steps), per=per))
         told.insert(0, scheduler)
     check_owner(model, optimizer)
     schedule = None if scheduler is None else scheduler.schedule
     keeper = first(told, KeepBest)
     kept = "False" if keeper is None else "True" if keeper.monitor == "val_loss" else f"by {keeper.monitor}"
-    words = {"batches": repr(batches), "shuffle": str(batches.shuffle), "accumulate": str(accumulate), "keep_best": kept}
+    words = {"batches": repr(batches), "shuffle": str(shuffle), "accumulate": str(accumulate), "keep_best": kept}
+    words["class_weights"] = str(array("fit", "class_weights", class_weights).tolist())
     words["optimizer"] = type(optimizer).__name__
     words["schedule"], words["per"] = ("None", "None") if schedule is None else (f"{type(schedule).__name__}({schedule.words})", schedule.per)
     training = Training(model, optimizer, schedule, batches, words, epochs)
@@ -125,11 +138,13 @@ def fit(
         saved.open(training)
     if schedule is not None and len(training.history) < epochs and not training.stopped:
         left = epochs - len(training.history)
-        check_length(schedule, left, left * updates - training.epoch.steps)
+        check_length(schedule, left, left * updates - training.epoch.steps if updates else 0)
     moments = Moments(told, training)
     moments.train_begin()
 
     with reporter(epochs, batches.shape[0], verbose) as report, between_steps() as interrupted:
+        if batches.from_uint8:
+            report.print("x is uint8: scaled to 0..1, x / 255")
 
         def pause() -> None:
             """Where Ctrl-C may stop."""
@@ -140,7 +155,7 @@ def fit(
         while len(training.history) < epochs and not training.stopped:
             check_owner(model, optimizer)  # a callback may have changed what is frozen
             moments.epoch_begin(len(training.history) + 1)
-            record = epoch(training, loss_function, accumulate, report, moments, pause)
+            record = epoch(training, training_loss, accumulate, report, moments, pause)
             if validation is not None:
                 record |= validate(training, *validation, loss_function, metrics, pause)
             training.history.append(record)

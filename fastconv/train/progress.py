@@ -38,7 +38,7 @@ def brief(line: str) -> str:
 
 
 class Quiet:
-    """Nothing is shown."""
+    """Nothing is shown. images: of an epoch, 0 where that is not known yet."""
 
     def __init__(self, epochs: int, images: int):
         self.epochs, self.images = epochs, images
@@ -49,6 +49,9 @@ class Quiet:
         return self
 
     def __exit__(self, *error) -> None:
+        pass
+
+    def print(self, line: str) -> None:
         pass
 
     def step(self, epoch: int, seen: int, loss: float, accuracy: float, rate: float) -> None:
@@ -127,7 +130,7 @@ class Notebook(Lines):
     """tqdm's bar over all images, and the lines above it."""
 
     def __enter__(self):
-        self.bar = _notebook_bar()(total=self.epochs * self.images, unit=" images", unit_scale=True, leave=False)
+        self.bar = _notebook_bar()(total=self.epochs * self.images or None, unit=" images", unit_scale=True, leave=False)
         return super().__enter__()
 
     def __exit__(self, *error):

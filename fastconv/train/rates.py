@@ -14,6 +14,7 @@ from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
 from fastconv.optim import Optimizer
 from fastconv.train.arguments import Loss, as_loss, as_optimizer, as_pair, check_model, check_owner, check_pair
+from fastconv.train.examples import as_taken
 from fastconv.train.steps import add_gradients
 
 WORSE = 4.0  # times the lowest loss, and the test is over
@@ -50,6 +51,7 @@ def find_lr(
     lowest, highest = number(op, "lowest", lowest), number(op, "highest", highest)
     if not 0 < lowest < highest:
         raise ValueError(f"{op}: lowest and highest must be rates, 0 < lowest < highest, got {lowest:g} and {highest:g}")
+    examples, _ = as_taken(op, "examples", model, examples, loss_function)
     check_pair(model, "examples", examples, loss_function, op=op)
     if isinstance(optimizer, Optimizer):
         check_owner(model, optimizer, op)

@@ -28,9 +28,9 @@ class Epoch:
     seconds: float = 0.0  # in updates
 
     def is_possible(self, N: int) -> bool:
-        """Whether an epoch of N examples can have come so far."""
-        whole = all(type(value) is int for value in (self.steps, self.seen, self.right))
-        return whole and 0 <= self.steps <= self.seen <= N and 0 <= self.right <= N and isinstance(self.loss, (int, float))
+        """Whether an epoch of N examples, 0 where that is not known, can have come so far."""
+        whole, most = all(type(value) is int for value in (self.steps, self.seen, self.right)), N or self.seen
+        return whole and 0 <= self.steps <= self.seen <= most and 0 <= self.right <= most and isinstance(self.loss, (int, float))
 
 
 class Training:
@@ -141,7 +141,7 @@ class Training:
 def _as_now(words: dict[str, str], history: list[dict]) -> tuple[dict[str, str], list[dict]]:
     """Those of a checkpoint, also of one written when all schedules stepped after each update, and records had other names."""
     per = {"None": "None", "Plateau": "epoch"}.get(_kind(words["schedule"]), "update")
-    return {"per": per, "shuffle": "True"} | words, [renamed(record) for record in history]
+    return {"per": per, "shuffle": "True", "class_weights": "None"} | words, [renamed(record) for record in history]
 
 
 def _kind(schedule: str) -> str:

@@ -94,6 +94,7 @@ def test_images_are_normalised_as_in_training(tmp_path, monkeypatch, capsys):
 
 def test_a_picture_is_told_as_its_pixels(tmp_path, monkeypatch, capsys):
     imsave = pytest.importorskip("matplotlib.image").imsave
+    pytest.importorskip("PIL")
     word, shape, _ = npy_folder(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--data", word, "--epochs", "1", "--batch-size", "16"]) == 0
@@ -106,7 +107,12 @@ def test_a_picture_is_told_as_its_pixels(tmp_path, monkeypatch, capsys):
     assert len(set(capsys.readouterr().out.splitlines())) == 1
     imsave("large.png", images(9, 8, 3))
     (tmp_path / "bad.png").write_bytes(b"GIF89a")
-    for file, message in (("large", "must be 8 pixels high and 8 wide"), ("bad", "is not a picture that can be read"), ("none", "No such file")):
+    assert main(["predict", "runs/pets-1", "large.png"]) == 0
+    assert capsys.readouterr().out.startswith("image 0: ")
+    for file, message in (
+        ("bad", "not a picture of any of the formats PNG, .*"),
+        ("none", r"no none\.png in \., which holds bad\.png, image\.npy, .*"),
+    ):
         assert main(["predict", "runs/pets-1", f"{file}.png"]) == 2
         assert re.fullmatch(rf"fastconv: error: .*{message}.*\n", capsys.readouterr().err)
 

@@ -21,6 +21,7 @@ PROMISES = {
     "filters.py": r"test accuracy 9\d\.\d %.*\nmost often, .*\n\nin the first digit, a \d, filter \d+ answers most",
     "input_gradient.py": r"^dx\[0,1\]: .*\n.* = -1$(?s:.*)^stride 2, padding 1: .*\n\[\[1 2 1 2 1\]$",
     "max_pool.py": r"^even shares, after 4 updates\n(?s:.*)^dx, and ops.max_pool2d_grad: largest difference 0$",
+    "own_pictures.py": r"^ImageFolder\(240 pictures \(3, 24, 24\) .*\ntest accuracy (?:9\d|100)\.\d %\n(?:new-\w+\.png: \w+\n){3}",
     "shared_weights.py": r"^dw\[2,2\] = -148\.59, the sum of 900 (?s:.*)^3000 updates: loss from 589\.9 to 2\.2e-06; the filter$",
     "train_digits.py": r"epoch  8 .*\n\ntest accuracy 9\d\.\d %",
     "training_loop.py": r"epoch 5: loss 0\.\d+, test accuracy 9\d\.\d %\nnudging one weight",

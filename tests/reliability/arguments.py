@@ -12,6 +12,7 @@ from pathlib import Path
 import numba
 import numpy as np
 from data_files import idx_bytes, write_folder, write_mnist
+from PIL import Image
 from reliability import values
 from reliability.calls import CALLS, Call, f32, labels, net
 
@@ -59,6 +60,10 @@ def prepare() -> None:
     Path("labels.idx").write_bytes(idx_bytes(labels(5).astype("u1")))
     Path("classes").mkdir()
     write_folder(Path("classes"), (255 * abs(np.sin(f32(30, 2, 6, 5)))).astype("u1"))
+    for i in range(6):
+        path = Path("pictures") / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((5, 4), 40 * i, np.uint8)).save(path)
     np.savez("data.npz", x=np.zeros((6, 4, 4), "u1"), y=labels(6), x_test=np.zeros((6, 4, 4), "u1"), y_test=labels(6))
 
 

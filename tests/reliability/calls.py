@@ -19,7 +19,7 @@ MODULES = {"fc": fc, "ops": ops, "layers": layers, "losses": losses, "optim": op
 NO_CALL = {  # public names that are no one's to call
     "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
     "train.History", "train.RateTest", "train.Record", "train.Score", "train.ClassTable",
-    "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms",  # results
+    "data.ImageFolder", "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
 INNER = {
@@ -127,6 +127,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "ops.relu": lambda: Call(ops.relu, (f32(2, 3),)),
     "ops.relu_grad": lambda: Call(ops.relu_grad, (f32(2, 3), f32(2, 3))),
     "losses.cross_entropy": lambda: Call(losses.cross_entropy, (f32(4, 3), labels(4)), {"class_weights": np.ones(3)}),
+    "losses.balanced_weights": lambda: Call(losses.balanced_weights, (labels(4),)),
     "losses.mse": lambda: Call(losses.mse, (f32(4, 3), f32(4, 3))),
     "losses.huber": lambda: Call(losses.huber, (f32(4, 3), f32(4, 3))),
     "losses.bce_with_logits": lambda: Call(losses.bce_with_logits, (f32(4, 3), np.zeros((4, 3), np.float32))),
@@ -154,6 +155,9 @@ CALLS: dict[str, Callable[[], Call]] = {
     "data.digits": lambda: Call(data.digits, ("writers",)),
     "data.cifar10": lambda: Call(data.cifar10, (".",), may=(OSError,)),
     "data.class_names": lambda: Call(data.class_names, ("classes",), may=(OSError,)),
+    "data.encode_labels": lambda: Call(data.encode_labels, (labels(4),)),
+    "data.image_folder": lambda: Call(data.image_folder, ("pictures",), may=(OSError,)),
+    "data.images": lambda: Call(data.images, ("pictures/a/0.png",), may=(OSError,)),
     "data.idx": lambda: Call(data.idx, ("labels.idx",), may=(OSError,)),
     "data.mnist": lambda: Call(data.mnist, (".",), may=(OSError,)),
     "data.npy_folder": lambda: Call(data.npy_folder, ("classes",), may=(OSError,)),

@@ -101,7 +101,7 @@ def test_a_validation_is_checked_before_the_first_epoch(digits, validation):
     pair, error, message = {
         "size": ((x[:, :, :7], targets), ValueError, "fit: validation: Linear: layer has I=288, but x has I=240"),
         "channels": ((np.repeat(x, 2, axis=1), targets), ValueError, "fit: validation: .*IC=2"),
-        "dtype": (((x * 16).astype(np.uint8), targets), TypeError, r"fit: validation: x has dtype uint8"),
+        "dtype": (((x * 16).astype(np.int16), targets), TypeError, r"fit: validation: x has dtype int16"),
         "precision": (
             (x.astype(np.float64), targets),
             TypeError,

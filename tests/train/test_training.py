@@ -224,7 +224,7 @@ def test_what_fit_is_given_is_checked(model, digits):
         (x, TypeError, r"examples must be a pair \(x, y\)"), ((x, y, y), TypeError, r"examples must be a pair"),
         ((x, y[:9]), ValueError, "the same length N >= 1"),
         ((x[:0], y[:0]), ValueError, "the same length N >= 1"),
-        ((x.astype(np.uint8), y), TypeError, r"write np\.asarray\(x\)\.astype\(np\.float32\)"),
+        ((x.astype(np.int64), y), TypeError, r"write np\.asarray\(x\)\.astype\(np\.float32\)"),
     ]:  # fmt: skip
         with pytest.raises(error, match=words):
             train.fit(model, examples, epochs=1)
