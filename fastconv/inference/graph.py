@@ -16,12 +16,14 @@ from fastconv.inference import steps
 from fastconv.inference.fold import Affine, folded
 from fastconv.kernels.table import chosen
 from fastconv.layers import Layer
+from fastconv.layers.activations import Activation
 from fastconv.layers.pooling import Average, Maximum
 
 CONVOLUTIONS = layers.Conv1d, layers.Conv2d, layers.Conv3d
 TRANSPOSED = layers.ConvTranspose1d, layers.ConvTranspose2d, layers.ConvTranspose3d
 NORMS = layers.BatchNorm1d, layers.BatchNorm2d, layers.BatchNorm3d
 MAX_POOLS = layers.MaxPool1d, layers.MaxPool2d, layers.MaxPool3d
+NOTHING = layers.Dropout, layers.Dropout1d, layers.Dropout2d, layers.Dropout3d, layers.Identity
 WEIGHTS = (*CONVOLUTIONS, layers.Linear, *TRANSPOSED)
 KNOWN = layers.__name__ + "."  # layers of these modules are what they seem; a subclass of somebody else's may do anything
 
@@ -49,8 +51,8 @@ class Node(NamedTuple):
 
 
 def chain(layer: Layer, name: str = "", joins: bool = True) -> list[Entry]:
-    """The layers that run one after another; Sequentials are taken apart, Dropouts do nothing."""
-    if type(layer) is layers.Dropout:
+    """The layers that run one after another; Sequentials are taken apart, what does nothing in inference is left out."""
+    if type(layer) in NOTHING:
         return []
     if type(layer) is not layers.Sequential:
         return [Entry(name or "model", layer, joins)]
@@ -93,6 +95,9 @@ class Graph:
         layer, kind = entries[0].layer, type(entries[0].layer)
         if kind is layers.Flatten:
             return 1, self._flatten(x)
+        if _is(layer, Activation):
+            step = steps.Map([(entries[0].name, layer)], layer.function, layer.numbers)
+            return 1, self._add(step, (x,), self._new(x.shape, x.image))
         norms, relu = self._joined(entries)
         taken = entries[: 1 + norms + relu]
         made_of = [(entry.name, entry.layer) for entry in taken]
@@ -100,7 +105,7 @@ class Graph:
         if kind in CONVOLUTIONS or kind is layers.Linear:
             return len(taken), self._convolve(made_of, affines, relu, x)
         if kind is layers.ReLU and not _pools(entries[:2][-1]):
-            return 1, self._add(steps.Relu(made_of[:1]), (x,), self._new(x.shape, x.image))
+            return 1, self._add(steps.Map(made_of[:1], "relu"), (x,), self._new(x.shape, x.image))
         x = self._in_order(x)
         if kind is layers.ReLU:
             return 2, self._pool([(entry.name, entry.layer) for entry in entries[:2]], entries[1].layer, True, x)
@@ -175,7 +180,7 @@ class Graph:
             own = made_of[1 + i : 2 + i + last] if norms else made_of[:1] + made_of[1:] * last
             step = steps.Normalize(own, affine, (affine.weight, affine.bias), 1.0, last)
             y = self._add(step, (y,), self._new(y.shape))
-        return self._add(steps.Relu(made_of[-1:]), (y,), self._new(y.shape)) if relu and not affines else y
+        return self._add(steps.Map(made_of[-1:], "relu"), (y,), self._new(y.shape)) if relu and not affines else y
 
     def _normalize(self, made_of: list, layer, relu: bool, x: Value) -> Value:
         affine = None if layer.running_mean is None else Affine.of(layer)

@@ -16,7 +16,7 @@ from fastconv.inference.fold import Affine
 from fastconv.kernels import table
 from fastconv.kernels.compile import Launch, collecting
 from fastconv.kernels.elementwise.activations import Add as AddPass
-from fastconv.kernels.elementwise.activations import Relu as ReluPass
+from fastconv.kernels.elementwise.activations import Map as MapPass
 from fastconv.kernels.elementwise.norm import BatchNorm
 from fastconv.kernels.elementwise.norm_plan import Options
 from fastconv.kernels.elementwise.transpose import Transpose
@@ -159,9 +159,15 @@ class AvgPool(Step):
         return noted(lambda: (row.bind(passes.windows, passes.dtype, *divisors), (x[0].flat, y.flat)))
 
 
-class Relu(Step):
+class Map(Step):
+    """A function of each element, by name."""
+
+    def __init__(self, made_of, function: str, numbers: tuple[float, float] = (0.0, 0.0)):
+        super().__init__(made_of)
+        self.function, self.numbers = function, numbers
+
     def bind(self, x, y):
-        return noted(lambda: (ReluPass(y.flat.size, y.flat.dtype), (x[0].flat, y.flat)))
+        return noted(lambda: (MapPass(y.flat.size, y.flat.dtype, self.function, self.numbers), (x[0].flat, y.flat)))
 
 
 class Add(Step):

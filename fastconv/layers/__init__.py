@@ -1,6 +1,7 @@
 """Layers: nouns with parameters; `forward` returns the output and the way back."""
 
-from fastconv.layers.activations import LeakyReLU, Sigmoid, Tanh
+from fastconv.layers import init
+from fastconv.layers.activations import ELU, GELU, Hardswish, LeakyReLU, LogSoftmax, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from fastconv.layers.adaptive import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -12,6 +13,9 @@ from fastconv.layers.adaptive import (
 )
 from fastconv.layers.branches import Concat, Residual
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
+from fastconv.layers.dropout import Dropout1d, Dropout2d, Dropout3d
+from fastconv.layers.freehand import Identity, Lambda
+from fastconv.layers.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm
 from fastconv.layers.layer import Layer, once
 from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import Buffer, Parameter, flatten
@@ -21,6 +25,8 @@ from fastconv.layers.simple import Dropout, Flatten, Linear, ReLU
 from fastconv.layers.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -42,11 +48,23 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Flatten",
     "GlobalAvgPool2d",
+    "GroupNorm",
+    "Hardswish",
+    "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "Lambda",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -54,8 +72,12 @@ __all__ = [
     "ReLU",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softplus",
     "Tanh",
     "flatten",
+    "init",
     "once",
 ]

@@ -116,8 +116,8 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
-        self.p = probability("Dropout", p)
-        rng = generator("Dropout", rng)
+        self.p = probability(type(self).__name__, p)
+        rng = generator(type(self).__name__, rng)
         self.stream = streams.default.fork() if rng is None else streams.Stream(int(rng.integers(2**63)))
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:

@@ -48,6 +48,7 @@ from fastconv.ops.pooling import (
     max_pool3d,
     max_pool3d_grad,
 )
+from fastconv.ops.softmax import log_softmax, softmax
 from fastconv.ops.transposed import (
     conv_transpose1d,
     conv_transpose1d_input_grad,
@@ -105,6 +106,7 @@ __all__ = [
     "linear",
     "linear_input_grad",
     "linear_weight_grad",
+    "log_softmax",
     "max_pool1d",
     "max_pool1d_grad",
     "max_pool2d",
@@ -113,4 +115,5 @@ __all__ = [
     "max_pool3d_grad",
     "relu",
     "relu_grad",
+    "softmax",
 ]

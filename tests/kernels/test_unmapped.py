@@ -172,7 +172,18 @@ class Fence:
         for make in (optim.Adam, optim.RMSprop, optim.SGD):
             body = layers.Conv2d(1, 5, 3, dtype=dtype), layers.BatchNorm2d(5, dtype=dtype), layers.ReLU(), layers.Dropout(0.3)
             block = layers.Residual(layers.Sequential(layers.Conv2d(5, 5, 3, padding=1, dtype=dtype), layers.BatchNorm2d(5, dtype=dtype)))
-            tail = layers.ReLU(), layers.Sigmoid(), layers.MaxPool2d(2), layers.Flatten(), layers.Linear(45, 10, dtype=dtype), layers.Tanh()
+            functions = [layers.ELU(), layers.GELU(), layers.GELU("tanh"), layers.Hardswish(), layers.SiLU(), layers.Softplus(), layers.LeakyReLU()]
+            own = layers.GroupNorm(1, 5, dtype=dtype), layers.LayerNorm((5, 6, 6), dtype=dtype), layers.Softmax(2), layers.LogSoftmax()
+            tail = (
+                layers.ReLU(),
+                *functions,
+                *own,
+                layers.Sigmoid(),
+                layers.MaxPool2d(2),
+                layers.Flatten(),
+                layers.Linear(45, 10, dtype=dtype),
+                layers.Tanh(),
+            )
             model = layers.Sequential(*body, block, *tail)
             optimizer = make(model.parameters(), 0.01, clip_norm=1.0)
             history = fc.train.fit(model, (x, y), epochs=1, batch_size=11, optimizer=optimizer, shift=1, flip=0.5, noise=0.1)

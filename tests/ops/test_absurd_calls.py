@@ -41,6 +41,8 @@ CALLS = {  # positional arguments, words
     "adaptive_avg_pool2d_grad": ((ARRAYS, SHAPES), {}),
     "linear": ((ARRAYS, ARRAYS), {}),
     "bias_grad": ((ARRAYS,), {}),
+    "softmax": ((ARRAYS, WORDS), {}),
+    "log_softmax": ((ARRAYS, WORDS), {}),
     "relu_grad": ((ARRAYS, ARRAYS), {}),
     "dropout": ((ARRAYS, WORDS, WORDS), {}),
     "batch_statistics": ((ARRAYS,), {}),

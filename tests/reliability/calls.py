@@ -15,7 +15,7 @@ from fastconv import data, explain, layers, losses, models, ops, optim, plot, tr
 from fastconv.streams import Stream
 
 MODULES = {"fc": fc, "ops": ops, "layers": layers, "losses": losses, "optim": optim, "data": data, "train": train, "train.metrics": train.metrics,
-           "models": models, "explain": explain, "plot": plot}  # fmt: skip
+           "models": models, "layers.init": layers.init, "explain": explain, "plot": plot}  # fmt: skip
 NO_CALL = {  # public names that are no one's to call
     "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
     "train.History", "train.RateTest", "train.Record", "train.Score", "train.ClassTable",
@@ -26,8 +26,6 @@ INNER = {
     "inner",
     "geometry",
     "input_extents",
-    "value",
-    "derivative",
     "move",
     "rate",
     "mean_and_scale",
@@ -124,6 +122,8 @@ CALLS: dict[str, Callable[[], Call]] = {
     "ops.linear": lambda: Call(ops.linear, (f32(2, 3), f32(4, 3), f32(4))),
     "ops.linear_input_grad": lambda: Call(ops.linear_input_grad, (f32(2, 4), f32(4, 3))),
     "ops.linear_weight_grad": lambda: Call(ops.linear_weight_grad, (f32(2, 3), f32(2, 4)), {"out": f32(4, 3)}, changes=True),
+    "ops.log_softmax": lambda: Call(ops.log_softmax, (f32(2, 3),)),
+    "ops.softmax": lambda: Call(ops.softmax, (f32(2, 3),)),
     "ops.relu": lambda: Call(ops.relu, (f32(2, 3),)),
     "ops.relu_grad": lambda: Call(ops.relu_grad, (f32(2, 3), f32(2, 3))),
     "losses.cross_entropy": lambda: Call(losses.cross_entropy, (f32(4, 3), labels(4)), {"class_weights": np.ones(3)}),
@@ -138,12 +138,22 @@ CALLS: dict[str, Callable[[], Call]] = {
     "layers.Buffer": lambda: Call(layers.Buffer, (f32(2, 3),)),
     "layers.Layer.summary": lambda: Call(net().summary, ((1, 1, 4, 4),), then=str),
     "layers.Layer.load_state_dict": lambda: Call(net().load_state_dict, (net().state_dict(),)),
+    "layers.Lambda": lambda: Call(
+        layers.Lambda, (np.sin, lambda dy, x, y: dy * np.cos(x)), then=once_around(f32(2, 3)), functions=("function", "backward", "output_shape"),
+        may=(RuntimeError,),
+    ),
+    "layers.init.constant": lambda: Call(layers.init.constant, (layers.Parameter(f32(3)), 0.5), changes=True),
+    "layers.init.gain": lambda: Call(layers.init.gain, ("relu",)),
+    "layers.init.orthogonal": lambda: Call(layers.init.orthogonal, (layers.Parameter(f32(3, 4)),), changes=True),
+    "layers.init.whole_model": lambda: Call(layers.init.whole_model, (net(), layers.init.zeros), changes=True, functions=("draw",)),
     "optim.Optimizer.load_state_dict": lambda: Call(sgd().load_state_dict, (sgd().state_dict(),)),
     "optim.Optimizer.lr": lambda: setting(sgd(), "lr", 0.1),
     "optim.Schedule.load_state_dict": lambda: Call(optim.Step(sgd(), 3).load_state_dict, (optim.Step(sgd(), 3).state_dict(),)),
     "optim.Schedule.step": lambda: Call(optim.Plateau(sgd()).step, (0.5,)),
     "optim.Plateau.load_state_dict": lambda: Call(optim.Plateau(sgd()).load_state_dict, (optim.Plateau(sgd()).state_dict(),)),
     "optim.Cosine": lambda: Call(optim.Cosine, (sgd(), 10), then=stepped, changes=True),
+    "optim.Exponential": lambda: Call(optim.Exponential, (sgd(), 0.9), then=stepped, changes=True),
+    "optim.Linear": lambda: Call(optim.Linear, (sgd(),), then=stepped, changes=True),
     "optim.MultiStep": lambda: Call(optim.MultiStep, (sgd(), [3, 5]), then=stepped, changes=True),
     "optim.OneCycle": lambda: Call(optim.OneCycle, (sgd(), 0.1, 10), then=stepped, changes=True),
     "optim.Plateau": lambda: Call(optim.Plateau, (sgd(),), then=stepped, changes=True),
@@ -243,10 +253,13 @@ def _operation(name: str, args: tuple) -> Call:
 
 def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
     """Each layer as it is made, its three passes and its shapes."""
-    kinds: dict[str, tuple] = dict.fromkeys(("ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Dropout", "Flatten", "GlobalAvgPool2d"), ())
+    names = "ReLU LeakyReLU Sigmoid Tanh Dropout Flatten GlobalAvgPool2d ELU GELU Hardswish LogSoftmax SiLU Softmax Softplus Identity"
+    kinds: dict[str, tuple] = dict.fromkeys(names.split(), ())
+    kinds |= {"GroupNorm": (2, 4), "LayerNorm": (4,)}
     kinds |= {"Linear": (4, 3), "Residual": (layers.ReLU(),), "Sequential": (layers.ReLU(), layers.Tanh()), "Concat": (layers.ReLU(), layers.Tanh())}
     for rank in (1, 2, 3):
         kinds |= {f"Conv{rank}d": (4, 2, 3), f"ConvTranspose{rank}d": (4, 2, 3), f"BatchNorm{rank}d": (4,)}
+        kinds |= {f"InstanceNorm{rank}d": (4,), f"Dropout{rank}d": ()}
         kinds |= {f"{pool}Pool{rank}d": (2,) for pool in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg")}
     for name, args in kinds.items():
         kind = getattr(layers, name)
@@ -274,6 +287,10 @@ for _rank in (1, 2, 3):
     CALLS |= dict(_of_rank(_rank))
 CALLS |= dict(_layers())
 CALLS |= {f"optim.{kind.__name__}": lambda kind=kind: _optimizer(kind) for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)}
+CALLS |= {
+    f"layers.init.{name}": lambda name=name: Call(getattr(layers.init, name), (layers.Parameter(f32(3, 4)),), changes=True)
+    for name in ("zeros", "ones", "uniform", "normal", "truncated_normal", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal")
+}
 CALLS |= {f"models.{name}": lambda build=build: Call(build) for name, build in models.MODELS.items()}
 
 
