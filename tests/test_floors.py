@@ -26,7 +26,7 @@ LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 ROOMS = (
     ("compile",),
     ("simd",),
-    ("igemm", "narrow", "depthwise", "winograd", "pooling", "elementwise", "plain", "textbook"),  # which know nothing of each other
+    ("igemm", "narrow", "depthwise", "winograd", "pooling", "elementwise", "plain", "resample", "textbook"),  # which know nothing of each other
     ("textbook_passes", "errors", "selfcheck"),
     ("table",),
     ("__init__",),

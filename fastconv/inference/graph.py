@@ -18,6 +18,7 @@ from fastconv.kernels.table import chosen
 from fastconv.layers import Layer
 from fastconv.layers.activations import Activation
 from fastconv.layers.pooling import Average, Maximum
+from fastconv.layers.resampling import Resampled
 
 CONVOLUTIONS = layers.Conv1d, layers.Conv2d, layers.Conv3d
 TRANSPOSED = layers.ConvTranspose1d, layers.ConvTranspose2d, layers.ConvTranspose3d
@@ -137,6 +138,8 @@ class Graph:
             return self._add(steps.Join(made_of), tuple(parts), self._after(layer, x))
         if _is(layer, Average):
             return self._add(steps.AvgPool(made_of, copy.copy(layer), chosen.get()), (x,), self._after(layer, x))
+        if _is(layer, Resampled):
+            return self._add(steps.Resample(made_of, copy.copy(layer)), (x,), self._after(layer, x))
         return self._add(steps.Ask(made_of, copy.deepcopy(layer)), (x,), self._after(layer, x))
 
     def _after(self, layer: Layer, x: Value) -> Value:

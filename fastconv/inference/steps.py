@@ -20,6 +20,7 @@ from fastconv.kernels.elementwise.activations import Map as MapPass
 from fastconv.kernels.elementwise.norm import BatchNorm
 from fastconv.kernels.elementwise.norm_plan import Options
 from fastconv.kernels.elementwise.transpose import Transpose
+from fastconv.kernels.resample import Resample as ResamplePass
 from fastconv.layers import Layer
 from fastconv.ops.layout import Layout
 
@@ -168,6 +169,18 @@ class Map(Step):
 
     def bind(self, x, y):
         return noted(lambda: (MapPass(y.flat.size, y.flat.dtype, self.function, self.numbers), (x[0].flat, y.flat)))
+
+
+class Resample(Step):
+    """Padding or upsampling."""
+
+    def __init__(self, made_of, layer):
+        super().__init__(made_of)
+        self.layer = layer
+
+    def bind(self, x, y):
+        passes = self.layer.passes(x[0].layout.shape, y.flat.dtype)
+        return noted(lambda: (ResamplePass(*passes.x.shape[:2], passes.axes, passes.dtype, passes.fill), (x[0].flat, y.flat)))
 
 
 class Add(Step):

@@ -20,6 +20,7 @@ from fastconv.layers.layer import Layer, once
 from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import Buffer, Parameter, flatten
 from fastconv.layers.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
+from fastconv.layers.resampling import Pad, Upsample
 from fastconv.layers.sequential import Sequential
 from fastconv.layers.simple import Dropout, Flatten, Linear, ReLU
 from fastconv.layers.transposed import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -68,6 +69,7 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "Pad",
     "Parameter",
     "ReLU",
     "Residual",
@@ -77,6 +79,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Upsample",
     "flatten",
     "init",
     "once",

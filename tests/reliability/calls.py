@@ -33,6 +33,7 @@ INNER = {
     "bound",
     "count_change",
     "in_shape",
+    "passes",
     "open",
     *("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
 }  # methods for fastconv itself
@@ -124,6 +125,12 @@ CALLS: dict[str, Callable[[], Call]] = {
     "ops.linear_weight_grad": lambda: Call(ops.linear_weight_grad, (f32(2, 3), f32(2, 4)), {"out": f32(4, 3)}, changes=True),
     "ops.log_softmax": lambda: Call(ops.log_softmax, (f32(2, 3),)),
     "ops.softmax": lambda: Call(ops.softmax, (f32(2, 3),)),
+    "ops.flat_indices": lambda: Call(ops.flat_indices, (np.zeros((2, 4, 2, 2), np.uint8), (2, 4, 4, 4), 2)),
+    "ops.adaptive_flat_indices": lambda: Call(ops.adaptive_flat_indices, (np.zeros((2, 4, 2, 2), np.uint8), (2, 4, 4, 4))),
+    "ops.pad": lambda: Call(ops.pad, (f32(2, 3, 4, 4), (1, 2)), {"mode": "constant", "value": 0.5}),
+    "ops.pad_grad": lambda: Call(ops.pad_grad, (f32(2, 3, 4, 7), (2, 3, 4, 4), (1, 2))),
+    "ops.upsample": lambda: Call(ops.upsample, (f32(2, 3, 4, 4), 6), {"mode": "bilinear"}),
+    "ops.upsample_grad": lambda: Call(ops.upsample_grad, (f32(2, 3, 8, 8), (2, 3, 4, 4), None, 2.0), {"mode": "bilinear"}),
     "ops.relu": lambda: Call(ops.relu, (f32(2, 3),)),
     "ops.relu_grad": lambda: Call(ops.relu_grad, (f32(2, 3), f32(2, 3))),
     "losses.cross_entropy": lambda: Call(losses.cross_entropy, (f32(4, 3), labels(4)), {"class_weights": np.ones(3)}),
@@ -240,6 +247,7 @@ def _of_rank(rank: int) -> Iterator[tuple[str, Callable[[], Call]]]:
         "conv_transpose{}d": (dy, w, f32(4)), "conv_transpose{}d_input_grad": (wide, w, dy.shape), "conv_transpose{}d_weight_grad": (dy, wide, 3),
         "max_pool{}d": (x, 2), "max_pool{}d_grad": (y, argmax, x.shape, 2), "avg_pool{}d": (x, 2), "avg_pool{}d_grad": (y, x.shape, 2),
         "adaptive_max_pool{}d": (x, 2), "adaptive_max_pool{}d_grad": (y, argmax, x.shape),
+        "max_unpool{}d": (y, np.zeros(y.shape, np.int64), 2), "max_unpool{}d_grad": (x, np.zeros(y.shape, np.int64)),
         "adaptive_avg_pool{}d": (x, 2), "adaptive_avg_pool{}d_grad": (y, x.shape),
     }.items():  # fmt: skip
         name = name.format(rank)
@@ -257,6 +265,7 @@ def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
     kinds: dict[str, tuple] = dict.fromkeys(names.split(), ())
     kinds |= {"GroupNorm": (2, 4), "LayerNorm": (4,)}
     kinds |= {"Linear": (4, 3), "Residual": (layers.ReLU(),), "Sequential": (layers.ReLU(), layers.Tanh()), "Concat": (layers.ReLU(), layers.Tanh())}
+    kinds |= {"Pad": ((1, 2),), "Upsample": (6,)}
     for rank in (1, 2, 3):
         kinds |= {f"Conv{rank}d": (4, 2, 3), f"ConvTranspose{rank}d": (4, 2, 3), f"BatchNorm{rank}d": (4,)}
         kinds |= {f"InstanceNorm{rank}d": (4,), f"Dropout{rank}d": ()}
