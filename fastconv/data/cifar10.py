@@ -18,8 +18,8 @@ TEST = ("test_batch.bin",)
 IMAGES = 10_000  # per file
 SHAPE = (3, 32, 32)
 BINARY = (
-    "get the binary version, www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz, or convert these files, if you trust them, by the four lines of "
-    "help(fastconv.data.cifar10)"
+    "get the binary version, www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz, or convert these files, if you trust them, as "
+    "help(fastconv.data.cifar10) shows"
 )
 BYTES = 1 + 3 * 32 * 32
 

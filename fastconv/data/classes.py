@@ -17,9 +17,9 @@ def class_names(path: str | os.PathLike) -> list[str]:
     `npz`: its text labels, sorted, or "0", "1" ... FileNotFoundError; FileFormatError (a ValueError).
     """
     path = as_path("class_names", "path", path)
-    return (
-        npy.label_names(path) if path.suffix == ".npz" and not path.is_dir() else sorted(folder.name for folder in sub_folders(parts(path)["train"]))
-    )
+    if path.suffix == ".npz" and not path.is_dir():
+        return npy.label_names(path)
+    return [folder.name for folder in sub_folders(parts(path)["train"])]
 
 
 def parts(folder: Path) -> dict[str, Path]:

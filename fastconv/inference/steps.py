@@ -160,6 +160,17 @@ class AvgPool(Step):
         return noted(lambda: (row.bind(passes.windows, passes.dtype, *divisors), (x[0].flat, y.flat)))
 
 
+class Map(Step):
+    """A function of each element, by name."""
+
+    def __init__(self, made_of, function: str, numbers: tuple[float, float] = (0.0, 0.0)):
+        super().__init__(made_of)
+        self.function, self.numbers = function, numbers
+
+    def bind(self, x, y):
+        return noted(lambda: (MapPass(y.flat.size, y.flat.dtype, self.function, self.numbers), (x[0].flat, y.flat)))
+
+
 class Resample(Step):
     """Padding or upsampling."""
 
@@ -170,17 +181,6 @@ class Resample(Step):
     def bind(self, x, y):
         passes = self.layer.passes(x[0].layout.shape, y.flat.dtype)
         return noted(lambda: (ResamplePass(*passes.x.shape[:2], passes.axes, passes.dtype, passes.fill), (x[0].flat, y.flat)))
-
-
-class Map(Step):
-    """A function of each element, by name."""
-
-    def __init__(self, made_of, function: str, numbers: tuple[float, float] = (0.0, 0.0)):
-        super().__init__(made_of)
-        self.function, self.numbers = function, numbers
-
-    def bind(self, x, y):
-        return noted(lambda: (MapPass(y.flat.size, y.flat.dtype, self.function, self.numbers), (x[0].flat, y.flat)))
 
 
 class Add(Step):

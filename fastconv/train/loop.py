@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv.data import Batches, Normalise
-from fastconv.geometry import integer
+from fastconv.geometry import array, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
 from fastconv.optim import Adam, OneCycle, Optimizer, Schedule
@@ -130,7 +130,7 @@ def fit(
     keeper = first(told, KeepBest)
     kept = "False" if keeper is None else "True" if keeper.monitor == "val_loss" else f"by {keeper.monitor}"
     words = {"batches": repr(batches), "shuffle": str(shuffle), "accumulate": str(accumulate), "keep_best": kept}
-    words["class_weights"] = str(np.asarray(class_weights).tolist())
+    words["class_weights"] = str(array("fit", "class_weights", class_weights).tolist())
     words["optimizer"] = type(optimizer).__name__
     words["schedule"], words["per"] = ("None", "None") if schedule is None else (f"{type(schedule).__name__}({schedule.words})", schedule.per)
     training = Training(model, optimizer, schedule, batches, words, epochs)

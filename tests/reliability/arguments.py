@@ -22,9 +22,9 @@ from fastconv.train.runs import save_run
 
 CASTS = (np.exceptions.ComplexWarning, DeprecationWarning) if hasattr(np, "exceptions") else (DeprecationWarning,)
 SIZES = {  # of what is returned: as large as they say, and checked to be addressable
-    "in_channels", "out_channels", "in_features", "out_features", "num_features", "classes", "width", "kernel_size", "output_size", "weight_shape",
+    "in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "normalized_shape", "classes", "width",
+    "kernel_size", "output_size", "weight_shape",
     "padding", "stride", "dilation", "size", "scale_factor",
-    "num_channels", "normalized_shape",
 }  # fmt: skip
 PUBLIC = {part for name in CALLS for part in name.split(".")[1:]}
 

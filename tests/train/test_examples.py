@@ -128,6 +128,7 @@ def test_wrong_class_weights_are_refused(digits):
     half = np.zeros((60, 10), np.float32)
     for words, error, message in (
         ({"class_weights": "even"}, TypeError, r"class_weights must be numbers, one for each class, got 'even'; losses\.balanced_weights\(y\) makes"),
+        ({"class_weights": [[1], [2, 3]]}, ValueError, "^fit: class_weights is no array"),
         ({"class_weights": [1, 2]}, ValueError, r"class_weights must be \(10,\)"),
         ({"class_weights": "balanced", "loss_function": partial(losses.cross_entropy, class_weights=np.ones(10))}, ValueError, "where it has none"),
         ({"class_weights": "balanced", "loss_function": "mse", "y": half}, ValueError, "class_weights are for the loss cross_entropy"),
