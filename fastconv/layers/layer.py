@@ -178,7 +178,11 @@ class Layer(Named, ABC):
         self.output_shape(input_shape)
         return ""
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
+    @overload
+    def __call__(self, x: np.ndarray) -> np.ndarray: ...
+    @overload
+    def __call__(self, x: Recorded) -> Recorded: ...
+    def __call__(self, x):
         return self.recorded(x) if isinstance(x, Recorded) else self.forward(x, training=False)[0]
 
     def recorded(self, x: Recorded) -> Any:
