@@ -81,7 +81,7 @@ class NormSum(Sum):
                 dy = relu_passes(y.shape, y.dtype).input_grad(dy, y) if shortcut.gradient is None else shortcut.gradient
             return dx, dy
 
-        backward.kept = norm_backward.kept
+        backward.kept = getattr(norm_backward, "kept", None)  # where it tells
         return y, backward
 
 

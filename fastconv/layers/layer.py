@@ -15,9 +15,6 @@ from fastconv.layers.parameter import Parameter, no_parameter_gradients
 from fastconv.layers.recorded import Recorded
 from fastconv.layers.summary import Summary, summarize
 
-if TYPE_CHECKING:
-    from fastconv.layers.traced import Traced
-
 Step = Callable[[Any, bool], Any]  # a layer's own way back: dx, or None, from (dy, input_grad)
 
 
@@ -184,7 +181,7 @@ class Layer(Named, ABC):
     @overload
     def __call__(self, x: np.ndarray) -> np.ndarray: ...
     @overload
-    def __call__(self, x: "Traced") -> "Traced": ...
+    def __call__(self, x: Recorded) -> Recorded: ...
     def __call__(self, x):
         return self.recorded(x) if isinstance(x, Recorded) else self.forward(x, training=False)[0]
 

@@ -88,8 +88,8 @@ class Module(Layer):
 
         def forward(self, x: Any, training: bool = True) -> tuple[Any, Backward]:
             """(y, backward), as of any `Layer`; what a subclass writes as forward is what it runs."""
-            record, inputs, outputs, _, runs = self._recorded(x if isinstance(x, tuple) else (x,), training, {})
-            return trained(runs, record, inputs, outputs)
+            record, inputs, outputs, single, runs = self._recorded(x if isinstance(x, tuple) else (x,), training, {})
+            return trained(runs, record, inputs, outputs, single)
 
     def _recorded(self, given: tuple, training: bool, words: dict) -> tuple[Record, tuple[np.ndarray, ...], tuple[int, ...], bool, list[Run]]:
         """The record of a pass, its inputs, the numbers of its outputs, whether that is a single one, and what runs."""

@@ -53,10 +53,12 @@ class Sequential(Layer):
         """What runs in turn, if `after` follow, and the words that its `forward` takes besides."""
         return steps_of([*self.layers, *after]) if self.fuse else ((layer, {}) for layer in (*self.layers, *after))
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        for layer, words in self._steps():
-            x = layer.forward(x, training=False, **words)[0] if words else layer(x)
-        return x
+    if not TYPE_CHECKING:  # it is called as every layer is
+
+        def __call__(self, x):
+            for layer, words in self._steps():
+                x = layer.forward(x, training=False, **words)[0] if words else layer(x)
+            return x
 
     def recorded(self, x: Recorded) -> Any:
         """Its layers are noted one by one, so that they may run with those around."""

@@ -94,8 +94,8 @@ def inferred(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], ou
     return [values[number] for number in outputs]
 
 
-def trained(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], outputs: tuple[int, ...]) -> tuple[Any, Backward]:
-    """The outputs, and the way back; both are tuples where there are several."""
+def trained(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], outputs: tuple[int, ...], single: bool) -> tuple[Any, Backward]:
+    """The output and the way back, which takes its gradient; unless it is a single one, a tuple each."""
     values: dict[int, Any] = dict(enumerate(inputs))
     training = record.training
     steps: list[tuple[Any, Step]] = []
@@ -113,7 +113,7 @@ def trained(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], out
 
     def backward(dy: Any, input_grad: bool = True) -> Any:
         gradients: dict[int, np.ndarray] = {}
-        for number, gradient in zip(outputs, dy if several else (dy,)):
+        for number, gradient in zip(outputs, (dy,) if single else dy):
             if gradient is not None:
                 _add(gradients, number, gradient)
         wanted = _wanted(runs, steps, len(inputs), input_grad)
@@ -136,8 +136,8 @@ def trained(runs: list[Run], record: Record, inputs: tuple[np.ndarray, ...], out
         found = [gradients[i] if i in gradients else np.zeros(*blank) for i, blank in enumerate(kinds)]
         return tuple(found) if len(found) > 1 else found[0]
 
-    several, kinds = len(outputs) > 1, [(x.shape, x.dtype) for x in inputs]
-    y = tuple(values[number] for number in outputs) if several else values[outputs[0]]
+    kinds = [(x.shape, x.dtype) for x in inputs]
+    y = values[outputs[0]] if single else tuple(values[number] for number in outputs)
     return y, once_through(steps, backward, y)
 
 

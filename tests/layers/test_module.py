@@ -7,7 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import functional as F
-from fastconv import layers, losses, optim, train
+from fastconv import layers, losses, optim, profiling, train
 from fastconv.layers import BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, ReLU, Residual, Sequential
 
 C, SHAPE = 5, (3, 5, 6, 7)
@@ -131,6 +131,13 @@ def test_what_each_layer_gives_can_be_looked_at():
     assert [name for name, _, _ in found][:4] == ["conv1", "F", "pool", "layer1.0.conv1"]
     np.testing.assert_array_equal(found[0][2], net.conv1(x))
     np.testing.assert_array_equal(found[-1][2], net(x))
+
+
+def test_a_profile_shows_the_layers():
+    net, x = Net(), images((2, *SHAPE[1:]))
+    found = profiling.profile(net, x, np.arange(2), losses.cross_entropy, optim.SGD(net.parameters(), 0.1), steps=1)
+    assert [row.name for row in found.rows][:3] == ["conv1", "pool", "layer1.0.conv1"]
+    assert next(row.layer for row in found.rows if row.name == "layer1.0.bn2") == "BatchNorm2d(5) + shortcut + ReLU"
 
 
 def test_a_loss_that_is_not_finite_is_told_with_the_layer():

@@ -144,6 +144,19 @@ def test_several_inputs_have_several_gradients():
     du, dv = backward(np.ones_like(y))
     np.testing.assert_allclose(du, net.b(v) @ net.a.weight.value, rtol=1e-5)
     np.testing.assert_allclose(dv, net.a(u) @ net.b.weight.value, rtol=1e-5)
+    fc.gradcheck(net, (u, v))
+
+
+def test_a_tuple_of_one_output_is_a_tuple_everywhere():
+    class One(Module):
+        def forward(self, x):
+            return (x.tanh(),)
+
+    net, x = One(), images((2, 3))
+    (y,), backward = net.forward(x)
+    np.testing.assert_array_equal(net(x)[0], y)
+    assert net.output_shape((2, 3)) == ((2, 3),)
+    np.testing.assert_allclose(backward((np.ones_like(y),)), 1 - y**2, rtol=1e-6)
 
 
 def test_in_place_means_what_it_does_in_pytorch():

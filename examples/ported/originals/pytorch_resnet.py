@@ -92,6 +92,7 @@ def main():
     scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs)
     print(f"{sum(p.numel() for p in model.parameters())} parameters")
     for epoch in range(args.epochs):
+        total = 0.0
         model.train()
         for x, y in train_loader:
             x, y = x.to(device), y.to(device)
@@ -100,8 +101,9 @@ def main():
             loss = criterion(outputs, y)
             loss.backward()
             optimizer.step()
+            total += loss.item()
         scheduler.step()
-        print(f"epoch {epoch + 1}: loss {loss.item():.3f}, test accuracy {accuracy(model, device, test_loader):.1f} %")
+        print(f"epoch {epoch + 1}: loss {total / len(train_loader):.3f}, test accuracy {accuracy(model, device, test_loader):.1f} %")
 
 
 if __name__ == "__main__":
