@@ -6,11 +6,13 @@ from fastconv import ops, layers, losses, optim, train, data, models
 import sys
 
 try:
-    from fastconv import data, layers, losses, models, ops, optim, train
+    from fastconv import data, functional, layers, losses, models, ops, optim, train
     from fastconv.differences import GradientError, gradcheck
     from fastconv.inference import compile
     from fastconv.kernels.compile import get_num_threads, set_num_threads
     from fastconv.kernels.table import algorithm
+    from fastconv.layers import Module
+    from fastconv.saliency import saliency
     from fastconv.saving import load, save
     from fastconv.streams import seed
     from fastconv.train.trained import load_run
@@ -24,10 +26,12 @@ except KeyboardInterrupt:
 
 __all__ = [
     "GradientError",
+    "Module",
     "__version__",
     "algorithm",
     "compile",
     "data",
+    "functional",
     "get_num_threads",
     "gradcheck",
     "layers",
@@ -37,6 +41,7 @@ __all__ = [
     "models",
     "ops",
     "optim",
+    "saliency",
     "save",
     "seed",
     "set_num_threads",

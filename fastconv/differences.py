@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastconv.geometry import array, flag
-from fastconv.layers import Layer
+from fastconv.layers import Layer, Module
 
 STEP = 1e-5  # of float64 inputs near 1: the error of a difference, about STEP^2 + u / STEP, is near its least
 TOLERANCE = 1e-6
@@ -25,8 +25,8 @@ def gradcheck(layer_or_function: Layer | Callable, inputs: np.ndarray | tuple[np
     layer_or_function: a `Layer`, of which a float64 copy is checked (`training` is what its forward is called with; random streams start
         anew for each pass, so that dropout draws the same mask; its own parameters, gradients and statistics stay as they are), or a function
         f(*inputs) -> (y, backward), where backward(dy) returns a gradient per input, or, as losses are, f(*inputs) -> (value, gradient).
-    inputs: an array, or a tuple of them for a function of several; they are taken as float64. Small ones: each element costs two forward passes.
-        Keep them off kinks, ties in a max pooling or zeros before a ReLU, where there is no derivative.
+    inputs: an array, or a tuple of them for a function or `Module` of several; they are taken as float64. Small ones: each element costs two
+        forward passes. Keep them off kinks, ties in a max pooling or zeros before a ReLU, where there is no derivative.
 
     TypeError where the forward pass does not give float64 for float64, or no way back; ValueError where gradients do not have their input's shape.
 
@@ -56,10 +56,10 @@ def gradcheck(layer_or_function: Layer | Callable, inputs: np.ndarray | tuple[np
     xs = [_float64(i, x) for i, x in enumerate(given)]
     training = flag("gradcheck", "training", training)
     if isinstance(layer_or_function, Layer):
-        if len(xs) != 1:
+        if len(xs) != 1 and not isinstance(layer_or_function, Module):
             raise TypeError(f"gradcheck: inputs must be one array for a layer, got {len(xs)}")
         layer = _in_float64(layer_or_function)
-        name, names = type(layer).__name__, ["the input"]
+        name, names = type(layer).__name__, ["the input"] if len(xs) == 1 else [f"input {i}" for i in range(len(xs))]
         forward, parameters = _repeatable(layer, training), list(layer.named_parameters())
     elif callable(layer_or_function):
         name, names = getattr(layer_or_function, "__name__", type(layer_or_function).__name__), [f"input {i}" for i in range(len(xs))]
@@ -99,10 +99,10 @@ def _in_float64(layer: Layer) -> Layer:
 def _repeatable(layer: Layer, training: bool) -> Callable:
     states = [(stream, stream.state()) for _, stream in layer.named_streams()]
 
-    def forward(x: np.ndarray):
+    def forward(*xs: np.ndarray):
         for stream, state in states:
             stream.restore(state)
-        return layer.forward(x, training)
+        return layer.forward(xs if len(xs) > 1 else xs[0], training)
 
     return forward
 

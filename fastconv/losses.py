@@ -6,12 +6,14 @@ function of two arguments is wanted, `functools.partial(losses.cross_entropy, la
 
 import numpy as np
 
+from fastconv import reflexes
 from fastconv.geometry import array, integer, number, whole
 from fastconv.kernels.elementwise.cross_entropy import NO_WEIGHTS, NONE
 from fastconv.kernels.elementwise.cross_entropy import cross_entropy as softmax_cross_entropy
 from fastconv.ops.operands import dense, floats
 
 LARGEST_LABEL = 2**63 - 1
+__getattr__ = reflexes.of_module("losses", __name__)
 
 
 def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weights=None, ignore_index: int | None = None) -> tuple[float, np.ndarray]:

@@ -169,7 +169,7 @@ def _clocks(model: Layer) -> Iterator[list[_Clock]]:
 
 def _leaves(layer: Layer, name: str = "") -> dict[Layer, str]:
     """Each once, under its first name."""
-    children = list(layer.children())
+    children = list(layer.named_children())
     found = {} if children else {layer: name}
     for inner, child in children:
         for leaf, path in _leaves(child, f"{name}.{inner}" if name else inner).items():

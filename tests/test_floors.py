@@ -9,13 +9,13 @@ from typing import NamedTuple
 import fastconv
 
 PACKAGE = Path(fastconv.__file__).parent
-GROUND = ("geometry", "memory", "streams", "files", "version")  # each stands alone: it knows nothing else of fastconv
+GROUND = ("geometry", "memory", "streams", "files", "reflexes", "version")  # each stands alone: it knows nothing else of fastconv
 FLOORS = (
     GROUND,
     ("kernels",),
     ("ops",),
     ("layers", "losses", "optim"),
-    ("train", "data", "models", "saving", "differences", "profiling", "inference"),
+    ("train", "data", "models", "saving", "differences", "profiling", "inference", "functional", "saliency"),
     ("explain", "plot"),
     ("lessons",),
     ("cli", "__main__", "__init__"),

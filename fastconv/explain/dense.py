@@ -1,13 +1,12 @@
 """A layer as a matrix: a convolution is a fully connected layer with most weights forced to 0 and the others tied together."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from fastconv.geometry import Geometry, array, instance, sources
 from fastconv.layers import Conv2d, Layer, Linear
+from fastconv.layers.parameter import no_parameter_gradients
 from fastconv.ops.operands import floats, shape_tuple
 
 CONVOLUTIONS = (Conv2d.forward, Linear.forward)  # Conv1d and Conv3d have Conv2d's
@@ -38,23 +37,11 @@ def derivative(layer: Layer, x) -> np.ndarray:
 def rows_of_derivative(layer: Layer, x: np.ndarray, outputs: list[int]) -> np.ndarray:
     """The rows of these outputs, from one batch with a copy of x for each."""
     copies = np.repeat(x, len(outputs), axis=0)
-    with _gradients_kept(layer):
-        y, backward = layer.forward(copies, training=False)
-        dy = np.zeros((len(outputs), y.size // len(outputs)), y.dtype)
-        dy[np.arange(len(outputs)), outputs] = 1
+    y, backward = layer.forward(copies, training=False)
+    dy = np.zeros((len(outputs), y.size // len(outputs)), y.dtype)
+    dy[np.arange(len(outputs)), outputs] = 1
+    with no_parameter_gradients():
         return np.ascontiguousarray(backward(dy.reshape(y.shape))).reshape(len(outputs), -1)
-
-
-@contextmanager
-def _gradients_kept(layer: Layer) -> Iterator[None]:
-    """A backward pass within leaves the gradients of the parameters as they were."""
-    before = [(p, p.has_grad, p.grad.copy()) for p in layer.parameters()]
-    try:
-        yield
-    finally:
-        for p, has_grad, grad in before:
-            p.grad[...] = grad
-            p.has_grad = has_grad
 
 
 def as_dense_matrix(layer: Layer, input_shape) -> np.ndarray:

@@ -7,6 +7,7 @@ Flatten costs nothing before a Linear: the rows of its weight are put into the o
 
 import copy
 import math
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -17,14 +18,18 @@ from fastconv.inference.fold import Affine, folded
 from fastconv.kernels.table import chosen
 from fastconv.layers import Layer
 from fastconv.layers.activations import Activation
+from fastconv.layers.joins import Concatenation, Sum
+from fastconv.layers.joins import Join as Joining
 from fastconv.layers.pooling import Average, Maximum
 from fastconv.layers.resampling import Resampled
+from fastconv.layers.reshape import Rows
 
 CONVOLUTIONS = layers.Conv1d, layers.Conv2d, layers.Conv3d
 TRANSPOSED = layers.ConvTranspose1d, layers.ConvTranspose2d, layers.ConvTranspose3d
 NORMS = layers.BatchNorm1d, layers.BatchNorm2d, layers.BatchNorm3d
 MAX_POOLS = layers.MaxPool1d, layers.MaxPool2d, layers.MaxPool3d
 NOTHING = layers.Dropout, layers.Dropout1d, layers.Dropout2d, layers.Dropout3d, layers.Identity
+FLATTENS = layers.Flatten, Rows
 WEIGHTS = (*CONVOLUTIONS, layers.Linear, *TRANSPOSED)
 KNOWN = layers.__name__ + "."  # layers of these modules are what they seem; a subclass of somebody else's may do anything
 
@@ -94,11 +99,13 @@ class Graph:
     def _first(self, entries: list[Entry], x: Value) -> tuple[int, Value]:
         """How many layers the next step takes, and its output."""
         layer, kind = entries[0].layer, type(entries[0].layer)
-        if kind is layers.Flatten:
+        if kind in FLATTENS:
             return 1, self._flatten(x)
         if _is(layer, Activation):
             step = steps.Map([(entries[0].name, layer)], layer.function, layer.numbers)
             return 1, self._add(step, (x,), self._new(x.shape, x.image))
+        if isinstance(layer, layers.Module):
+            return 1, self._module(entries[0], x)
         norms, relu = self._joined(entries)
         taken = entries[: 1 + norms + relu]
         made_of = [(entry.name, entry.layer) for entry in taken]
@@ -141,6 +148,38 @@ class Graph:
         if _is(layer, Resampled):
             return self._add(steps.Resample(made_of, copy.copy(layer)), (x,), self._after(layer, x))
         return self._add(steps.Ask(made_of, copy.deepcopy(layer)), (x,), self._after(layer, x))
+
+    def _module(self, entry: Entry, x: Value) -> Value:
+        """What its forward does: chains of layers, each of which alone reads what the one before gives, and sums and the like between them."""
+        record, outputs, single = entry.layer.record([(self.N, *x.shape)], False, {})
+        if not single:
+            raise ValueError(f"compile: {type(entry.layer).__name__} gives several outputs, a compiled model has one")
+        nodes, values, done = record.nodes, {0: x}, set()
+        reads = Counter([number for _, taken in nodes for number in taken] + list(outputs))
+        reader = {number: i for i, (_, taken) in enumerate(nodes) for number in taken if reads[number] == 1}
+        for first, (layer, taken) in enumerate(nodes):
+            if first in done:
+                continue
+            together = [first]
+            while (then := reader.get(together[-1] + 1)) is not None and _goes_on([nodes[i][0] for i in together], nodes[then][0]):
+                together.append(then)
+            done |= {*together}
+            given = together[-1] + 1
+            record.shape(given)  # which tells what does not fit
+            if isinstance(layer, Joining):
+                values[given] = self._join(entry, layer, [self._in_order(values[n]) for n in taken], record.shape(first + 1), len(together) > 1)
+                continue
+            chained = []
+            for i in together:
+                name = entry.layer.path_of(nodes[i][0])
+                chained += chain(nodes[i][0], name if entry.name == "model" else f"{entry.name}.{name}", bool(chained))
+            values[given] = self._chain(chained, values[taken[0]])
+        return values[outputs[0]]
+
+    def _join(self, entry: Entry, join: Joining, inputs: list[Value], shape: tuple[int, ...], relu: bool) -> Value:
+        made_of, output = [("F" if entry.name == "model" else f"{entry.name}.F", join)], self._new(shape[1:])
+        kinds = {Sum: lambda: steps.Add(made_of, relu), Concatenation: lambda: steps.Join(made_of)}
+        return self._add(kinds.get(type(join), lambda: steps.Combine(made_of, join))(), tuple(inputs), output)
 
     def _after(self, layer: Layer, x: Value) -> Value:
         N, *shape = layer.output_shape((self.N, *x.shape))
@@ -202,6 +241,13 @@ class Graph:
 
 def _is(layer: Layer, kind: type) -> bool:
     return isinstance(layer, kind) and type(layer).__module__.startswith(KNOWN)
+
+
+def _goes_on(together: list, then) -> bool:
+    """Whether `then` may be in one chain with these: a sum takes a ReLU and nothing else."""
+    if isinstance(together[0], Joining):
+        return [type(layer) for layer in together] == [Sum] and type(then) is layers.ReLU
+    return not isinstance(then, Joining)
 
 
 def _pools(entry: Entry) -> bool:

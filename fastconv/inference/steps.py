@@ -202,6 +202,20 @@ class Join(Step):
         return [(np.copyto, (part, operand.array)) for part, operand in zip(np.split(y.array, ends[:-1], axis=1), x)]
 
 
+class Combine(Step):
+    """A product or difference."""
+
+    def __init__(self, made_of, join):
+        super().__init__(made_of)
+        self.join = join
+
+    def bind(self, x, y):
+        return [(self._call, ([operand.array for operand in x], y.array))]
+
+    def _call(self, xs: list[np.ndarray], y: np.ndarray) -> None:
+        np.copyto(y, self.join.forward(xs, False)[0])
+
+
 class Rows(Step):
     """Flatten, where what follows needs PyTorch's order: from pixels of channels to planes of pixels."""
 

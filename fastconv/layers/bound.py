@@ -27,11 +27,13 @@ class BoundPasses(dict):
     def of(self, key: Hashable, bind: Callable[[], Any]) -> Any:
         """The passes for this key, made now if the layer has not met it."""
         found = self.get(key)
-        if found is None:
-            if len(self) >= KEPT:
-                self.clear()
-            found = self[key] = bind()
-        return found
+        return self.keep(key, bind()) if found is None else found
+
+    def keep(self, key: Hashable, value: Any) -> Any:
+        if len(self) >= KEPT:
+            self.clear()
+        self[key] = value
+        return value
 
     def __deepcopy__(self, memo: dict) -> "BoundPasses":
         return BoundPasses()

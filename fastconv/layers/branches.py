@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastconv import memory
 from fastconv.geometry import flag
+from fastconv.layers.joins import CONCATENATION
 from fastconv.layers.layer import Backward, Layer, once_through, only_layers
 from fastconv.layers.shortcut import Shortcut, check_sum
 from fastconv.ops.operands import floats, shape_tuple
@@ -68,31 +68,21 @@ class Concat(Layer):
         only_layers("Concat", "branches", branches)
         self.branches = list(branches)
 
-    def children(self) -> Iterator[tuple[str, Layer]]:
+    def named_children(self) -> Iterator[tuple[str, Layer]]:
         return ((str(i), branch) for i, branch in enumerate(self.branches))
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         outputs, backwards = zip(*(branch.forward(x, training) for branch in self.branches))
-        shape = self._joined([output.shape for output in outputs])
-        ends = np.cumsum([output.shape[1] for output in outputs])
-        y = memory.channels_last(shape, outputs[0].dtype) if len(shape) > 2 else np.empty(shape, outputs[0].dtype)
-        np.concatenate(outputs, axis=1, out=y)
+        y, split = CONCATENATION.forward(outputs, training)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            parts = [step(part, input_grad) for step, part in zip(backwards, np.split(dy, ends[:-1], axis=1))]
+            parts = [step(part, input_grad) for step, part in zip(backwards, split(dy, ()))]
             return sum(parts[1:], parts[0]) if input_grad else None
 
         return y, once_through(list(zip(self.branches, backwards)), backward, y)
 
-    def _joined(self, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
-        if min(map(len, shapes)) < 2:
-            raise ValueError(f"Concat: the branches must give (N, C, ...), there are no channels in {', '.join(map(str, shapes))}")
-        if len({(shape[:1], shape[2:]) for shape in shapes}) > 1:
-            raise ValueError(f"Concat: the branches give {', '.join(map(str, shapes))}; only channels may differ")
-        return (shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:])
-
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self._joined([branch.output_shape(input_shape) for branch in self.branches])
+        return CONCATENATION.output_shape(*[branch.output_shape(input_shape) for branch in self.branches])
 
     def describe(self) -> str:
         return ", ".join(map(repr, self.branches))

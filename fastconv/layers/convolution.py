@@ -21,7 +21,7 @@ class _Conv(Layer):
     rank: int
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode="zeros",
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode="zeros", *,
         algorithm="auto", dtype=np.float32, rng: np.random.Generator | None = None,
     ):  # fmt: skip
         op = type(self).__name__

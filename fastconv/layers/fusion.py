@@ -11,15 +11,17 @@ from typing import NamedTuple
 
 from fastconv.layers.branches import Residual
 from fastconv.layers.convolution import Conv1d, Conv2d, Conv3d
+from fastconv.layers.joins import Join, NormSum, Sum
 from fastconv.layers.layer import Layer
 from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.pooling import MaxPool1d, MaxPool2d, MaxPool3d
-from fastconv.layers.shortcut import Sum
 from fastconv.layers.simple import Linear, ReLU
 
 NORMS = BatchNorm1d, BatchNorm2d, BatchNorm3d
-CLAMPING = Conv1d, Conv2d, Conv3d, Linear, *NORMS, Residual
+CLAMPING = Conv1d, Conv2d, Conv3d, Linear, *NORMS, Residual, Sum, NormSum
 POOLS = MaxPool1d, MaxPool2d, MaxPool3d
+
+Runs = Layer | Join
 
 
 class Fusion(NamedTuple):
@@ -35,29 +37,37 @@ class Fusion(NamedTuple):
 FUSIONS = (
     Fusion((ReLU,), POOLS, 1, {"relu": True}, lambda relu, pool: pool.takes_relu),
     Fusion(CLAMPING, (ReLU,), 0, {"relu": True}),
-    Fusion(NORMS, (Sum,), 0, {}),  # the Residual gives it the shortcut
+    Fusion(NORMS, (Sum,), 0, {}),  # it is given the shortcut
 )
 PAIRS = {(a, b): (rank, fusion) for rank, fusion in reversed([*enumerate(FUSIONS)]) for a in fusion.before for b in fusion.after}
 
 
-def steps_of(layers: Sequence[Layer | Sum]) -> Iterator[tuple[Layer | Sum, dict[str, bool]]]:
-    """What runs in turn: a layer, and the words that its `forward` takes besides. Types are these very ones: a subclass may do anything."""
+def fusion_of(before: Runs, after: Runs | None, later: Runs | None) -> Fusion | None:
+    """The row by which two neighbors run as one, unless a row further up joins the second with what comes later.
+
+    Types are these very ones: a subclass may do anything.
+    """
+    found = _row(before, after)
+    if not found:
+        return None
+    rival = _row(after, later)
+    return None if rival and rival[0] <= found[0] else found[1]
+
+
+def steps_of(layers: Sequence[Runs]) -> Iterator[tuple[Runs, dict[str, bool]]]:
+    """What runs in turn: a layer, and the words that its `forward` takes besides."""
     i = 0
     while i < len(layers):
-        found = _pair(layers, i)
-        if found:
-            later = _pair(layers, i + 1)
-            if not later or found[0] < later[0]:
-                yield layers[i + found[1].runs], found[1].words
-                i += 2
-                continue
-        yield layers[i], {}
-        i += 1
+        fusion = fusion_of(*layers[i : i + 3], *[None] * (i + 3 - len(layers)))
+        if fusion:
+            yield layers[i + fusion.runs], fusion.words
+            i += 2
+        else:
+            yield layers[i], {}
+            i += 1
 
 
-def _pair(layers: Sequence[Layer | Sum], i: int) -> tuple[int, Fusion] | None:
-    """The row of layers i and i + 1, and its number."""
-    if i + 1 >= len(layers):
-        return None
-    found = PAIRS.get((type(layers[i]), type(layers[i + 1])))
-    return found if found and found[1].fits(layers[i], layers[i + 1]) else None
+def _row(before: Runs | None, after: Runs | None) -> tuple[int, Fusion] | None:
+    """Of a pair, and its number."""
+    found = PAIRS.get((type(before), type(after)))
+    return found if found and found[1].fits(before, after) else None

@@ -1,21 +1,44 @@
 """What a layer is: parameters, a forward pass, and the way back that it returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import numpy as np
 
-from fastconv.geometry import array, flag
+from fastconv import reflexes
+from fastconv.geometry import array, described, flag
 from fastconv.layers.bound import BoundPasses
+from fastconv.layers.named import Named
 from fastconv.layers.outermost import outermost_call, outermost_forward
-from fastconv.layers.parameter import Buffer, Parameter
+from fastconv.layers.parameter import Parameter, no_parameter_gradients
+from fastconv.layers.recorded import Recorded
 from fastconv.layers.summary import Summary, summarize
-from fastconv.streams import Stream
 
-Backward = Callable[..., np.ndarray | None]
+Step = Callable[[Any, bool], Any]  # a layer's own way back: dx, or None, from (dy, input_grad)
 
 
-def once(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Backward:
+class _Changes:
+    """How often an attribute of any layer was set: as long as it stays, shapes that a net has told stay true."""
+
+    count = 0
+
+
+changes = _Changes()
+
+
+class Backward(Protocol):
+    """`dx = backward(dy)`; input_grad=False: None. param_grad=False: the gradients of the parameters stay what they are."""
+
+    @overload
+    def __call__(self, dy: np.ndarray, input_grad: Literal[True] = True, param_grad: bool = True) -> np.ndarray: ...
+    @overload
+    def __call__(self, dy: np.ndarray, input_grad: Literal[False], param_grad: bool = True) -> None: ...
+    @overload
+    def __call__(self, dy: np.ndarray, input_grad: bool = True, param_grad: bool = True) -> np.ndarray | None: ...
+
+
+def once(backward: Step, y: np.ndarray, *parameters: Parameter | None) -> Backward:
     """The way back from the output y: usable once, and only while the parameters are what they were, else RuntimeError.
 
     dy must have the shape and dtype of y (ValueError, TypeError); nothing has changed when one of these is raised.
@@ -23,14 +46,14 @@ def once(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Ba
     return _checked(backward, y, _versions(parameters))
 
 
-def once_of(backward: Backward, y: np.ndarray, *parameters: Parameter | None) -> Backward:
+def once_of(backward: Step, y: np.ndarray, *parameters: Parameter | None) -> Backward:
     """`once` of a layer that has these parameters and no others: its way back tells so, `backward.kept`, pairs of a parameter and its version."""
     checked = _checked(backward, y, kept := _versions(parameters))
     checked.kept = kept
     return checked
 
 
-def once_through(steps: list[tuple["Layer", Backward]], backward: Backward, y: np.ndarray) -> Backward:
+def once_through(steps: Sequence[tuple["Layer", Backward]], backward: Step, y: np.ndarray) -> Backward:
     """`once` for a way back through those of other layers: it depends on what they depend on."""
     kept: list[tuple[Parameter, int]] = []
     for layer, step in steps:
@@ -45,11 +68,12 @@ def _versions(parameters: tuple[Parameter | None, ...]) -> list[tuple[Parameter,
     return [(p, p.version) for p in parameters if p is not None] if parameters else []
 
 
-def _checked(backward: Backward, y: np.ndarray, kept: list[tuple[Parameter, int]]) -> Backward:
+def _checked(backward: Step, y: Any, kept: list[tuple[Parameter, int]]) -> Any:
     pending = [backward]
-    shape, dtype = y.shape, y.dtype
+    several = [(f"dy[{i}]", each.shape, each.dtype) for i, each in enumerate(y)] if isinstance(y, tuple) else None
+    shape, dtype = (None, None) if several else (y.shape, y.dtype)
 
-    def checked(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
+    def checked(dy, input_grad: bool = True, param_grad: bool = True):
         if not pending:
             raise RuntimeError("backward: used a second time; its saved arrays are gone, call forward again")
         for p, version in kept:
@@ -57,15 +81,32 @@ def _checked(backward: Backward, y: np.ndarray, kept: list[tuple[Parameter, int]
                 raise RuntimeError("backward: a parameter has changed since forward; call forward again")
         if input_grad is not True and input_grad is not False:
             input_grad = flag("backward", "input_grad", input_grad)
-        if type(dy) is not np.ndarray:
-            dy = array("backward", "dy", dy)
-        if dy.dtype != dtype:
-            raise TypeError(f"backward: dy has dtype {dy.dtype}, but the output was {dtype}: write dy.astype(np.{dtype})")
-        if dy.shape != shape:
-            raise ValueError(f"backward: dy{dy.shape} does not fit the output {shape}")
-        return pending.pop()(dy, input_grad)
+        if several:
+            dy = _all_fitting(dy, several)
+        elif type(dy) is not np.ndarray or dy.dtype != dtype or dy.shape != shape:
+            dy = _fitting("dy", dy, shape, dtype)
+        if param_grad is True:
+            return pending.pop()(dy, input_grad)
+        with no_parameter_gradients(not flag("backward", "param_grad", param_grad)):
+            return pending.pop()(dy, input_grad)
 
     return checked
+
+
+def _fitting(name: str, dy, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    dy = array("backward", name, dy)
+    if dy.dtype != dtype:
+        raise TypeError(f"backward: {name} has dtype {dy.dtype}, but the output was {dtype}: write {name}.astype(np.{dtype})")
+    if dy.shape != shape:
+        raise ValueError(f"backward: {name}{dy.shape} does not fit the output {shape}")
+    return dy
+
+
+def _all_fitting(dys, outputs: list[tuple]) -> tuple[np.ndarray | None, ...]:
+    """A gradient for each output, None for those on which the loss does not depend."""
+    if not isinstance(dys, (tuple, list)) or len(dys) != len(outputs):
+        raise TypeError(f"backward: dy must be a tuple of {len(outputs)} gradients, one for each output (None: it has none), got {described(dys)}")
+    return tuple(None if dy is None else _fitting(name, dy, shape, dtype) for dy, (name, shape, dtype) in zip(dys, outputs))
 
 
 def only_layers(op: str, name: str, given: tuple) -> None:
@@ -76,11 +117,12 @@ def only_layers(op: str, name: str, given: tuple) -> None:
             raise TypeError(f"{op}: argument {i} is not a Layer but a {type(layer).__name__}{hint}")
 
 
-class Layer(ABC):
+class Layer(Named, ABC):
     """`y = layer(x)` infers and keeps nothing; `y, backward = layer.forward(x)` also returns the way back.
 
     `dx = backward(dy, input_grad=True)` adds to the gradients of the parameters and returns the gradient of x (None if not
-    asked for). It works once. Parameters, buffers, streams and layers that are attributes (or in lists) are found by name.
+    asked for; param_grad=False leaves the parameters' alone). It works once. Parameters, buffers, streams and layers that are attributes, or in
+    lists or dicts, are found by name.
 
     Nothing is copied for the way back: layers keep their input or output, so leave x as it is until then. The output of a training pass is
     read-only for that reason (`y.copy()` may be changed), that of an inference is the caller's, sharing no memory with x; between the layers of
@@ -119,9 +161,13 @@ class Layer(ABC):
             if name in vars(cls):
                 setattr(cls, name, safe(vars(cls)[name]))
 
-    @abstractmethod
-    def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        """The output and the way back. training=False: no dropout, running statistics; the way back is of that same function."""
+    if TYPE_CHECKING:
+        forward: Any  # as below; that of a Module is written with what its author likes
+    else:
+
+        @abstractmethod
+        def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
+            """The output and the way back. training=False: no dropout, running statistics; the way back is of that same function."""
 
     @abstractmethod
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -132,11 +178,25 @@ class Layer(ABC):
         self.output_shape(input_shape)
         return ""
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self.forward(x, training=False)[0]
+    @overload
+    def __call__(self, x: np.ndarray) -> np.ndarray: ...
+    @overload
+    def __call__(self, x: Recorded) -> Recorded: ...
+    def __call__(self, x):
+        return self.recorded(x) if isinstance(x, Recorded) else self.forward(x, training=False)[0]
+
+    def recorded(self, x: Recorded) -> Any:
+        """What calling the layer in the `forward` of a `Module` gives: x with this layer noted as the next to run."""
+        return x.through(self)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str):
+            raise AttributeError(reflexes.answer("Layer", type(self).__name__, name))
 
     def __setattr__(self, name: str, value) -> None:
-        """A layer whose options change binds its passes anew."""
+        """A layer whose options change binds its passes anew, and is counted."""
+        changes.count += 1
         passes = self.__dict__.get("_passes")
         if isinstance(passes, BoundPasses):
             passes.clear()
@@ -150,91 +210,22 @@ class Layer(ABC):
             other.__dict__["_passes"] = BoundPasses()
         return other
 
-    def children(self) -> Iterator[tuple[str, "Layer"]]:
-        """The layers inside this one, by name."""
-        return self._members(Layer)
-
     def inner(self, input_shape: tuple[int, ...]) -> Iterator[tuple[str, "Layer", tuple[int, ...]]]:
         """The layers inside that a forward pass runs, by name, each with its input's shape. Here: all see the layer's own input."""
-        return ((name, child, input_shape) for name, child in self.children())
+        return ((name, child, input_shape) for name, child in self.named_children())
 
     def summary(self, input_shape: tuple[int, ...]) -> Summary:
         """Output shape, parameters, multiplications and activation bytes of every layer inside, without running any; print it."""
         return summarize(self, input_shape)
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        return self._named(Parameter)
-
-    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        return self._named(Buffer)
-
-    def named_streams(self) -> Iterator[tuple[str, Stream]]:
-        """The random streams inside, whose states belong in a checkpoint."""
-        return self._named(Stream)
-
-    def parameters(self) -> list[Parameter]:
-        """Each parameter once, in the order of their names' first appearance."""
-        return list(dict.fromkeys(p for _, p in self.named_parameters()))
-
-    @property
-    def frozen(self) -> bool:
-        """Whether all parameters and buffers inside are frozen; assigning it freezes or frees them all.
-
-        Frozen, a parameter takes no gradient, and a BatchNorm normalizes with its running statistics in training, too, and leaves them. Dropout
-        drops all the same. Without anything inside that could move, True.
-        """
-        return all(entry.frozen for _, entry in self._state())
-
-    @frozen.setter
-    def frozen(self, frozen: bool) -> None:
-        frozen = flag(type(self).__name__, "frozen", frozen)
-        for _, entry in self._state():
-            entry.frozen = frozen
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers, by name (PyTorch's names and shapes)."""
-        return {name: entry.value.copy(order="C") for name, entry in self._state()}
-
-    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
-        """Take over all values, or none: what is missing, unexpected, of a wrong shape or dtype is listed in one ValueError."""
-        if not isinstance(state, Mapping):
-            raise TypeError(f"load_state_dict: state must be a dict of arrays, as fastconv.load(path) returns it, got {type(state).__name__}")
-        own = dict(self._state())
-        wrong = [f"missing {name}" for name in own if name not in state]
-        wrong += [f"unexpected {name}" for name in state if name not in own]
-        # Each is read once: some files are read as they are asked.
-        given = {name: array("load_state_dict", name, state[name]).copy() for name in own if name in state}
-        for name, new in given.items():
-            mine = own[name].value
-            if new.shape != mine.shape:
-                wrong.append(f"{name} has the shape {new.shape}, the model's is {mine.shape}")
-            elif new.dtype != mine.dtype:
-                wrong.append(f"{name} is {new.dtype}, the model's is {mine.dtype}")
-        if wrong:
-            raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(wrong))}")
-        for name, entry in own.items():
-            entry.value = given[name]
-
-    def _state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
-        yield from self.named_parameters()
-        yield from self.named_buffers()
-
-    def _named(self, kind: type) -> Iterator:
-        yield from self._members(kind)
-        for prefix, child in self.children():
-            for name, entry in child._named(kind):
-                yield f"{prefix}.{name}", entry
-
-    def _members(self, kind: type) -> Iterator:
-        for name, value in vars(self).items():
-            if isinstance(value, kind):
-                yield name, value
-            elif isinstance(value, (list, tuple)):
-                yield from ((f"{name}.{i}", entry) for i, entry in enumerate(value) if isinstance(entry, kind))
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"
 
+    def tree(self) -> str:
+        """A repr of several lines, one for each layer inside."""
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)" if lines else f"{type(self).__name__}()"
+
     def describe(self) -> str:
         """The words between the parentheses of the repr."""
-        return ", ".join(f"{name}={child!r}" for name, child in self.children())
+        return ", ".join(f"{name}={child!r}" for name, child in self.named_children())

@@ -22,7 +22,7 @@ class _BatchNorm(Layer):
 
     axes: tuple[str, ...]  # that x may have
 
-    def __init__(self, num_features, *, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, dtype=np.float32):
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True, *, dtype=np.float32):
         op = type(self).__name__
         self.num_features = integer(op, "num_features", num_features, 1)
         self.eps, self.momentum = number(op, "eps", eps), None if momentum is None else number(op, "momentum", momentum)

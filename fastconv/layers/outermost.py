@@ -10,6 +10,7 @@ from functools import wraps
 import numpy as np
 
 from fastconv.geometry import flag
+from fastconv.layers.recorded import Recorded
 
 
 class _Pass(threading.local):
@@ -37,7 +38,7 @@ def outermost_forward(forward):
             y, backward = forward(self, x, training, *more, **words)
         finally:
             _pass.running = False
-        return (_read_only(y) if training else _own(y, x)), backward
+        return (_read_only(y) if training else _own(y, x if isinstance(x, tuple) else (x,))), backward
 
     return whole
 
@@ -46,15 +47,17 @@ def outermost_call(call):
     """A layer's `__call__`, whose outermost output is the caller's own."""
 
     @wraps(call)
-    def whole(self, x):
+    def whole(self, x, *more, **words):
+        if isinstance(x, Recorded):
+            return self.recorded(x, *more, **words)
         if _pass.running:
-            return call(self, x)
+            return call(self, x, *more, **words)
         try:
             _pass.running = True
-            y = call(self, x)
+            y = call(self, x, *more, **words)
         finally:
             _pass.running = False
-        return _own(y, x)
+        return _own(y, (x, *more))
 
     return whole
 
@@ -63,9 +66,11 @@ def _read_only(y):
     if isinstance(y, np.ndarray):
         y = y.view()
         y.setflags(False)  # positional, as quick as the view itself
-    return y
+    return tuple(map(_read_only, y)) if isinstance(y, tuple) else y
 
 
-def _own(y, x):
-    arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
-    return y.copy(order="K") if arrays and np.may_share_memory(x, y) else y
+def _own(y, inputs: tuple):
+    if isinstance(y, tuple):
+        return tuple(_own(each, (*inputs, *y[:i])) for i, each in enumerate(y))
+    shared = isinstance(y, np.ndarray) and any(isinstance(x, np.ndarray) and np.may_share_memory(x, y) for x in inputs)
+    return y.copy(order="K") if shared else y

@@ -1,14 +1,35 @@
 """Parameters, their gradients, and the flat buffers they live in."""
 
+import threading
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from fastconv import memory
+from fastconv import memory, reflexes
 from fastconv.geometry import array, flag, shown
 from fastconv.layers.values import Values
 from fastconv.ops.layout import Layout
 from fastconv.ops.operands import floats
+
+
+class _Unwanted(threading.local):
+    """Whether a backward pass of this thread leaves the gradients of parameters alone."""
+
+    now = False
+
+
+_unwanted = _Unwanted()
+
+
+@contextmanager
+def no_parameter_gradients(unwanted: bool = True) -> Iterator[None]:
+    """Within, backward passes of this thread treat all parameters as frozen."""
+    before, _unwanted.now = _unwanted.now, unwanted or _unwanted.now
+    try:
+        yield
+    finally:
+        _unwanted.now = before
 
 
 class Parameter:
@@ -89,9 +110,26 @@ class Parameter:
         if frozen:
             self.zero_grad()
 
+    def __getattr__(self, name: str):
+        raise AttributeError(reflexes.answer("Parameter", "Parameter", name))
+
+    @property
+    def requires_grad(self) -> bool:
+        """PyTorch's word for not frozen."""
+        return not self._frozen
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self.frozen = not flag("Parameter", "requires_grad", requires_grad)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the backward pass under way is to add to its gradient."""
+        return not (self._frozen or _unwanted.now)
+
     def add_grad(self, gradient: np.ndarray) -> None:
         """Add a backward pass's gradient; the first since `zero_grad` overwrites. A frozen parameter takes none."""
-        if self._frozen:
+        if not self.learns:
             return
         if type(gradient) is not np.ndarray or gradient.shape != self._grad.shape or gradient.dtype.kind != "f":
             gradient = self._checked(gradient)
@@ -149,7 +187,7 @@ class Parameter:
 
 def learn(*parameters: Parameter | None) -> bool:
     """Whether any of them takes a gradient."""
-    return any(p is not None and not p.frozen for p in parameters)
+    return any(p is not None and p.learns for p in parameters)
 
 
 def add_gradients(weight: Parameter | None, bias: Parameter | None, weight_grad: Callable, bias_grad: Callable) -> bool:
@@ -157,8 +195,8 @@ def add_gradients(weight: Parameter | None, bias: Parameter | None, weight_grad:
 
     weight_grad(dw, db, accumulate) and bias_grad(db, accumulate) write flat memory, and add to what it holds if `accumulate`; db None: not asked for.
     """
-    w = None if weight is None or weight.frozen else weight
-    b = None if bias is None or bias.frozen else bias
+    w = weight if weight is not None and weight.learns else None
+    b = bias if bias is not None and bias.learns else None
     accumulate = (w is not None and w.has_grad) or (b is not None and b.has_grad)
     for p in (w, b):
         if p is not None and accumulate and not p.has_grad:

@@ -81,7 +81,9 @@ class _Pool(Windows):
 
 
 class _MaxPool(Maximum, _Pool):
-    def __init__(self, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False):
+    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
+        if flag(op := type(self).__name__, "return_indices", return_indices):
+            raise ValueError(f"{op}: return_indices must be False, a layer has one output: ops.max_pool{self.rank}d returns (y, argmax)")
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
     @property
@@ -94,7 +96,9 @@ class _MaxPool(Maximum, _Pool):
 
 
 class _AvgPool(Average, _Pool):
-    def __init__(self, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, dilation=1):
+    def __init__(
+        self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, *, dilation=1
+    ):  # fmt: skip
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
         op = type(self).__name__
         self.count_include_pad = flag(op, "count_include_pad", count_include_pad)

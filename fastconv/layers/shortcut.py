@@ -1,10 +1,6 @@
-"""The sum of a Residual, and what its body's last layer is handed where that layer adds the shortcut itself."""
+"""What the last layer of a Residual's body is handed where it adds the shortcut itself."""
 
 import numpy as np
-
-
-class Sum:
-    """The sum that follows the body of a Residual, as the table of fusions sees it."""
 
 
 class Shortcut:

@@ -11,6 +11,7 @@ from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import generator, weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import add_gradients
+from fastconv.layers.recorded import Recorded
 from fastconv.ops.elementwise import probability
 from fastconv.ops.layout import activation
 from fastconv.ops.linear import linear_geometry, linear_passes
@@ -21,7 +22,7 @@ from fastconv.ops.passes import Convolution, relu_passes
 class Linear(Layer):
     """y = x w^T + b on the convolution's kernels. weight: (out_features, in_features), bias: (out_features,). x: (N, in_features)."""
 
-    def __init__(self, in_features, out_features, *, bias=True, dtype=np.float32, rng: np.random.Generator | None = None):
+    def __init__(self, in_features, out_features, bias=True, *, dtype=np.float32, rng: np.random.Generator | None = None):
         self.in_features = integer("Linear", "in_features", in_features, 1)
         self.out_features = integer("Linear", "out_features", out_features, 1)
         sizes = {"in_features": self.in_features, "out_features": self.out_features}
@@ -67,10 +68,18 @@ class Linear(Layer):
 
 
 class ReLU(Layer):
-    """y = max(x, 0). The gradient passes where not (y <= 0)."""
+    """y = max(x, 0). The gradient passes where not (y <= 0).
 
-    def __init__(self):
+    inplace: in the `forward` of a `Module`, every name of x then has y, as in PyTorch. Arrays are never written: memory is recycled as it is.
+    """
+
+    def __init__(self, inplace: bool = False):
+        self.inplace = flag("ReLU", "inplace", inplace)
         self._passes = BoundPasses()
+
+    def recorded(self, x: Recorded) -> Recorded:
+        y = x.through(self)
+        return x.become(y) if self.inplace else y
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         if type(x) is not np.ndarray or x.dtype not in FLOATS:
@@ -112,13 +121,16 @@ class Dropout(Layer):
     """In training, zero each element with probability p and scale the others by 1 / (1 - p); else nothing.
 
     Element i of forward pass k is decided by number i of stream (seed, k): the same bits on any number of threads, and again
-    after the stream's state was restored.
+    after the stream's state was restored. inplace: as of `ReLU`.
     """
 
-    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None):
-        self.p = probability(type(self).__name__, p)
-        rng = generator(type(self).__name__, rng)
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: np.random.Generator | None = None):
+        op = type(self).__name__
+        self.p, self.inplace = probability(op, p), flag(op, "inplace", inplace)
+        rng = generator(op, rng)
         self.stream = streams.default.fork() if rng is None else streams.Stream(int(rng.integers(2**63)))
+
+    recorded = ReLU.recorded
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         if not training or self.p == 0:

@@ -16,8 +16,8 @@ from fastconv.ops.transposed import add_bias, checked_options, transposed_passes
 
 class _ConvTranspose(_Conv):
     def __init__(
-        self, in_channels, out_channels, kernel_size, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1, bias=True,
-        padding_mode="zeros", algorithm="auto", dtype=np.float32, rng: np.random.Generator | None = None,
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True, dilation=1,
+        padding_mode="zeros", *, algorithm="auto", dtype=np.float32, rng: np.random.Generator | None = None,
     ):  # fmt: skip
         op = type(self).__name__
         kernel = spatial(op, "kernel_size", kernel_size, self.rank)

@@ -7,9 +7,10 @@ Where values have signs, blue is positive, red is negative, white is zero, and t
 from fastconv.plot.canvas import need_matplotlib, save
 from fastconv.plot.curves import learning_curves, lr_curve
 from fastconv.plot.mosaics import feature_maps, filters, misclassified, predictions
+from fastconv.plot.saliency import saliency
 from fastconv.plot.tables import confusion_matrix, numbers
 
 __all__ = [
     "confusion_matrix", "feature_maps", "filters", "learning_curves", "lr_curve", "misclassified", "need_matplotlib", "numbers", "predictions",
-    "save",
+    "saliency", "save",
 ]  # fmt: skip

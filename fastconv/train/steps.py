@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from fastconv.geometry import instance
-from fastconv.layers import Buffer, Layer, Parameter, Sequential
+from fastconv.layers import Buffer, Layer, Module, Parameter, Sequential
 from fastconv.optim import Optimizer
 from fastconv.streams import Stream
 from fastconv.train.ahead import helped
@@ -113,9 +113,11 @@ def first_not_finite(model: Layer, x: np.ndarray, path: str = "") -> str | None:
     """The first layer whose output holds NaN or Inf for this batch (without dropout); None if all are finite."""
     if not np.isfinite(x).all():
         return "the input"
+    if isinstance(model, Module):
+        return next((f"layer {path}{name} ({layer!r})" for name, layer, y in model.values(x) if not np.isfinite(y).all()), None)
     if not isinstance(model, Sequential):
         return None if path or np.isfinite(model(x)).all() else f"the output of {type(model).__name__}"
-    for name, layer in model.children():
+    for name, layer in model.named_children():
         y = layer(x)
         if not np.isfinite(y).all():
             return first_not_finite(layer, x, f"{path}{name}.") or f"layer {path}{name} ({layer!r})"

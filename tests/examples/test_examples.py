@@ -22,6 +22,7 @@ PROMISES = {
     "input_gradient.py": r"^dx\[0,1\]: .*\n.* = -1$(?s:.*)^stride 2, padding 1: .*\n\[\[1 2 1 2 1\]$",
     "max_pool.py": r"^even shares, after 4 updates\n(?s:.*)^dx, and ops.max_pool2d_grad: largest difference 0$",
     "own_pictures.py": r"^ImageFolder\(240 pictures \(3, 24, 24\) .*\ntest accuracy (?:9\d|100)\.\d %\n(?:new-\w+\.png: \w+\n){3}",
+    "saliency.py": r"^test loss 0\.\d+, accuracy 9\d\.\d %\na digit's ink covers \d\d % of its pixels; .* hold \d\d % of what counts$",
     "shared_weights.py": r"^dw\[2,2\] = -148\.59, the sum of 900 (?s:.*)^3000 updates: loss from 589\.9 to 2\.2e-06; the filter$",
     "train_digits.py": r"epoch  8 .*\n\ntest accuracy 9\d\.\d %",
     "training_loop.py": r"epoch 5: loss 0\.\d+, test accuracy 9\d\.\d %\nnudging one weight",

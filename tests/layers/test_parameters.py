@@ -174,7 +174,7 @@ def test_a_layer_of_ones_own_is_searched_for_parameters_layers_buffers_and_strea
             return input_shape
 
     net = layers.Sequential(Own())
-    assert list(net.state_dict()) == ["0.scale", "0.branches.0.weight", "0.branches.0.bias", "0.seen"]
+    assert list(net.state_dict()) == ["0.scale", "0.seen", "0.branches.0.weight", "0.branches.0.bias"]
     assert [name for name, _ in net.named_streams()] == ["0.branches.1.stream"]
     state = net.state_dict()
     state["0.seen"] = np.full(3, 5, np.float32)

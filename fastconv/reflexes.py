@@ -1,0 +1,125 @@
+"""What other frameworks call things, and the line to write here: the answers to attributes that are not there."""
+
+LEAVE_OUT = "leave the line out"
+NO_MODE = "a pass says what it is: model(x) infers, model.forward(x) and train.step train"
+ONE_DEVICE = f"all arrays are NumPy's, in the memory of the CPU: {LEAVE_OUT}"
+
+ANSWERS: dict[str, dict[str, str]] = {
+    "Layer": {
+        "train": f"{NO_MODE}: {LEAVE_OUT}",
+        "eval": f"{NO_MODE}: {LEAVE_OUT}",
+        **dict.fromkeys(("to", "cuda", "cpu", "device"), ONE_DEVICE),
+        **dict.fromkeys(("half", "float", "double"), "layers are made with their dtype: Conv2d(..., dtype=np.float64)"),
+        "backward": "forward returns the way back: y, backward = model.forward(x)",
+        "compile": "write train.fit(model, (x, y), optimizer=optim.Adam(model.parameters())); a quick copy for inference is fc.compile(model, shape)",
+        "fit": "write train.fit(model, (x, y), epochs=10)",
+        "evaluate": "write train.evaluate(model, x, y)",
+        "predict": "write train.predict(model, x)",
+        "save": "write fc.save(model, path)",
+        "save_weights": "write fc.save(model, path)",
+        "load_weights": "write model.load_state_dict(fc.load(path))",
+        "trainable": "write layer.frozen = True",
+        "requires_grad_": "write layer.frozen = True",
+        "count_params": "write model.num_parameters",
+        "get_weights": "write model.state_dict()",
+        "set_weights": "write model.load_state_dict(state)",
+        "register_buffer": "write self.name = layers.Buffer(array)",
+        "register_parameter": "write self.name = layers.Parameter(array) in a Layer",
+        "add_module": "write setattr(self, name, layer)",
+        "add": "write model.append(layer)",
+        "apply": "write for layer in model.modules(): ...",
+    },
+    "layers": {
+        "Dense": "write Linear(in_features, out_features)",
+        **{f"Conv{rank}D": f"write Conv{rank}d(in_channels, out_channels, kernel_size)" for rank in (1, 2, 3)},
+        "Convolution2D": "write Conv2d(in_channels, out_channels, kernel_size)",
+        **{f"Conv{rank}DTranspose": f"write ConvTranspose{rank}d(in_channels, out_channels, kernel_size)" for rank in (1, 2, 3)},
+        "DepthwiseConv2D": "write Conv2d(channels, channels, kernel_size, groups=channels)",
+        "SeparableConv2D": "write Conv2d(IC, IC, kernel_size, groups=IC), then Conv2d(IC, OC, 1)",
+        **{f"MaxPooling{rank}D": f"write MaxPool{rank}d(kernel_size)" for rank in (1, 2, 3)},
+        **{f"MaxPool{rank}D": f"write MaxPool{rank}d(kernel_size)" for rank in (1, 2, 3)},
+        **{f"AveragePooling{rank}D": f"write AvgPool{rank}d(kernel_size)" for rank in (1, 2, 3)},
+        "GlobalAveragePooling2D": "write GlobalAvgPool2d(), Flatten()",
+        "GlobalMaxPooling2D": "write AdaptiveMaxPool2d(1), Flatten()",
+        "BatchNormalization": "write BatchNorm2d(channels), BatchNorm1d(features) after a Linear",
+        "Activation": "activations are layers: write ReLU()",
+        "Input": "layers know their inputs' channels: leave it out, and write Conv2d(in_channels, ...)",
+        "InputLayer": "layers know their inputs' channels: leave it out, and write Conv2d(in_channels, ...)",
+        "Add": "write Residual(body, shortcut), or x + y in the forward of a Module",
+        "Concatenate": "write Concat(*branches), or functional.cat([x, y]) in the forward of a Module",
+        "ModuleList": "write a list: self.blocks = [layer, layer]",
+        "ModuleDict": 'write a dict: self.blocks = {"name": layer}',
+        "functional": "write from fastconv import functional as F",
+        "DataParallel": f"one process uses all cores: {LEAVE_OUT}",
+        "CrossEntropyLoss": "a loss is a function: value, d_outputs = losses.cross_entropy(outputs, targets)",
+        "NLLLoss": "a loss is a function of the scores: value, d_outputs = losses.cross_entropy(outputs, targets)",
+        "MSELoss": "a loss is a function: value, d_outputs = losses.mse(outputs, targets)",
+        "BCEWithLogitsLoss": "a loss is a function: value, d_outputs = losses.bce_with_logits(outputs, targets)",
+        "BCELoss": "leave the Sigmoid out: value, d_outputs = losses.bce_with_logits(scores, targets)",
+        "HuberLoss": "a loss is a function: value, d_outputs = losses.huber(outputs, targets)",
+        "SmoothL1Loss": "a loss is a function: value, d_outputs = losses.huber(outputs, targets)",
+    },
+    "losses": {
+        **dict.fromkeys(("SparseCategoricalCrossentropy", "sparse_categorical_crossentropy"), "write losses.cross_entropy, without a softmax"),
+        **dict.fromkeys(
+            ("CategoricalCrossentropy", "categorical_crossentropy"), "write losses.cross_entropy, with targets.argmax(axis=1) and without a softmax"
+        ),
+        **dict.fromkeys(("BinaryCrossentropy", "binary_crossentropy"), "write losses.bce_with_logits, without a sigmoid before it"),
+        **dict.fromkeys(("MeanSquaredError", "mean_squared_error", "mse_loss"), "write losses.mse"),
+        "nll_loss": "write losses.cross_entropy: it takes scores, and log-probabilities as well",
+    },
+    "optim": {
+        "lr_scheduler": "schedules are here: optim.Step(optimizer, 10), optim.Cosine(optimizer, epochs), optim.OneCycle, optim.Plateau",
+        **dict.fromkeys(("Adadelta", "Adagrad", "Adamax", "NAdam", "RAdam", "Nadam"), "write optim.Adam(model.parameters(), lr=1e-3)"),
+        "LBFGS": "write optim.SGD(model.parameters(), lr=0.1, momentum=0.9)",
+        "RMSProp": "write optim.RMSprop(model.parameters(), lr=1e-3)",
+        "StepLR": "write optim.Step(optimizer, step_size)",
+        "MultiStepLR": "write optim.MultiStep(optimizer, milestones)",
+        "CosineAnnealingLR": "write optim.Cosine(optimizer, total_steps)",
+        "OneCycleLR": "write optim.OneCycle(optimizer, max_lr, total_steps)",
+        "ReduceLROnPlateau": "write optim.Plateau(optimizer)",
+    },
+    "functional": {
+        "nll_loss": "write losses.cross_entropy(outputs, targets): it takes scores, and log-probabilities as well",
+        "cross_entropy": "write value, d_outputs = losses.cross_entropy(outputs, targets)",
+        "mse_loss": "write value, d_outputs = losses.mse(outputs, targets)",
+        "log_softmax": "return the scores: losses.cross_entropy takes them as they are",
+        "softmax": "return the scores: losses.cross_entropy takes them as they are",
+        **dict.fromkeys(
+            ("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "batch_norm"), "make a layer in __init__ and call it: it has the weights"
+        ),
+    },
+    "traced": {
+        **dict.fromkeys(("permute", "transpose", "unsqueeze", "squeeze", "chunk", "split", "repeat", "expand", "sum", "max", "matmul"),
+                        "write a Layer, whose forward is given arrays, or x.view(-1, ...), x.flatten(1), x.mean((2, 3)), functional.cat"),
+        **dict.fromkeys(("detach", "item", "numpy", "data", "tolist"), "it has no numbers until forward has returned: return it among the outputs"),
+        **dict.fromkeys(("to", "cuda", "cpu", "contiguous", "clone", "float"), LEAVE_OUT),
+        "device": ONE_DEVICE,
+        "softmax": "return the scores: losses.cross_entropy takes them as they are",
+    },
+    "Parameter": {
+        "numel": "write p.size",
+        "data": "write p.value",
+        "detach": "write p.value",
+        "numpy": "write p.value",
+        "item": "write p.value.item()",
+        "to": ONE_DEVICE,
+    },
+}  # fmt: skip
+for _name in ("CrossEntropyLoss", "NLLLoss", "MSELoss", "BCEWithLogitsLoss", "BCELoss", "HuberLoss", "SmoothL1Loss"):
+    ANSWERS["losses"][_name] = ANSWERS["layers"][_name]
+
+
+def answer(table: str, owner: str, name: str) -> str:
+    """The words of the AttributeError for `owner.name`."""
+    line = ANSWERS[table].get(name)
+    return f"{owner} has no {name!r}" + (f": {line}" if line else "")
+
+
+def of_module(table: str, module: str):
+    """A module's `__getattr__`."""
+
+    def __getattr__(name: str):
+        raise AttributeError(answer(table, module, name))
+
+    return __getattr__

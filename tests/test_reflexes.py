@@ -1,0 +1,59 @@
+"""What people type first is answered with the line to write."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fastconv import functional, layers, losses, optim, reflexes
+from fastconv.layers.traced import Traced
+
+MODULES = {"layers": layers, "losses": losses, "optim": optim, "functional": functional}
+OWNERS = {**MODULES, "Layer": layers.ReLU(), "Parameter": layers.Parameter(np.ones(1, np.float32)), "traced": Traced(None, 0)}
+
+
+@pytest.mark.parametrize(("table", "name"), [(table, name) for table, answers in reflexes.ANSWERS.items() for name in answers])
+def test_an_answer_shows_the_line(table, name):
+    line = reflexes.ANSWERS[table][name]
+    if table in MODULES and name in vars(MODULES[table]):
+        pytest.fail(f"{table}.{name} is there now: take its answer out of fastconv/reflexes.py")
+    with pytest.raises(AttributeError, match=f"has no '{name}': {re.escape(line)}$"):
+        getattr(OWNERS[table], name)
+
+
+def written() -> list[tuple[str, str]]:
+    """Each name of the package that an answer tells to write."""
+    text = "\n".join(line for answers in reflexes.ANSWERS.values() for line in answers.values())
+    dotted = re.findall(r"\b(layers|losses|optim|functional)\.([a-zA-Z]\w*)", text)
+    bare = re.findall(r"\b([A-Z][a-zA-Z]*\d?d?)\(", "\n".join(reflexes.ANSWERS["layers"].values()))
+    return sorted({*dotted, *(("layers", name) for name in bare)})
+
+
+@pytest.mark.parametrize(("module", "name"), written())
+def test_what_an_answer_tells_to_write_is_there(module, name):
+    assert hasattr(MODULES[module], name)
+
+
+def test_the_frozen_of_pytorch_is_taken():
+    """`p.requires_grad = False`, in a loop over the parameters, must not pass by without effect."""
+    model = layers.Linear(2, 2)
+    for p in model.parameters():
+        p.requires_grad = False
+    assert model.frozen
+    assert not model.weight.requires_grad
+    with pytest.raises(TypeError, match="Parameter: requires_grad must be True or False, got 0"):
+        p.requires_grad = 0
+
+
+def test_gradients_of_a_model_are_zeroed():
+    model = layers.Linear(2, 2)
+    model.weight.add_grad(np.ones((2, 2), np.float32))
+    model.zero_grad()
+    assert not model.weight.has_grad
+
+
+def test_other_names_stay_unknown():
+    for owner in OWNERS.values():
+        assert not hasattr(owner, "nonsense")
+        with pytest.raises(AttributeError, match=r"has no 'nonsense'$"):
+            owner.nonsense  # noqa: B018
