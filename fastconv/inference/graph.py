@@ -28,8 +28,8 @@ CONVOLUTIONS = layers.Conv1d, layers.Conv2d, layers.Conv3d
 TRANSPOSED = layers.ConvTranspose1d, layers.ConvTranspose2d, layers.ConvTranspose3d
 NORMS = layers.BatchNorm1d, layers.BatchNorm2d, layers.BatchNorm3d
 MAX_POOLS = layers.MaxPool1d, layers.MaxPool2d, layers.MaxPool3d
-FLATTENS = layers.Flatten, Rows
 NOTHING = layers.Dropout, layers.Dropout1d, layers.Dropout2d, layers.Dropout3d, layers.Identity
+FLATTENS = layers.Flatten, Rows
 WEIGHTS = (*CONVOLUTIONS, layers.Linear, *TRANSPOSED)
 KNOWN = layers.__name__ + "."  # layers of these modules are what they seem; a subclass of somebody else's may do anything
 
@@ -101,11 +101,11 @@ class Graph:
         layer, kind = entries[0].layer, type(entries[0].layer)
         if kind in FLATTENS:
             return 1, self._flatten(x)
-        if isinstance(layer, layers.Module):
-            return 1, self._module(entries[0], x)
         if _is(layer, Activation):
             step = steps.Map([(entries[0].name, layer)], layer.function, layer.numbers)
             return 1, self._add(step, (x,), self._new(x.shape, x.image))
+        if isinstance(layer, layers.Module):
+            return 1, self._module(entries[0], x)
         norms, relu = self._joined(entries)
         taken = entries[: 1 + norms + relu]
         made_of = [(entry.name, entry.layer) for entry in taken]

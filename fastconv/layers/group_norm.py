@@ -15,7 +15,7 @@ from fastconv.ops.norm import AXES
 from fastconv.ops.operands import FLOATS, floats, of_layer, shape_tuple
 
 
-class _OwnStatistics(Layer):
+class OwnStatistics(Layer):
     """y = (x - mean) / sqrt(variance + eps) * weight + bias, mean and (biased) variance of x itself, over what the layer says."""
 
     def __init__(self, shape: tuple[int, ...], eps, affine: bool, bias: bool, dtype):
@@ -71,7 +71,7 @@ class _OwnStatistics(Layer):
         return shape
 
 
-class GroupNorm(_OwnStatistics):
+class GroupNorm(OwnStatistics):
     """Group normalization (Wu and He 2018) of x: (N, C, ...): statistics of each image and group of C / num_groups neighboring channels.
 
     weight, bias: (C,), one for each channel, unless affine=False. ValueError where num_groups does not divide num_channels. Returns the same shape.
@@ -93,7 +93,7 @@ class GroupNorm(_OwnStatistics):
         return f"{self.num_groups}, {self.num_channels}{_changed(self.eps, self.weight)}"
 
 
-class _InstanceNorm(_OwnStatistics):
+class _InstanceNorm(OwnStatistics):
     """Instance normalization (Ulyanov et al. 2016): statistics of each image and channel. Without parameters unless affine=True."""
 
     axes: str
@@ -140,7 +140,7 @@ class InstanceNorm3d(_InstanceNorm):
     axes = "N C D H W"
 
 
-class LayerNorm(_OwnStatistics):
+class LayerNorm(OwnStatistics):
     """Layer normalization (Ba et al. 2016) over the last axes of x, whose extents are normalized_shape: an integer for the last axis alone.
 
     weight, bias: of normalized_shape, unless elementwise_affine=False; bias=False: no bias. Returns the same shape. Memory stays channels-last where

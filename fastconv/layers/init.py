@@ -12,28 +12,34 @@ import numpy as np
 
 from fastconv import streams
 from fastconv.geometry import function, instance, number, real, shown
+from fastconv.layers.group_norm import OwnStatistics
 from fastconv.layers.initial import generator
 from fastconv.layers.layer import Layer
+from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import Parameter
 from fastconv.ops.operands import FLOATS
 
 Target = TypeVar("Target", Parameter, np.ndarray)
 Generator = np.random.Generator | None
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+NORMALIZATIONS = BatchNorm1d, BatchNorm2d, BatchNorm3d, OwnStatistics
 FARTHEST = 2  # standard deviations that the mean of a truncated normal distribution may lie outside: it is drawn again until it is inside
 
 
 def whole_model(model: Layer, draw: Callable, **options) -> None:
-    """draw(p, **options) for each parameter p with at least 2 axes, zeros for each that is called bias; others, as BatchNorm's weights, stay.
+    """draw(p, **options) for each parameter p with at least 2 axes, zeros for each that is called bias; normalizations stay as they are.
 
-    >>> import fastconv as fc
+    >>> from fastconv import layers
     >>> from fastconv.layers import init
-    >>> init.whole_model(fc.models.lenet(), init.kaiming_normal, nonlinearity="relu")
+    >>> net = layers.Sequential(layers.Conv2d(1, 4, 3), layers.BatchNorm2d(4), layers.Flatten(), layers.Linear(144, 10))
+    >>> init.whole_model(net, init.kaiming_normal, nonlinearity="relu")
     """
     instance("whole_model", "model", model, Layer, "a Layer")
     function("whole_model", "draw", draw, "a function of a parameter, such as init.kaiming_normal")
-    for name, p in model.named_parameters():
-        if name.rpartition(".")[2] == "bias":
+    for _, layer in model.children():
+        whole_model(layer, draw, **options)
+    for name, p in () if isinstance(model, NORMALIZATIONS) else model._members(Parameter):
+        if name == "bias":
             zeros(p)
         elif len(p.shape) > 1:
             draw(p, **options)

@@ -79,11 +79,15 @@ def test_numbers():
 
 
 def test_a_whole_model():
-    net = layers.Sequential(layers.Conv2d(1, 4, 3), layers.BatchNorm2d(4), layers.Flatten(), layers.Linear(16, 3))
-    net[1].weight.value[...] = 7
+    conv, norm, rows = layers.Conv2d(1, 4, 3), layers.BatchNorm2d(4), layers.LayerNorm((4, 2, 2))
+    net = layers.Sequential(layers.Residual(layers.Sequential(conv, norm)), rows, layers.Flatten(), layers.Linear(16, 3))
+    norm.weight.value, rows.weight.value = np.full(4, 7, np.float32), np.full((4, 2, 2), 7, np.float32)
     init.whole_model(net, init.constant, value=2)
     found = {name: set(p.value.ravel().tolist()) for name, p in net.named_parameters()}
-    assert found == {"0.weight": {2.0}, "0.bias": {0.0}, "1.weight": {7.0}, "1.bias": {0.0}, "3.weight": {2.0}, "3.bias": {0.0}}
+    assert found == {
+        "0.body.0.weight": {2.0}, "0.body.0.bias": {0.0}, "0.body.1.weight": {7.0}, "0.body.1.bias": {0.0}, "1.weight": {7.0}, "1.bias": {0.0},
+        "3.weight": {2.0}, "3.bias": {0.0},
+    }  # fmt: skip
 
 
 def test_gains_are_pytorchs():

@@ -14,7 +14,8 @@ import numpy as np
 from data_files import idx_bytes, write_folder, write_mnist
 from PIL import Image
 from reliability import values
-from reliability.calls import CALLS, Call, f32, labels, net
+from reliability.calls import CALLS
+from reliability.operands import Call, f32, labels, net
 
 import fastconv as fc
 from fastconv.kernels.table import chosen as algorithm_chosen

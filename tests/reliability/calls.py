@@ -5,10 +5,9 @@ The hunt replaces each argument, those with defaults too, by bad values; so a ro
 
 import inspect
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from reliability.operands import Call, f32, labels, net, once_around, run, sgd, step_with, stepped, watched
 
 import fastconv as fc
 from fastconv import data, explain, functional, layers, losses, models, ops, optim, plot, train
@@ -17,8 +16,8 @@ from fastconv.streams import Stream
 MODULES = {"fc": fc, "ops": ops, "layers": layers, "functional": functional, "losses": losses, "optim": optim, "data": data, "train": train,
            "train.metrics": train.metrics, "models": models, "layers.init": layers.init, "explain": explain, "plot": plot}  # fmt: skip
 NO_CALL = {  # public names that are no one's to call
-    "fc.GradientError", "data.FileFormatError", "layers.Layer", "optim.Optimizer", "optim.Schedule", "train.Callback",
-    "layers.Module", "fc.Module", "layers.Backward",  # raised, or derived from
+    "fc.GradientError", "data.FileFormatError", "layers.Layer", "layers.Module", "fc.Module", "layers.Backward",
+    "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
     "train.History", "train.RateTest", "train.Record", "train.Score", "train.ClassTable",
     "data.ImageFolder", "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
@@ -34,82 +33,15 @@ INNER = {
     "bound",
     "count_change",
     "in_shape",
+    "passes",
     "open",
     *("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
-    "passes",
     "recorded",
     "record",
     "path_of",
     "values",
     "keep",
 }  # methods for fastconv itself
-
-
-class Call(NamedTuple):
-    """then: what is done with the result, so that a bad value is not only taken. may: what else is documented. changes: operands, if it returns.
-    endless: the arguments that rightly take long where they are large. functions: those that run the caller's code. anything: those that are shown
-    as they are."""
-
-    function: Callable
-    args: tuple = ()
-    words: dict = {}  # noqa: RUF012  # never changed
-    then: Callable = lambda result: None
-    may: tuple[type[BaseException], ...] = ()
-    changes: bool = False
-    endless: tuple[str, ...] = ()
-    functions: tuple[str, ...] = ()
-    anything: tuple[str, ...] = ()
-
-
-def f32(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-
-def labels(N: int, K: int = 3) -> np.ndarray:
-    return np.arange(N) % K
-
-
-def net() -> layers.Sequential:
-    return layers.Sequential(
-        layers.Conv2d(1, 2, 3, rng=np.random.default_rng(0)), layers.Flatten(), layers.Linear(8, 3, rng=np.random.default_rng(0))
-    )
-
-
-def sgd() -> optim.SGD:
-    return optim.SGD([layers.Parameter(f32(3))], 0.1)
-
-
-def once_around(x: np.ndarray) -> Callable:
-    """Use a layer for what it is for."""
-
-    def both(layer: layers.Layer) -> None:
-        y, backward = layer.forward(x)
-        backward(np.ones_like(y))
-
-    return both
-
-
-def step_with(parameters: list) -> Callable:
-    def step(optimizer: optim.Optimizer) -> None:
-        for p in parameters:
-            p.add_grad(np.ones_like(p.value))
-        optimizer.step()
-
-    return step
-
-
-def stepped(schedule: optim.Schedule) -> None:
-    schedule.step(1.0)
-    schedule.optimizer.step()
-
-
-def run() -> train.Run:
-    config = {"model": "small_cnn", "in_channels": 1, "size": [4, 4], "class_names": ["a", "b"], "data": "own", "normalise": None}
-    return train.Run(Path("run"), models.small_cnn(1, 4, 2), config, train.History())
-
-
-def watched(callback: train.Callback) -> None:
-    train.fit(net(), f32(4, 1, 4, 4), labels(4), epochs=1, callbacks=[callback], verbose=0)
 
 
 CALLS: dict[str, Callable[[], Call]] = {
@@ -273,7 +205,7 @@ def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
     kinds: dict[str, tuple] = dict.fromkeys(names.split(), ())
     kinds |= {"GroupNorm": (2, 4), "LayerNorm": (4,)}
     kinds |= {"Linear": (4, 3), "Residual": (layers.ReLU(),), "Sequential": (layers.ReLU(), layers.Tanh()), "Concat": (layers.ReLU(), layers.Tanh())}
-    kinds |= {"Pad": ((1, 2),), "Upsample": (6,)}
+    kinds |= {"Pad": ((1, 2),), "Upsample": (6,), "Reshape": (4, 4, 4)}
     for rank in (1, 2, 3):
         kinds |= {f"Conv{rank}d": (4, 2, 3), f"ConvTranspose{rank}d": (4, 2, 3), f"BatchNorm{rank}d": (4,)}
         kinds |= {f"InstanceNorm{rank}d": (4,), f"Dropout{rank}d": ()}

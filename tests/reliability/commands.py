@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from reliability.calls import labels
+from reliability.operands import labels
 
 from fastconv.cli import main
 
