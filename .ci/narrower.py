@@ -18,6 +18,7 @@ NARROWER = {  # bytes of this machine's vectors: bytes, CPU name and features of
 REGISTERS = "tests/kernels/simd/test_registers.py"
 TESTS = (
     "tests/kernels/simd",
+    "tests/kernels/elementwise",
     "tests/kernels/winograd",
     "tests/kernels/compile/test_specializations.py",
     "tests/ops/test_convolution.py",

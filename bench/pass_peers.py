@@ -56,11 +56,20 @@ MEMORY = {
     **_moves("AvgPool2d", " 2", kernel_size=2),
     **_moves("AvgPool2d", " global", kernel_size=32),
     **_moves("BatchNorm2d"),
+    **_moves("GroupNorm"),
     **_moves("ReLU"),
+    **_moves("SiLU"),
+    **_moves("GELU"),
 }
 TASKS = TINY | LINEAR | MEMORY
 PASSES = ("forward", "input_grad", "weight_grad")
 ALONE = ("forward", "backward")
+
+
+def _options(task: Task) -> dict:
+    """What its layer is made with."""
+    C = task.x_shape[1]
+    return {"BatchNorm2d": {"num_features": C}, "GroupNorm": {"num_groups": 2, "num_channels": C}}.get(task.kind, dict(task.options))
 
 
 class _Passes(Peer):
@@ -71,7 +80,7 @@ class _Passes(Peer):
 
     def calls(self, task: Task) -> dict[str, Callable]:
         if task.kind:
-            return self.alone(task, *task.arrays(task.x_shape), dict(task.options))
+            return self.alone(task, *task.arrays(task.x_shape), _options(task))
         return self.linear(*task.linear()) if task.O else {"both": self.layer(task)}
 
 
@@ -96,11 +105,12 @@ class OursPasses(_Passes, Ours):
 
     def alone(self, task, x, options):
         """Backward without what its layer makes sure of, since a backward function runs once; and a copy of x and y to as much memory."""
+        from fastconv.ops.group_norm import group_normalization
         from fastconv.ops.norm import Kept, Options, normalization
-        from fastconv.ops.passes import relu_passes
+        from fastconv.ops.passes import map_passes
 
         x, C = self._as_layers_meet_it(x), task.x_shape[1]
-        layer = getattr(self.fc.layers, task.kind)(**({"num_features": C} if task.kind == "BatchNorm2d" else options))
+        layer = getattr(self.fc.layers, task.kind)(**options)
         (dy,) = task.arrays(layer.output_shape(x.shape), seed=1)
         dy, copied = self._as_layers_meet_it(dy), np.ones((x.size + dy.size) // 2, np.float32)
         to = np.empty_like(copied)
@@ -109,9 +119,14 @@ class OursPasses(_Passes, Ours):
             kept, gradients = Kept(x, (layer.weight.memory, layer.bias.memory), saved), (np.empty(C, np.float32), np.empty(C, np.float32))
             passes.forward(x, kept.parameters, saved)
             backward = lambda: passes.backward(dy, kept, gradients)[0]  # noqa: E731
-        elif task.kind == "ReLU":
-            y = relu_passes(x.shape, x.dtype).forward(x)
-            backward = lambda: relu_passes(x.shape, x.dtype).input_grad(dy, y)  # noqa: E731
+        elif task.kind == "GroupNorm":
+            passes, parameters = group_normalization(x.shape, x.dtype, layer.num_groups, layer.eps), (layer.weight.memory, layer.bias.memory)
+            saved = np.empty(passes.saved)
+            passes.forward(x, parameters, saved)
+            backward = lambda: passes.backward(dy, x, parameters, saved, True, True)[0]  # noqa: E731
+        elif task.kind in ("ReLU", "SiLU", "GELU"):
+            passes = map_passes(x.shape, x.dtype, task.kind.lower(), (0.0, 0.0))
+            backward = partial(passes.input_grad, dy, passes.forward(x) if passes.of == "y" else x)
         else:
             _, passes, divisors = layer.bound(x)
             kept = passes.max(x)[1:] if task.kind == "MaxPool2d" else divisors
@@ -157,7 +172,6 @@ class TorchPasses(_Passes, Torch):
 
     def alone(self, task, x, options):
         torch, nn, layout = self.torch, self.torch.nn, self.layout(task)
-        options = {"num_features": task.x_shape[1]} if task.kind == "BatchNorm2d" else options
         module, x = getattr(nn, task.kind)(**options).to(**layout), torch.from_numpy(x).to(**layout).requires_grad_()
         y = module(x)
         (dy,) = task.arrays(tuple(y.shape), seed=1)

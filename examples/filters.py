@@ -18,7 +18,7 @@ from fastconv import data, layers, models, plot, train
 fc.seed(1)
 (x, y), (x_test, y_test) = data.digits("writers")  # the test digits are by other people
 model = models.small_cnn()
-train.fit(model, (x, y), epochs=8, shift=1, progress=False)
+train.fit(model, (x, y), epochs=8, shift=1, verbose=0)
 
 answers = train.predict(model, x_test).argmax(axis=1)
 pairs, counts = np.unique(np.stack([y_test, answers])[:, answers != y_test], axis=1, return_counts=True)

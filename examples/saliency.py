@@ -15,15 +15,12 @@ import sys
 import numpy as np
 
 import fastconv as fc
-from fastconv import data, losses, models, optim, plot, train
+from fastconv import data, models, plot, train
 
 fc.seed(0)
 (x, y), (x_test, y_test) = data.digits()
 model = models.small_cnn()
-optimizer = optim.Adam(model.parameters(), lr=3e-3)
-for _ in range(5):
-    for x_batch, y_batch in data.Batches(x, y, 32):
-        train.step(model, x_batch, y_batch, losses.cross_entropy, optimizer)
+train.fit(model, (x, y), epochs=5, verbose=0)
 print(f"test {train.evaluate(model, x_test, y_test)}")
 
 chosen = [int(np.flatnonzero(y_test == digit)[0]) for digit in range(10)]

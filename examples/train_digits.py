@@ -28,7 +28,7 @@ def tell(epoch: dict) -> None:
 
 
 # shift=1: each image is moved by up to a pixel in each direction, anew in each epoch; more digits than there are.
-history = train.fit(model, (x, y), epochs=8, validation=(x_test, y_test), shift=1, callbacks=[tell], progress=False)
+history = train.fit(model, (x, y), epochs=8, validation=(x_test, y_test), shift=1, callbacks=[tell], verbose=0)
 
 answers = train.predict(model, x_test).argmax(axis=1)
 wrong = np.flatnonzero(answers != y_test)

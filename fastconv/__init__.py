@@ -15,6 +15,7 @@ try:
     from fastconv.saliency import saliency
     from fastconv.saving import load, save
     from fastconv.streams import seed
+    from fastconv.train.trained import load_run
     from fastconv.version import __version__
 except KeyboardInterrupt:
     _is_program = sys.argv[:1] == ["-m"] and "fastconv" in sys.orig_argv  # python -m fastconv
@@ -35,6 +36,7 @@ __all__ = [
     "gradcheck",
     "layers",
     "load",
+    "load_run",
     "losses",
     "models",
     "ops",

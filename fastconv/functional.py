@@ -69,7 +69,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
 
     training: in the `forward` of a `Module` write training=self.training; without it elements are dropped when the model infers, too, as in PyTorch.
     """
-    layer = _layer(_Drop, p)
+    layer = _layer(Dropout, p)
     return layer(x) if flag("dropout", "training", training) else x
 
 
@@ -157,7 +157,7 @@ def adaptive_max_pool3d(x: Any, output_size) -> Any:
     return _layer(layers.AdaptiveMaxPool3d, output_size)(x)
 
 
-class _Drop(layers.Dropout):
+class Dropout(layers.Dropout):
     """Drops in inference, too, and draws from the stream of all."""
 
     def __init__(self, p: float):

@@ -7,7 +7,7 @@ function of two arguments is wanted, `functools.partial(losses.cross_entropy, la
 import numpy as np
 
 from fastconv import reflexes
-from fastconv.geometry import array, number, whole
+from fastconv.geometry import array, integer, number, whole
 from fastconv.kernels.elementwise.cross_entropy import NO_WEIGHTS, NONE
 from fastconv.kernels.elementwise.cross_entropy import cross_entropy as softmax_cross_entropy
 from fastconv.ops.operands import dense, floats
@@ -76,9 +76,26 @@ def _no_class(op: str, shape: tuple[int, ...], targets, n: int) -> ValueError:
     return ValueError(f"{op}: targets[{n}] = {np.asarray(targets)[n]} is not a class 0..{shape[1] - 1}")
 
 
+def balanced_weights(targets, classes: int | None = None) -> np.ndarray:
+    """(K,) float64 class weights with which each class counts alike, however many examples it has: N / (C count[k]).
+
+    targets: (N,) integers of a whole training set; count: how often each occurs; C: how many classes do. A class that does not occur weighs 0.
+    classes: K; None: the largest target + 1. `partial(losses.cross_entropy, class_weights=losses.balanced_weights(y))`; scikit-learn's "balanced".
+    """
+    targets = array("balanced_weights", "targets", targets)
+    if targets.ndim != 1 or not targets.size:
+        raise ValueError(f"balanced_weights: targets must be (N,) with N >= 1, got {targets.shape}")
+    if classes is None and targets.dtype.kind in "iu":
+        classes = min(int(targets.max()) + 1, targets.size)  # more classes than examples there cannot be
+    classes = integer("balanced_weights", "classes", classes if classes is not None else 1, 1)
+    counts = np.bincount(class_labels("balanced_weights", (len(targets), classes), targets), minlength=classes)
+    return np.where(counts, len(targets) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+
+
 def _class_weights(class_weights, classes: int) -> np.ndarray:
-    if class_weights is None:
-        return np.ones(classes)
+    if isinstance(class_weights, str):
+        hint = "losses.balanced_weights(y) makes them of all labels, train.fit(..., class_weights='balanced') of its own"
+        raise TypeError(f"cross_entropy: class_weights must be numbers, one for each class, got {class_weights!r}; {hint}")
     weights = array("cross_entropy", "class_weights", class_weights)
     if weights.dtype.kind not in "fiu":
         raise TypeError(f"cross_entropy: class_weights must be numbers, got {weights.dtype}")

@@ -10,9 +10,11 @@ import math
 import os
 import sys
 import threading
+from bisect import bisect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
+from operator import itemgetter
 
 import numpy as np
 
@@ -21,18 +23,20 @@ SMALLEST = 64 * 1024  # bytes; below, malloc keeps its own shelves
 PAGE = 4096
 BYTE = np.dtype(np.uint8)
 TINY = 32 * 1024  # bytes
+LARGE = 1 << 20  # bytes; below, an array is cut from what is whole already, if that will do: to put all together takes as long as to fill it
+LARGEST = 64 << 20  # bytes that a chunk takes beyond what is asked for
 KEPT = 1 << 20  # bytes of scratch that a thread keeps for each dtype and use: patches and panels of small layers
 
 
 class _Lease:
-    """Owns a slab for as long as an array looks at it; then hands it back. A slab: its bytes, and the address of its first cache line.
+    """Owns a slab for as long as an array looks at it; then hands it back.
 
     (A weak reference to a memoryview, or an array of a type of its own, will not do: NumPy makes the slab itself the base of what looks at them.)
     """
 
     __slots__ = ("__array_interface__", "shelf", "slab")
 
-    def __init__(self, slab: tuple[np.ndarray, int], shelf: list, shape: tuple, dtype: np.dtype):
+    def __init__(self, slab: "Slab", shelf: list, shape: tuple, dtype: np.dtype):
         self.slab, self.shelf = slab, shelf
         self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (slab[1], False), "version": 3}
 
@@ -40,45 +44,116 @@ class _Lease:
         self.shelf.append(self.slab)  # only this, which is atomic: a garbage collection may run it inside `Shelves.take`
 
 
-class Shelves:
-    """Slabs by size. At most `limit` bytes wait here; the sizes unused for longest are freed first.
+class Chunk:
+    """Memory from the system, and which parts of it are whole again: spans from address to address, in order, no two of them neighbors."""
 
-    A slab is taken and returned without a lock, as a list's pop and append are atomic; the lock is for those who count and free.
+    def __init__(self, memory: np.ndarray, size: int):
+        self.memory, self.size = memory, size
+        self.start = -(-address(memory) // ALIGNMENT) * ALIGNMENT
+        self.free = [(self.start, self.start + size)]
+
+    @property
+    def idle(self) -> bool:
+        return self.free == [(self.start, self.start + self.size)]
+
+    def give(self, i: int, size: int) -> int:
+        """The address of so many bytes at the beginning of span i."""
+        start, stop = self.free[i]
+        self.free[i : i + 1] = [(start + size, stop)] if start + size < stop else []
+        return start
+
+    def take_back(self, start: int, stop: int) -> None:
+        i = bisect(self.free, (start, stop))
+        if i < len(self.free) and self.free[i][0] == stop:
+            stop = self.free.pop(i)[1]
+        if i > 0 and self.free[i - 1][1] == start:
+            i -= 1
+            start = self.free.pop(i)[0]
+        self.free.insert(i, (start, stop))
+
+
+Slab = tuple[Chunk, int]  # and the address where it begins
+
+
+class Shelves:
+    """Slabs by size, which wait for the next array of their size; where there is none, what waits is put together again and cut anew.
+
+    So a training step takes what lives at its peak, not the sum of what each size of its arrays takes at most (VGG-small 61 MB instead of 96,
+    ResNet-20 216 instead of 261). A slab is taken and returned without a lock, as a list's pop and append are atomic; the lock is for those who cut,
+    count and free.
     """
 
     def __init__(self, limit: int):
-        self.limit = limit
+        self.limit = limit  # bytes that wait at most, but for those in chunks of which a part lives
         self.made = 0  # bytes: of the arrays that live and of what waits
         self._lock = threading.Lock()
-        self._shelves: dict[int, list] = {}  # by size
-        self._turn = 0
-        self._used: dict[int, int] = {}  # the turn at which a size was last wanted
+        self._shelves: dict[int, list[Slab]] = {}  # by size
+        self._chunks: list[Chunk] = []
 
     @property
     def waiting(self) -> int:
         """Bytes."""
-        return sum(size * len(shelf) for size, shelf in list(self._shelves.items()))
+        shelved = sum(size * len(shelf) for size, shelf in list(self._shelves.items()))
+        return shelved + sum(stop - start for chunk in list(self._chunks) for start, stop in chunk.free)
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         size = -(-math.prod(shape) * dtype.itemsize // PAGE) * PAGE
-        self._turn += 1
-        self._used[size] = self._turn
         shelf = self._shelves.get(size)
         if shelf is None:
             shelf = self._shelves.setdefault(size, [])
         try:
             slab = shelf.pop()
         except IndexError:
-            slab = self._make(size)
+            slab = self._cut(size)
         if self.made > self.limit:
             self._free(self.limit)
         return np.asarray(_Lease(slab, shelf, shape, dtype))
 
-    def _make(self, size: int) -> tuple[np.ndarray, int]:
-        fresh = self.fresh(size + ALIGNMENT)
+    def _cut(self, size: int) -> Slab:
+        """A slab from the smallest span that holds it, or from a new chunk."""
         with self._lock:
-            self.made += size
-        return fresh, -(-address(fresh) // ALIGNMENT) * ALIGNMENT
+            for gather in (size >= LARGE, True):
+                if gather:
+                    self._gather()
+                spans = [(b - a, chunk, i) for chunk in self._chunks for i, (a, b) in enumerate(chunk.free) if b - a >= size]
+                if spans:
+                    _, chunk, i = min(spans, key=itemgetter(0))
+                    return chunk, chunk.give(i, size)
+            chunk = self._chunk(size)
+            self._chunks.append(chunk)
+            self.made += chunk.size
+            return chunk, chunk.give(0, size)
+
+    def _chunk(self, size: int) -> Chunk:
+        """A new one, larger than need be: arrays of many sizes, one after the other, then find room in it. The system gives what is written to."""
+        larger = max(size, min(self.made // 2, LARGEST) // PAGE * PAGE)
+        for wanted in (larger, size):
+            with suppress(MemoryError):
+                return Chunk(np.empty(wanted + ALIGNMENT, BYTE), wanted)
+        self._drop(0)
+        return Chunk(np.empty(size + ALIGNMENT, BYTE), size)
+
+    def _gather(self) -> None:
+        """What waits goes back to its chunks."""
+        for size, shelf in list(self._shelves.items()):
+            with suppress(IndexError):  # another thread took the last one
+                while shelf:
+                    chunk, start = shelf.pop()
+                    chunk.take_back(start, start + size)
+
+    def _drop(self, limit: int) -> None:
+        """Give chunks back of which nothing lives, while more than the limit waits."""
+        for chunk in [chunk for chunk in self._chunks if chunk.idle]:
+            if self.waiting <= limit:
+                break
+            self._chunks.remove(chunk)
+            self.made -= chunk.size
+
+    def _free(self, limit: int) -> None:
+        if self.waiting > limit:
+            with self._lock:
+                self._gather()
+                self._drop(limit)
 
     def fresh(self, size: int) -> np.ndarray:
         """So many new bytes; where the system has none left, what waits here is freed for them."""
@@ -87,19 +162,6 @@ class Shelves:
         except MemoryError:
             self.clear()
             return np.empty(size, BYTE)
-
-    def _free(self, limit: int) -> None:
-        """Free what waits above the limit."""
-        with self._lock:
-            excess = self.waiting - limit
-            for size in sorted(self._shelves, key=lambda size: self._used.get(size, 0)) if excess > 0 else ():
-                while excess > 0:
-                    try:
-                        self._shelves[size].pop()
-                    except IndexError:
-                        break
-                    self.made -= size
-                    excess -= size
 
     def clear(self) -> None:
         """Free what waits."""

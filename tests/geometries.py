@@ -162,9 +162,14 @@ POOLINGS = tuple(
         ("global", (2, 33, 4, 5), (4, 5)),
         ("1-D", (2, 3, 11), 3, {"stride": 2, "padding": 1, "ceil_mode": True}),
         ("3-D", (1, 3, 5, 4, 6), (2, 3, 2), {"stride": (1, 2, 2), "padding": (1, 1, 0)}),
+        ("dilation", (1, 3, 9, 8), (3, 2), {"dilation": 2, "stride": 1}),
+        ("dilation and stride, 1-D", (2, 2, 12), 3, {"dilation": 3, "stride": 2}),
+        ("dilation, ceil", (1, 2, 5, 6), (2, 3), {"dilation": (3, 2), "stride": 2, "padding": ((3, 1), (0, 4)), "ceil_mode": True}),
+        ("asymmetric pairs", (2, 3, 7, 6), 3, {"stride": 2, "padding": ((2, 0), (1, 2))}),
+        ("side by side, pairs", (1, 3, 7, 8), (2, 3), {"padding": ((1, 0), (0, 2)), "ceil_mode": True}),
+        ("padding of K - 1", (1, 2, 5, 6), 3, {"stride": 1, "padding": 2}),
+        ("same", (2, 3, 7, 8), (3, 4), {"stride": (2, 3), "padding": "same"}),
+        ("1-D, causal, dilation", (2, 2, 12), 3, {"dilation": 2, "stride": 3, "padding": "causal"}),
+        ("3-D, pairs", (1, 3, 4, 3, 5), (2, 3, 2), {"stride": (1, 2, 3), "padding": ((0, 1), (2, 0), (1, 1))}),
     )
-)
-DILATED = (
-    Pooling("dilation", (1, 3, 9, 8), (3, 2), {"dilation": 2, "stride": 1}),
-    Pooling("dilation and stride, 1-D", (2, 2, 12), 3, {"dilation": 3, "stride": 2}),
 )

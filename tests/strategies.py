@@ -32,7 +32,8 @@ def poolings(draw) -> Pooling:
     def each(least, most):
         return tuple(draw(st.integers(least, most)) for _ in range(rank))
 
-    words = {"stride": each(1, 4), "padding": each(0, 1), "ceil_mode": draw(st.booleans())}
+    padding = draw(st.sampled_from((tuple(zip(each(0, 2), each(0, 2))), each(0, 1), "same")))
+    words = {"stride": each(1, 4), "padding": padding, "dilation": each(1, 2), "ceil_mode": draw(st.booleans())}
     case = Pooling("random", (draw(st.integers(1, 3)), draw(st.integers(1, 5)), *each(1, 7)), each(1, 4), words)
     assume(has_output(case))
     return case

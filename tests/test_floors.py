@@ -26,7 +26,7 @@ LEVEL = {unit: level for level, units in enumerate(FLOORS) for unit in units}
 ROOMS = (
     ("compile",),
     ("simd",),
-    ("igemm", "narrow", "depthwise", "winograd", "pooling", "elementwise", "plain", "textbook"),  # which know nothing of each other
+    ("igemm", "narrow", "depthwise", "winograd", "pooling", "elementwise", "plain", "resample", "textbook"),  # which know nothing of each other
     ("textbook_passes", "errors", "selfcheck"),
     ("table",),
     ("__init__",),
@@ -40,7 +40,7 @@ ONLY_IN = {
     "tqdm": {"train/progress.py"},
     "llvmlite": {"kernels/compile/cache.py", "kernels/compile/forks.py", "cli/info.py"},
 }  # for its version, its lock
-EXTRAS = {"matplotlib", "safetensors"}  # installed by choice, so imported by the function that needs them
+EXTRAS = {"matplotlib", "safetensors", "PIL"}  # installed by choice, so imported by the function that needs them
 STANDARD = {"__future__"} | sys.stdlib_module_names
 
 

@@ -96,20 +96,48 @@ def test_channels_last_has_the_channels_of_a_pixel_side_by_side(shape):
 def test_no_more_than_the_limit_waits(shelves):
     """With a limit."""
     arrays = [shelves.take((2**20,), np.dtype(np.uint8)) for _ in range(20)]
-    assert shelves.waiting == 0
+    assert shelves.made - shelves.waiting == sum(array.nbytes for array in arrays)
     del arrays
     kept = shelves.take((2**21,), np.dtype(np.uint8))
     assert 0 < shelves.waiting <= shelves.limit
     assert kept.size == 2**21
 
 
-def test_the_sizes_unused_for_longest_are_freed_first(shelves):
+def test_what_is_freed_is_memory_of_which_no_part_lives(shelves):
     old, new = (shelves.take((mib * 2**20,), np.dtype(np.uint8)) for mib in (5, 4))
     where = address(new)
     del new, old
     shelves.take((1,), np.dtype(np.uint8))
     assert shelves.waiting < 5 * 2**20
     assert address(shelves.take((4 * 2**20,), np.dtype(np.uint8))) == where
+
+
+def test_a_dead_array_is_cut_for_smaller_ones_and_put_together_again(shelves):
+    large = shelves.take((8 * 2**20,), np.dtype(np.uint8))
+    where, made = address(large), shelves.made
+    del large
+    parts = [shelves.take((2 * 2**20,), np.dtype(np.uint8)) for _ in range(4)]
+    assert sorted(map(address, parts)) == [where + i * 2 * 2**20 for i in range(4)]
+    middle = parts.pop(sorted(map(address, parts)).index(where + 2 * 2**20))
+    middle.fill(9)
+    del parts  # on both sides of it
+    three = shelves.take((4 * 2**20,), np.dtype(np.uint8))
+    assert address(three) == where + 4 * 2**20
+    assert (middle == 9).all()
+    del middle, three
+    assert address(shelves.take((8 * 2**20,), np.dtype(np.uint8))) == where
+    assert shelves.made == made
+
+
+def test_arrays_of_many_sizes_take_little_more_than_lives_at_once(shelves):
+    """As in a training step: maps get smaller, then their gradients larger; each of the latter lives for two layers."""
+    sizes = [8 - i // 4 for i in range(28)]  # MB
+    live = [shelves.take((size * 2**20,), np.dtype(np.uint8)) for size in sizes]
+    gradient = None
+    for size in reversed(sizes):
+        gradient = (gradient, shelves.take((size * 2**20,), np.dtype(np.uint8)))[1]
+        live.pop()
+    assert shelves.made <= 1.2 * 2**20 * (sum(sizes) + 2 * max(sizes))
 
 
 def test_clear_frees_what_waits(shelves):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import fastconv as fc
 from fastconv.cli.runs import run_folder
-from fastconv.train.runs import load_run
 
 
 def add(verbs) -> None:
@@ -19,6 +18,6 @@ def add(verbs) -> None:
 
 
 def export(chosen: argparse.Namespace) -> None:
-    model, config = load_run(run_folder(chosen.dir))
-    fc.save(model, chosen.file)
-    print(f"{chosen.file}: {len(model.state_dict())} arrays of {config['model']}, {chosen.file.stat().st_size / 1e6:.1f} MB")
+    run = fc.load_run(run_folder(chosen.dir))
+    fc.save(run.model, chosen.file)
+    print(f"{chosen.file}: {len(run.model.state_dict())} arrays of {run.config['model']}, {chosen.file.stat().st_size / 1e6:.1f} MB")

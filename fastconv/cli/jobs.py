@@ -31,7 +31,9 @@ class Job(NamedTuple):
     def of(cls, folder: Path, dataset: DataSet, config: dict) -> "Job":
         """ValueError for what cannot be trained: nothing was written yet."""
         y, share = dataset.train[1], config["val"]
-        held = stratified(y, share)
+        held = stratified(y, share) if dataset.held is None else dataset.held
+        if dataset.held is not None and share:
+            raise ValueError(f"--val {share}: {dataset.word} has a folder of images to validate with; leave --val out")
         if share and not held.any():
             raise ValueError(f"--val {share} of {len(held)} images is none in each class")
         for label in np.unique(y[held]):
@@ -55,8 +57,15 @@ class Job(NamedTuple):
         optimizer = optim.Adam(model.parameters(), config["lr"], clip_norm=config["clip_norm"])
         patience = None if config["early_stop"] is None else integer("train", "--early-stop", config["early_stop"], 1)
         words |= {"epochs": epochs, "batch_size": batches.batch_size, "optimizer": optimizer, "schedule": _schedule(config, optimizer, steps)}
-        words |= {"patience": patience, "keep_best": patience is not None}
+        words |= {"class_weights": config["class_weights"], "patience": patience, "keep_best": patience is not None}
         return model, words
+
+    def find_lr(self) -> fc.train.RateTest:
+        """The losses of a model like the run's, over learning rates; nothing is written."""
+        model, words = self.parts()
+        x, y = (part[~self.held] for part in self.dataset.train)
+        change = words["normalise"]
+        return fc.train.find_lr(model, change(x) if change else x, y, optimizer=words["optimizer"], batch_size=words["batch_size"])
 
     def run(self) -> float:
         """Train, or go on; returns the test accuracy."""
@@ -74,8 +83,10 @@ class Job(NamedTuple):
         counts = f"{len(y)} images to train on{kept}, {len(dataset.test[1])} to test with, {threads} thread{'s' * (threads > 1)}"
         print(f"{dataset.title}: {counts}", file=sys.stderr)
         start = time.perf_counter()
-        history = fc.train.fit(model, (x, y), checkpoint=folder / "checkpoint.npz", resume=True, progress=True, **words)
-        print(f"trained in {time.perf_counter() - start:.1f} s", file=sys.stderr)
+        history = fc.train.fit(model, (x, y), checkpoint=folder / "checkpoint.npz", resume=True, verbose=1, **words)
+        patience, ended = words["patience"], len(history) < words["epochs"]
+        early = f", ended early: no lower validation loss for {patience} epoch{'s' * (patience != 1)}" if ended else ""
+        print(f"trained in {time.perf_counter() - start:.1f} s{early}", file=sys.stderr)
         save_run(folder, model, config, history)
         with suppress(ImportError):  # matplotlib is an extra
             plot.save(folder / "curves.png", plot.learning_curves, history)

@@ -1,7 +1,8 @@
-"""summary and bench: what a named net is made of, and where its training step's time goes."""
+"""summary and bench: what a net is made of, and where its training step's time goes."""
 
 import argparse
 import inspect
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from fastconv.losses import cross_entropy
 from fastconv.models import MODELS
 from fastconv.optim import SGD
 from fastconv.profiling import profile
+from fastconv.train.config import load_config
+from fastconv.train.runs import rebuild
 
 Shape = tuple[int, int, int]  # C, H, W
 
@@ -19,14 +22,16 @@ Shape = tuple[int, int, int]  # C, H, W
 def add(verbs) -> None:
     verb = verbs.add_parser(
         "summary", help="what a net is made of",
-        description="Layers, output shapes, parameters, multiplications and activation bytes of a named net; nothing is computed.",
+        description="Layers, output shapes, parameters, multiplications and activation bytes of a named net, or a run's; nothing is "
+        "computed.",
     )  # fmt: skip
     _add_net(verb)
     verb.set_defaults(run=summary)
 
     verb = verbs.add_parser(
         "bench", help="where a training step's time goes",
-        description="Train a named net on random images for some steps and print the median time of each layer and pass, in milliseconds.",
+        description="Train a named net, or one like a run's, on random images for some steps and print the median time of each layer and pass, in "
+        "milliseconds.",
     )  # fmt: skip
     _add_net(verb)
     verb.add_argument("--batch", type=at_least(1), default=64, metavar="N", help="images per step; default: 64")
@@ -35,33 +40,53 @@ def add(verbs) -> None:
 
 
 def summary(chosen: argparse.Namespace) -> None:
-    model, shape = _net(chosen)
+    model, shape, _ = _net(chosen)
     print(model.summary((1, *shape)))
 
 
 def bench(chosen: argparse.Namespace) -> None:
     fc.seed(0)
-    model, shape = _net(chosen)
+    model, shape, name = _net(chosen)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((chosen.batch, *shape), np.float32)
     y = rng.integers(0, model.output_shape(x.shape)[1], chosen.batch)
     found = profile(model, x, y, cross_entropy, SGD(model.parameters(), lr=0.01, momentum=0.9), steps=chosen.steps)
     threads = fc.get_num_threads()
-    print(f"{chosen.model}, {chosen.batch} images of {'x'.join(map(str, shape))}, SGD with momentum, {threads} thread{'s' * (threads > 1)}")
+    print(f"{name}, {chosen.batch} images of {'x'.join(map(str, shape))}, SGD with momentum, {threads} thread{'s' * (threads > 1)}")
     print(f"medians of {chosen.steps} steps, in milliseconds; compiling is not in them\n\n{found}")
 
 
 def _add_net(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "model", nargs="?", choices=MODELS, default="small_cnn", metavar="MODEL", help=f"one of {', '.join(MODELS)}; default: small_cnn"
-    )
-    verb.add_argument("--input", type=_shape, metavar="CxHxW", help="one image's shape, such as 1x28x28; default: what the net was made for")
+        "model", nargs="?", type=net_or_run, default="small_cnn", metavar="MODEL",
+        help=f"one of {', '.join(MODELS)}, or a run's folder; default: small_cnn",
+    )  # fmt: skip
+    verb.add_argument("--input", type=_shape, metavar="CxHxW", help="one image's shape, such as 1x28x28; default: what the net or run was made for")
 
 
-def _net(chosen: argparse.Namespace) -> tuple[Layer, Shape]:
-    """The net, and the shape of an image for it."""
+def net_or_run(text: str) -> str | Path:
+    """A net's name or a run's folder."""
+    if text in MODELS:
+        return text
+    if not (Path(text) / "config.json").exists():
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(MODELS)}, or the folder of a run, got {text!r}")
+    return Path(text)
+
+
+def _net(chosen: argparse.Namespace) -> tuple[Layer, Shape, str]:
+    """The net, the shape of an image for it, and what it is called."""
+    if isinstance(chosen.model, Path):
+        if chosen.input:
+            raise ValueError(f"{chosen.model} is a run, whose images have their shape: leave out --input, or write the name of its net")
+        return of_run(chosen.model)
     C, H, W = chosen.input or usual_shape(chosen.model)
-    return MODELS[chosen.model](C, (H, W)), (C, H, W)
+    return MODELS[chosen.model](C, (H, W)), (C, H, W), chosen.model
+
+
+def of_run(folder: Path) -> tuple[Layer, Shape, str]:
+    """The same for the net of a run, not trained."""
+    config = load_config(folder)
+    return rebuild(folder, config), (config["in_channels"], *config["size"]), f"{config['model']} of {folder}"
 
 
 def usual_shape(model: str) -> Shape:

@@ -8,80 +8,107 @@ from pathlib import Path
 import numpy as np
 
 import fastconv as fc
+from fastconv import plot
 from fastconv.cli import datasets
 from fastconv.cli.datasets import DataSet
-from fastconv.cli.images import SUFFIXES, files, images, shape
-from fastconv.cli.jobs import final_score
+from fastconv.cli.images import SUFFIXES, files, readable_images
 from fastconv.cli.runs import run_folder
 from fastconv.cli.words import add_run
-from fastconv.train.runs import load_run, normalise
+from fastconv.data.arrays import scaled
+from fastconv.plot.tables import MOST_CLASSES
+from fastconv.train import Run
+from fastconv.train.trained import told
 
 SHADES = " .:-=+*#%@"
 WIDEST = 40  # pixels of an image that is drawn, two characters each
+FEW = 10  # images to show
 
 
 def add(verbs) -> None:
-    evaluate = verbs.add_parser("eval", help="test a trained run", description="Test a run on the test images of its data.")
+    evaluate = verbs.add_parser(
+        "eval", help="test a trained run",
+        description="Test a run on the test images of its data: loss, accuracy, precision, recall and f1 of each class, and, where matplotlib is, a "
+        "picture of how often each class was taken for each, confusion.png in the run's folder.",
+    )  # fmt: skip
     add_run(evaluate)
     evaluate.add_argument(
         "--data", metavar="DATA", help="other data of the same classes and image size, in the words of train; default: the run's own"
     )
+    evaluate.add_argument("--plot", type=Path, metavar="PNG", help="draw the picture there (needs matplotlib)")
     evaluate.set_defaults(run=_evaluate)
     predict = verbs.add_parser(
         "predict", help="tell what images show",
-        description="Tell the class of each image in a file or a folder, and how probable that is. A .npy file holds (C, H, W) or "
+        description="Tell the three most probable classes of each image in a file or a folder, and whether that is right where the true one is "
+        "known: of the run's test images, and of images in sub-folders that are called as the classes. A .npy file holds (C, H, W) or "
         "(N, C, H, W), or without C where it is 1; integers 0 to 255 or floats 0 to 1, of digits (8, 8) from 0 (paper) to 16 (ink). A picture "
-        "has the training images' size.",
+        "is scaled and cut to the training images' size.",
     )  # fmt: skip
     add_run(predict)
     predict.add_argument(
-        "file",
-        type=Path,
-        nargs="?",
-        metavar="FILE",
-        help="a .npy file, a picture (needs matplotlib), or a folder of them; default: ten test images of the run's data, drawn",
-    )
+        "file", type=Path, nargs="?", metavar="FILE",
+        help="a .npy file, a picture (needs Pillow), or a folder of them; default: ten test images of the run's data, drawn, also as a picture "
+        "where matplotlib is, predictions.png in the run's folder",
+    )  # fmt: skip
+    predict.add_argument("--plot", type=Path, metavar="PNG", help="draw the first ten images and their answers there (needs matplotlib)")
     predict.set_defaults(run=_predict)
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
-    folder = run_folder(chosen.dir)
-    model, config = load_run(folder)
-    dataset = _dataset(config, chosen.data or config["data"], folder)
-    if dataset.word != config["data"]:
-        _warn_of_known_images(dataset, config, folder)
-    score = final_score(model, config, dataset)
-    print(f"{folder}: {config['model']}, {dataset.title}, {len(dataset.test[1])} test images, loss {score.loss:.4f}")
-    print(f"test accuracy {100 * score.accuracy:.1f} %")
+    run = fc.load_run(run_folder(chosen.dir))
+    dataset = _dataset(run, chosen.data or run.config["data"])
+    own = dataset.word == run.config["data"]
+    if not own:
+        _warn_of_known_images(dataset, run)
+    found = run.evaluate(*dataset.test)
+    print(f"{run.folder}: {run.config['model']}, {dataset.title}, {len(dataset.test[1])} test images, loss {found.loss:.4f}")
+    print(f"test accuracy {100 * found.accuracy:.1f} %\n\n{found.classes}")
+    usual = run.folder / "confusion.png" if own and len(run.class_names) <= MOST_CLASSES else None
+    counts = found.classes.confusion
+    labels, answers = (np.repeat(each, counts.ravel()) for each in np.indices(counts.shape).reshape(2, -1))
+    _draw(chosen.plot, usual, plot.confusion_matrix, labels, answers, names=run.class_names, size=(6, 5.8))
 
 
-def _warn_of_known_images(dataset: DataSet, config: dict, folder: Path) -> None:
+def _draw(wanted: Path | None, usual: Path | None, draw, *arguments, **words) -> None:
+    """Where it is wanted; else in its usual place, if that can be."""
+    if wanted is None and usual is None:
+        return
+    try:
+        plot.save(wanted or usual, draw, *arguments, **words)
+    except (ImportError, OSError):  # matplotlib is an extra, and a run may be where nobody writes
+        if wanted is not None:
+            raise
+        return
+    print(f"drawn in {wanted or usual}")
+
+
+def _warn_of_known_images(dataset: DataSet, run: Run) -> None:
     """Images are compared, not names: another split or another file may hold the same ones."""
     try:
-        known = set(map(_digest, datasets.of_run(folder, config).train[0]))
+        known = set(map(_digest, datasets.of_run(run.folder, run.config).train[0]))
     except (ValueError, OSError) as error:
-        print(f"fastconv: warning: whether {folder} was trained on some of these images is not known: {error}", file=sys.stderr)
+        print(f"fastconv: warning: whether {run.folder} was trained on some of these images is not known: {error}", file=sys.stderr)
         return
     x = dataset.test[0]
     count = sum(_digest(image) in known for image in x)
     if count:
         print(
-            f"fastconv: warning: the test images overlap the training images: {folder} was trained with {count} of these {len(x)}, "
+            f"fastconv: warning: the test images overlap the training images: {run.folder} was trained with {count} of these {len(x)}, "
             "so the accuracy says little about new ones",
             file=sys.stderr,
         )
 
 
 def _digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(scaled(image).tobytes(), digest_size=16).digest()
 
 
-def _dataset(config: dict, word: str, folder: Path) -> DataSet:
+def _dataset(run: Run, word: str) -> DataSet:
     """ValueError where it is not of the shape and classes that the run was trained on."""
-    dataset = datasets.of_run(folder, config) if word == config["data"] else datasets.load(word)
-    if dataset.shape != shape(config) or len(dataset.class_names) != config["classes"]:
+    size, gray = run.input_shape[1:], run.input_shape[0] == 1
+    dataset = datasets.of_run(run.folder, run.config) if word == run.config["data"] else datasets.load(word, size, gray)
+    if dataset.shape != run.input_shape or len(dataset.class_names) != len(run.class_names):
         there = f"{len(dataset.class_names)} classes of {dataset.shape} images"
-        raise ValueError(f"{folder} was trained on {config['classes']} classes of {shape(config)} images, {word} has {there}")
+        raise ValueError(f"{run.folder} was trained on {len(run.class_names)} classes of {run.input_shape} images, {word} has {there}")
     return dataset
 
 
@@ -89,30 +116,42 @@ def _predict(chosen: argparse.Namespace) -> None:
     folder, file = chosen.dir, chosen.file
     if file is None and folder and (folder.is_file() or folder.suffix.lower() in SUFFIXES or _holds_images_alone(folder)):
         folder, file = None, folder
-    folder = run_folder(folder)
-    model, config = load_run(folder)
+    run = fc.load_run(run_folder(folder))
     if file is None:
-        x = _dataset(config, config["data"], folder).test[0][:10]
-        names = [f"image {i}" for i in range(len(x))]
+        x, labels = (part[:FEW] for part in _dataset(run, run.config["data"]).test)
+        x, names = scaled(x), [f"image {i}" for i in range(len(x))]
     else:
-        parts = [(path, images(path, config)) for path in files(file)]
-        x = np.concatenate([part for _, part in parts])
-        names = _names(parts) if file.is_dir() else [f"image {i}" for i in range(len(x))]
-    change = normalise(config)
-    scores = fc.train.predict(model, change(x) if change else x).astype(np.float64)
-    probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    for i, (name, probability) in enumerate(zip(names, probabilities)):
+        x, names, labels = _from_files(file, run)
+    found = run.predict(x)
+    for i, (name, best) in enumerate(zip(names, found.top(3))):
         if file is None and x.shape[3] <= WIDEST:
             print("\n".join("".join(SHADES[int(9 * pixel)] * 2 for pixel in row) for row in x[i].mean(axis=0)))
-        print(f"{name}: {config['class_names'][probability.argmax()]}  ({100 * probability.max():.1f} %)")
+        verdict = "" if labels is None else "  right" if found.labels[i] == labels[i] else f"  WRONG, it is {run.class_names[labels[i]]}"
+        print(f"{name}: {told(best)}{verdict}")
+    if labels is not None:
+        print(f"{np.count_nonzero(found.labels == labels)} of {len(x)} right")
+    usual = run.folder / "predictions.png" if file is None and run.input_shape[0] in (1, 3) else None
+    few = slice(FEW)
+    truth = None if labels is None else labels[few]
+    _draw(chosen.plot, usual, plot.predictions, x[few], found.labels[few], truth, names=run.class_names, probabilities=found.probabilities[few])
+
+
+def _from_files(file: Path, run: Run) -> tuple[np.ndarray, list[str], np.ndarray | None]:
+    """Images, what each is called, and their true classes where sub-folders tell them."""
+    folders = [(label, file / name) for label, name in enumerate(run.class_names) if (file / name).is_dir()]
+    paths = [(path, label) for label, folder in folders for path in files(folder)] or [(path, 0) for path in files(file)]
+    found = readable_images([path for path, _ in paths], run.config)
+    parts = [(path, label, found[path]) for path, label in paths if path in found]
+    x = np.concatenate([part for *_, part in parts])
+    if not file.is_dir():
+        return x, [f"image {i}" for i in range(len(x))], None
+    called = [(path.relative_to(file).as_posix(), part) for path, _, part in parts]
+    names = [name if len(part) == 1 else f"{name}[{i}]" for name, part in called for i in range(len(part))]
+    return x, names, np.repeat([label for _, label, _ in parts], [len(part) for *_, part in parts]) if folders else None
 
 
 def _holds_images_alone(folder: Path) -> bool:
-    """No run, but what could be shown to one."""
-    return folder.is_dir() and not (folder / "config.json").exists() and any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
-
-
-def _names(parts: list[tuple[Path, np.ndarray]]) -> list[str]:
-    """A file's name for each image of it; a number follows where it holds several."""
-    return [path.name if len(x) == 1 else f"{path.name}[{i}]" for path, x in parts for i in range(len(x))]
+    """No run, nor a folder of runs, but what could be shown to one: images, also in sub-folders."""
+    if not folder.is_dir() or any(True for pattern in ("config.json", "*/config.json") for _ in folder.glob(pattern)):
+        return False
+    return any(path.suffix.lower() in SUFFIXES for pattern in ("*", "*/*") for path in folder.glob(pattern))

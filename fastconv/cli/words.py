@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from fastconv.data.pictures import LARGEST
+
 
 def at_least(least: int) -> Callable[[str], int]:
     def integer(text: str) -> int:  # argparse says: invalid integer value: 'x'
@@ -30,6 +32,15 @@ def share(text: str) -> float:
     return value
 
 
+def size(text: str) -> tuple[int, int]:
+    """ "32" or "24x32", height times width"""
+    sides = text.split("x") if "x" in text else [text, text]
+    if len(sides) != 2 or not all(side.isdecimal() and len(side) < 5 and 1 <= int(side) <= LARGEST for side in sides):
+        raise argparse.ArgumentTypeError(f"must be N or HxW, pixels from 1 to {LARGEST}, got {text}")
+    H, W = map(int, sides)
+    return H, W
+
+
 def augment(text: str) -> dict[str, float]:
     """ "flip,shift=2,noise=0.1" as words of `Batches`; "none" as no words."""
     words: dict[str, float] = {}
@@ -43,8 +54,8 @@ def augment(text: str) -> dict[str, float]:
     return words
 
 
-def add_run(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("dir", type=Path, nargs="?", metavar="RUN", help="the run's folder; default: the newest under runs/")
+def add_run(verb: argparse.ArgumentParser, told: str = "the run's folder; default: the newest under runs/") -> None:
+    verb.add_argument("dir", type=Path, nargs="?", metavar="RUN", help=told)
 
 
 def _number(text: str) -> float:

@@ -1,14 +1,19 @@
 """Data sets and batches."""
 
+from fastconv.data.arrays import encode_labels
 from fastconv.data.batches import Batches
 from fastconv.data.cifar10 import cifar10
+from fastconv.data.classes import class_names
 from fastconv.data.digits import SPLITS, digits
 from fastconv.data.idx import idx, mnist
+from fastconv.data.image_folder import ImageFolder, image_folder
 from fastconv.data.normalise import Normalise
 from fastconv.data.npy import npz
-from fastconv.data.npy_folder import class_names, npy_folder
+from fastconv.data.npy_folder import npy_folder
+from fastconv.data.pictures import images
 from fastconv.files import FileFormatError
 
 __all__ = [
-    "SPLITS", "Batches", "FileFormatError", "Normalise", "cifar10", "class_names", "digits", "idx", "mnist", "npy_folder", "npz",
+    "SPLITS", "Batches", "FileFormatError", "ImageFolder", "Normalise", "cifar10", "class_names", "digits", "encode_labels", "idx", "image_folder",
+    "images", "mnist", "npy_folder", "npz",
 ]  # fmt: skip

@@ -17,6 +17,10 @@ TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST = ("test_batch.bin",)
 IMAGES = 10_000  # per file
 SHAPE = (3, 32, 32)
+BINARY = (
+    "get the binary version, www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz, or convert these files, if you trust them, as "
+    "help(fastconv.data.cifar10) shows"
+)
 BYTES = 1 + 3 * 32 * 32
 
 
@@ -24,7 +28,14 @@ def cifar10(folder: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], t
     """(x, y) to train on and (x, y) to test with. x: (50000, 3, 32, 32) and (10000, 3, 32, 32) float32 in 0..1, y: int64 in 0..9.
 
     folder: holds data_batch_1.bin to data_batch_5.bin and test_batch.bin (or the folder cifar-10-batches-bin with them).
-    FileNotFoundError; FileFormatError (a ValueError), also for the Python version, whose files are pickled.
+    FileNotFoundError; FileFormatError (a ValueError), also for the Python version, whose files are pickled: unpickling a file runs what is in it.
+    Who trusts the files makes a .npz of them for `npz`, in their folder:
+
+        import pickle, numpy as np
+        names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+        parts = [pickle.load(open(name, "rb"), encoding="bytes") for name in names]
+        x, y = [part[b"data"].reshape(-1, 3, 32, 32) for part in parts], [part[b"labels"] for part in parts]
+        np.savez("cifar10.npz", x=np.concatenate(x[:5]), y=np.concatenate(y[:5]), x_test=x[5], y_test=y[5])
     """
     folder = as_path("cifar10", "folder", folder)
     if (folder / "cifar-10-batches-bin").is_dir():
@@ -39,14 +50,14 @@ def cifar10(folder: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], t
 def _file(folder: Path, name: str) -> Path:
     for pickled in (folder / name.removesuffix(".bin"), folder / "cifar-10-batches-py"):
         if pickled.exists() and not (folder / name).exists():
-            raise FileFormatError(f"{pickled}: CIFAR-10's Python version is pickled and will not be read; get the binary one, cifar-10-binary.tar.gz")
+            raise FileFormatError(f"{pickled}: CIFAR-10's Python version is pickled and will not be read; {BINARY}")
     return find(folder, [name])
 
 
 def _check(path: Path) -> None:
     with opened(path) as file:
         if is_pickle(file.read(2)):
-            raise FileFormatError(f"{path}: pickled, and will not be read; get CIFAR-10's binary version, cifar-10-binary.tar.gz")
+            raise FileFormatError(f"{path}: pickled, and will not be read; {BINARY}")
         check_size(path, IMAGES * BYTES, os.fstat(file.fileno()).st_size)
 
 

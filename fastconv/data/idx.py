@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fastconv.data.reading import as_images, as_labels, check_size, exactly, find, readable, refuse_bomb, there
+from fastconv.data.arrays import as_images
+from fastconv.data.reading import as_labels, check_size, exactly, find, readable, refuse_bomb, there
 from fastconv.files import FileFormatError, as_path
 from fastconv.memory import spared
 

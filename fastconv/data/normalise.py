@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastconv.data.arrays import images_or_floats, scaled
 from fastconv.geometry import array, shown
 from fastconv.memory import spared
-from fastconv.ops.operands import floats
 
 PIECE = 1024  # examples at a time: float64 copies of a piece, never of the whole set
 
@@ -16,8 +16,8 @@ PIECE = 1024  # examples at a time: float64 copies of a piece, never of the whol
 class Normalise:
     """`(x - mean) / std` per channel. `normalise = Normalise.of(x)`; `normalise(x_test)`; `Batches(x, y, 32, normalise=normalise)`.
 
-    mean, std: one finite number per channel, std > 0; in the unit of x. Plain lists, so that `vars(normalise)` can be put in a JSON
-    file and `Normalise(**stored)` reads it back with the same bits. ValueError, TypeError for other numbers.
+    mean, std: one finite number per channel, std > 0; in the unit of x, which is 0..1 for uint8. Plain lists, so that `vars(normalise)` can be put in
+    a JSON file and `Normalise(**stored)` reads it back with the same bits. ValueError, TypeError for other numbers.
     """
 
     mean: list[float]
@@ -34,16 +34,16 @@ class Normalise:
     @classmethod
     def of(cls, x) -> "Normalise":
         """The mean and standard deviation of each channel of x (N, C, ...), summed in float64. std is 1 where a channel is constant."""
-        (x,) = floats("Normalise.of", x=x)
+        x = images_or_floats("Normalise.of", x)
         if x.ndim < 2 or not x.size:
             raise ValueError(f"Normalise.of: x must be (N, C, ...) with N >= 1, got {x.shape}")
         axes = (0, *range(2, x.ndim))
         count = x.size // x.shape[1]
         pieces = [x[start : start + PIECE] for start in range(0, len(x), PIECE)]
-        mean = sum(piece.sum(axes, np.float64) for piece in pieces) / count
+        mean = sum(scaled(piece).sum(axes, np.float64) for piece in pieces) / count
         pivot = mean.reshape(-1, *(1,) * (x.ndim - 2))
         # of differences from the mean: a mean of 1000 must not hurt
-        std = np.sqrt(sum(np.square(piece - pivot).sum(axes) for piece in pieces) / count)
+        std = np.sqrt(sum(np.square(scaled(piece) - pivot).sum(axes) for piece in pieces) / count)
         if not np.isfinite(mean + std).all():
             raise ValueError("Normalise.of: x holds NaN or Inf")
         constant = std <= 1e-12 * np.abs(mean)
@@ -51,8 +51,8 @@ class Normalise:
 
     @spared
     def __call__(self, x) -> np.ndarray:
-        """x (N, C, ...) normalised, in x's dtype; the same bits as in a batch."""
-        (x,) = floats("Normalise", x=x)
+        """x (N, C, ...) normalised, in x's dtype, uint8 in float32; the same bits as in a batch."""
+        x = scaled(images_or_floats("Normalise", x))
         self.check("Normalise", x.shape)
         mean, scale = (each.reshape(-1, *(1,) * (x.ndim - 2)) for each in self.mean_and_scale(x.dtype))
         return (x - mean) * scale

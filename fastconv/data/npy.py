@@ -9,45 +9,87 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from fastconv.data.reading import as_images, as_labels, brief, check_size, exactly, is_pickle, readable, refuse_bomb, there
+from fastconv.data.arrays import as_images, numbered
+from fastconv.data.reading import brief, check_size, exactly, is_pickle, readable, refuse_bomb, there
 from fastconv.data.split import stratified
 from fastconv.files import FileFormatError, as_path
 from fastconv.memory import spared
 
 MOST_DIMENSIONS = 32  # that NumPy 1.26 can have
+NAMES = (  # of the images and labels to train on, then of those to test with
+    ("x", "y", "x_test", "y_test"),
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("X", "y", "X_test", "y_test"),
+    ("X_train", "y_train", "X_test", "y_test"),
+    ("images", "labels", "test_images", "test_labels"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+    ("images", "target", "test_images", "test_target"),
+    ("data", "target", "data_test", "target_test"),
+)
 Header = tuple[tuple[int, ...], bool, np.dtype]  # shape, whether Fortran's order, dtype
-PICKLED = "holds pickled Python objects, which will not be read; save arrays of numbers: np.asarray(a, np.float32), and no lists of arrays"
+PICKLED = "holds pickled Python objects, which will not be read; save arrays of numbers: np.asarray(a, np.float32), or texts: a.astype(str)"
 
 
-@spared
 def npz(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """(x, y) to train on and (x, y) to test with. x: (N, C, H, W) float32 in 0..1, y: (N,) int64.
 
-    path: a file of `np.savez` or `np.savez_compressed` with arrays x, (N, C, H, W) or (N, H, W), integers 0..255 or floats 0..1; y, (N,)
-    integers from 0; and x_test and y_test alike. Without these a fixed random fifth of each class is there to test with.
+    path: a file of `np.savez` or `np.savez_compressed` with arrays x, y, and to test with x_test, y_test; or under Keras's names x_train, y_train,
+    x_test, y_test, scikit-learn's X, y or data, target, or images, labels. Without arrays to test with, a fixed random fifth of each class serves.
+    x: (N, C, H, W), (N, H, W), square gray images in rows (N, H * H), or (N, H, W, C) where C is 1, 3 or 4 and H is none of these; integers 0..255 or
+    floats 0..1. y: what `encode_labels` takes, texts too; `class_names(path)` tells what the classes are called.
     FileNotFoundError; FileFormatError (a ValueError), also for arrays of Python objects, which are pickled.
     """
     path = as_path("npz", "path", path)
-
-    def wanted(held: list[str]) -> list[str]:
-        names = ["x", "y", "x_test", "y_test"] if {"x_test", "y_test"} & set(held) else ["x", "y"]
-        if not set(names) <= set(held):
-            raise FileFormatError(f"{path}: must hold arrays {', '.join(names)}, got {', '.join(held) or 'none'}")
-        return names
-
-    found = arrays(path, wanted)
-    x = as_images(path, "x", found["x"])
-    y = as_labels(path, "y", found["y"], len(x), len(x))  # more classes than examples there cannot be
+    found = _parts(path, lambda names: names)
+    x = as_images(path, found[0].name, found[0].value)
+    y, names = _labels(path, found[1], len(x))
     if len(found) == 2:
         return split(path, x, y)
-    x_test = as_images(path, "x_test", found["x_test"])
+    x_test = as_images(path, found[2].name, found[2].value)
     if x_test.shape[1:] != x.shape[1:]:
-        raise FileFormatError(f"{path}: images of x are {x.shape[1:]}, those of x_test {x_test.shape[1:]}")
-    return (x, y), (x_test, as_labels(path, "y_test", found["y_test"], len(x_test), int(y.max()) + 1))
+        raise FileFormatError(f"{path}: images of {found[0].name} are {x.shape[1:]}, those of {found[2].name} {x_test.shape[1:]}")
+    return (x, y), (x_test, _labels(path, found[3], len(x_test), names)[0])
+
+
+def label_names(path: Path) -> list[str]:
+    """What the classes of an `npz` file are called."""
+    (y,) = _parts(path, lambda names: names[1:2])
+    return _labels(path, y, len(np.atleast_1d(y.value)))[1]
+
+
+class Member(NamedTuple):
+    """An array of an archive."""
+
+    name: str
+    value: np.ndarray
+
+
+@spared
+def _parts(path: Path, wanted: Callable[[list[str]], list[str]]) -> list[Member]:
+    """The arrays of a data set that `wanted` chooses from the names x, y and perhaps x_test, y_test have in this file."""
+
+    def chosen(held: list[str]) -> list[str]:
+        form = next((form for form in NAMES if set(form[:2]) <= set(held)), NAMES[0])
+        names = list(form if {*form[2:]} & set(held) else form[:2])
+        if not set(names) <= set(held):
+            raise FileFormatError(f"{path}: must hold arrays {', '.join(names)}, got {', '.join(held) or 'none'}")
+        return wanted(names)
+
+    return [Member(*item) for item in arrays(path, chosen, kinds="iufbUS").items()]
+
+
+def _labels(path: Path, y: Member, count: int, names: list[str] | None = None) -> tuple[np.ndarray, list[str]]:
+    """What `encode_labels` makes of the member, one for each of so many images."""
+    if y.value.shape[:1] != (count,):
+        raise FileFormatError(f"{path}: {y.name} must hold one label for each of the {count} images, got {y.value.shape}")
+    try:
+        return numbered(path, y.name, y.value, names)
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(str(error)) from None
 
 
 def arrays(path: Path, wanted: Callable[[list[str]], list[str]], kinds: str = "iuf") -> dict[str, np.ndarray]:

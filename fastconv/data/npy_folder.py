@@ -6,18 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from fastconv.data import npy
-from fastconv.data.reading import as_images, contents
+from fastconv.data.arrays import as_images
+from fastconv.data.classes import class_names
+from fastconv.data.reading import contents
 from fastconv.files import FileFormatError, as_path, opened
 from fastconv.memory import spared
-
-
-def class_names(folder: str | os.PathLike) -> list[str]:
-    """The names of the sub-folders in sorted order: class i of `npy_folder` is called class_names(folder)[i]."""
-    folder = as_path("class_names", "folder", folder)
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []
-    if not names:
-        raise FileNotFoundError(f"no sub-folders, one for each class, in {folder}, {contents(folder)}")
-    return names
 
 
 @spared

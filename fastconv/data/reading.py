@@ -92,23 +92,6 @@ def is_pickle(start: bytes) -> bool:
     return start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
-def as_images(path: Path, name: str, x: np.ndarray) -> np.ndarray:
-    """(N, H, W) or (N, C, H, W) integers 0..255 or floats 0..1 as (N, C, H, W) float32 in 0..1."""
-    if x.ndim not in (3, 4) or not x.size:
-        raise FileFormatError(f"{path}: {name} must be (N, H, W) or (N, C, H, W), got {x.shape}")
-    x = x[:, None] if x.ndim == 3 else x
-    if x.shape[1] > 4 >= x.shape[3]:
-        raise FileFormatError(f"{path}: {name} {x.shape} looks like (N, H, W, C); (N, C, H, W) is needed: save {name}.transpose(0, 3, 1, 2)")
-    low, high = x.min(), x.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise FileFormatError(f"{path}: {name} holds NaN or Inf")
-    whole = x.dtype.kind in "iu"
-    if low < 0 or high > (255 if whole else 1):
-        hint = "; divide by 255 before saving" if low >= 0 and high <= 255 else ""
-        raise FileFormatError(f"{path}: {name} must hold integers 0 to 255 or floats 0 to 1, got {x.dtype} from {low} to {high}{hint}")
-    return np.divide(x, np.float32(255), dtype=np.float32, casting="unsafe") if whole else x.astype(np.float32)
-
-
 def as_labels(path: Path, name: str, y: np.ndarray, count: int, classes: int) -> np.ndarray:
     """(count,) integers 0..classes-1 as int64."""
     if y.dtype.kind not in "iu":

@@ -2,7 +2,8 @@
 
 from fastconv.geometry.adaptive import Shares, along, share_collects, share_reads, share_sizes, share_taps
 from fastconv.geometry.binding import bind, describe
-from fastconv.geometry.padding import padding_word, sources
+from fastconv.geometry.padding import pad_pairs, pad_words, padding_word, sources
+from fastconv.geometry.resampling import Sums
 from fastconv.geometry.walks import Walk, collects, coordinates, copies, reads, repeats
 from fastconv.geometry.windows import (
     Geometry,
@@ -34,6 +35,7 @@ __all__ = [
     "LARGEST",
     "Geometry",
     "Shares",
+    "Sums",
     "Walk",
     "along",
     "array",
@@ -51,6 +53,8 @@ __all__ = [
     "instance",
     "integer",
     "number",
+    "pad_pairs",
+    "pad_words",
     "padding_pairs",
     "padding_word",
     "pool_geometry",

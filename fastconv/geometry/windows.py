@@ -160,25 +160,29 @@ def transposed_geometry(
 
 
 def pool_words(op: str, rank: int, kernel_size, stride, padding, dilation) -> tuple:
-    """Kernel, stride (None: the kernel), padding (at most half a window) and dilation, one per dimension."""
+    """Kernel, stride (None: the kernel), padding (less than a window) and dilation, one per dimension.
+
+    Padding comes as an int where it is the same before and after, else as a pair; "same", "valid" and "causal" stay what they are.
+    """
     K = spatial(op, "kernel_size", kernel_size, rank)
     S = K if stride is None else spatial(op, "stride", stride, rank)
     D = spatial(op, "dilation", dilation, rank)
-    P = spatial(op, "padding", padding, rank, least=0)
-    for name, k, d, p in zip(AXES[3 - rank :], K, D, P):
-        if 2 * p > d * (k - 1) + 1:
-            raise ValueError(f"{op}: padding {p} is over half the window of {d * (k - 1) + 1} cells along {name}")
-    return K, S, P, D
+    pairs = padding_pairs(op, padding, K, S, D, (1,) * rank)
+    for name, k, d, pair in zip(AXES[3 - rank :], K, D, pairs):
+        if max(pair) > d * (k - 1):
+            raise ValueError(f"{op}: padding {max(pair)} along {name} has room for a whole window of {d * (k - 1) + 1} cells: at most {d * (k - 1)}")
+    words = padding if isinstance(padding, str) else tuple(before if before == after else (before, after) for before, after in pairs)
+    return K, S, words, D
 
 
 def pool_geometry(op: str, N: int, C: int, extent: tuple, kernel_size, stride, padding, dilation, ceil_mode: bool) -> Geometry:
     """The geometry of a pooling; ValueError also where a window could lie wholly in the padding."""
     rank = len(extent)
-    K, S, P, D = pool_words(op, rank, kernel_size, stride, padding, dilation)
-    for name, I, p in zip(AXES[3 - rank :], extent, P):
-        if p > max(I, PADDING):
-            raise ValueError(f"{op}: padding {p} along {name} is over the input's extent of {I} cells, and over {PADDING}")
-    pairs = tuple((p, p) for p in P)
+    K, S, words, D = pool_words(op, rank, kernel_size, stride, padding, dilation)
+    pairs = padding_pairs(op, words, K, S, D, extent)
+    for name, I, pair in zip(AXES[3 - rank :], extent, pairs):
+        if max(pair) > max(I, PADDING):
+            raise ValueError(f"{op}: padding {max(pair)} along {name} is over the input's extent of {I} cells, and over {PADDING}")
     outputs = tuple(_positions(op, *axis, ceil_mode) for axis in zip(AXES[3 - rank :], extent, K, S, pairs, D))
     g = _geometry(op, N, C, C, extent, outputs, K, S, pairs, D, 1)
     empty = empty_window(g)
@@ -241,7 +245,7 @@ def _window_words(g: Geometry, name: str) -> str:
 def empty_window(g: Geometry) -> tuple[str, int] | None:
     """The first window that holds no cell of the input, as its axis and position: its taps step over the whole of it.
 
-    With padding of at most half a window only windows that begin in the padding can, and the loop ends after a few rounds.
+    With padding that is less than a window only windows that begin in the padding can, and the loop ends after a few rounds.
     """
     for name, (I, O, _, S, P, D) in zip(AXES, g.axes):
         o = 0
@@ -257,14 +261,14 @@ def empty_window(g: Geometry) -> tuple[str, int] | None:
 def average_divisors(g: Geometry, count_include_pad: bool, divisor_override: int | None) -> np.ndarray:
     """(OD, OH, OW): by how much each window's sum is divided.
 
-    With padding counted, a window has the cells inside the padded input, not those that ceil_mode lets hang over; without, the real cells.
+    With padding counted, a window has its taps inside the padded input, not those that ceil_mode lets hang over; without, its taps on real cells.
     """
     if divisor_override is not None:
         return np.full(g[6:9], float(divisor_override))
     counts = []
     for name in AXES:
-        I, O, K, S, P, Q = (getattr(g, letter + name) for letter in "IOKSPQ")
+        I, O, K, S, P, Q, D = (getattr(g, letter + name) for letter in "IOKSPQD")
         first = np.arange(O) * S - P
         low, high = (-P, I + Q) if count_include_pad else (0, I)
-        counts.append(np.minimum(first + K, high) - np.maximum(first, low))
+        counts.append(np.minimum(K, -((first - high) // D)) - np.maximum(0, -((first - low) // D)))  # taps before high, less those before low
     return np.einsum("d,h,w->dhw", *counts).astype(np.float64)

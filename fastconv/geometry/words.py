@@ -111,9 +111,10 @@ def spatial(op: str, name: str, value: object, rank: int, least: int = 1) -> tup
 
 
 def padding_pairs(op: str, padding: object, kernel: tuple, stride: tuple, dilation: tuple, extent: tuple) -> tuple:
-    """(before, after) per spatial dimension from an int, a tuple of ints or of pairs, "same" or "valid".
+    """(before, after) per spatial dimension from an int, a tuple of ints or of pairs, "same", "valid" or "causal".
 
-    "same" gives ceil(I / S) outputs with the smallest padding that reaches that; its odd cell goes to the end.
+    "same" gives ceil(I / S) outputs with the smallest padding that reaches that; its odd cell goes to the end. "causal", for one dimension, pads
+    a window's reach before the input and nothing after it: no output sees what comes later.
     """
     rank = len(extent)
     if isinstance(padding, str):
@@ -121,7 +122,11 @@ def padding_pairs(op: str, padding: object, kernel: tuple, stride: tuple, dilati
             return ((0, 0),) * rank
         if padding == "same":
             return tuple(map(_same, kernel, stride, dilation, extent))
-        raise ValueError(f'{op}: padding must be "same", "valid", an integer or a tuple, got {shown(padding)}')
+        if padding == "causal" and rank == 1:
+            return ((dilation[0] * (kernel[0] - 1), 0),)
+        if padding == "causal":
+            raise ValueError(f'{op}: padding="causal" is for one dimension, here are {rank}: write (before, after) pairs, one for each')
+        raise ValueError(f'{op}: padding must be "same", "valid", "causal" (in 1-D), an integer or a tuple, got {shown(padding)}')
     if not isinstance(padding, (tuple, list)):
         amount = integer(op, "padding", padding, 0)
         return ((amount, amount),) * rank

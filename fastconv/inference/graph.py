@@ -17,15 +17,18 @@ from fastconv.inference import steps
 from fastconv.inference.fold import Affine, folded
 from fastconv.kernels.table import chosen
 from fastconv.layers import Layer
+from fastconv.layers.activations import Activation
 from fastconv.layers.joins import Concatenation, Sum
 from fastconv.layers.joins import Join as Joining
 from fastconv.layers.pooling import Average, Maximum
+from fastconv.layers.resampling import Resampled
 from fastconv.layers.reshape import Rows
 
 CONVOLUTIONS = layers.Conv1d, layers.Conv2d, layers.Conv3d
 TRANSPOSED = layers.ConvTranspose1d, layers.ConvTranspose2d, layers.ConvTranspose3d
 NORMS = layers.BatchNorm1d, layers.BatchNorm2d, layers.BatchNorm3d
 MAX_POOLS = layers.MaxPool1d, layers.MaxPool2d, layers.MaxPool3d
+NOTHING = layers.Dropout, layers.Dropout1d, layers.Dropout2d, layers.Dropout3d, layers.Identity
 FLATTENS = layers.Flatten, Rows
 WEIGHTS = (*CONVOLUTIONS, layers.Linear, *TRANSPOSED)
 KNOWN = layers.__name__ + "."  # layers of these modules are what they seem; a subclass of somebody else's may do anything
@@ -54,8 +57,8 @@ class Node(NamedTuple):
 
 
 def chain(layer: Layer, name: str = "", joins: bool = True) -> list[Entry]:
-    """The layers that run one after another; Sequentials are taken apart, Dropouts do nothing."""
-    if type(layer) is layers.Dropout:
+    """The layers that run one after another; Sequentials are taken apart, what does nothing in inference is left out."""
+    if type(layer) in NOTHING:
         return []
     if type(layer) is not layers.Sequential:
         return [Entry(name or "model", layer, joins)]
@@ -98,6 +101,9 @@ class Graph:
         layer, kind = entries[0].layer, type(entries[0].layer)
         if kind in FLATTENS:
             return 1, self._flatten(x)
+        if _is(layer, Activation):
+            step = steps.Map([(entries[0].name, layer)], layer.function, layer.numbers)
+            return 1, self._add(step, (x,), self._new(x.shape, x.image))
         if isinstance(layer, layers.Module):
             return 1, self._module(entries[0], x)
         norms, relu = self._joined(entries)
@@ -107,7 +113,7 @@ class Graph:
         if kind in CONVOLUTIONS or kind is layers.Linear:
             return len(taken), self._convolve(made_of, affines, relu, x)
         if kind is layers.ReLU and not _pools(entries[:2][-1]):
-            return 1, self._add(steps.Relu(made_of[:1]), (x,), self._new(x.shape, x.image))
+            return 1, self._add(steps.Map(made_of[:1], "relu"), (x,), self._new(x.shape, x.image))
         x = self._in_order(x)
         if kind is layers.ReLU:
             return 2, self._pool([(entry.name, entry.layer) for entry in entries[:2]], entries[1].layer, True, x)
@@ -139,6 +145,8 @@ class Graph:
             return self._add(steps.Join(made_of), tuple(parts), self._after(layer, x))
         if _is(layer, Average):
             return self._add(steps.AvgPool(made_of, copy.copy(layer), chosen.get()), (x,), self._after(layer, x))
+        if _is(layer, Resampled):
+            return self._add(steps.Resample(made_of, copy.copy(layer)), (x,), self._after(layer, x))
         return self._add(steps.Ask(made_of, copy.deepcopy(layer)), (x,), self._after(layer, x))
 
     def _module(self, entry: Entry, x: Value) -> Value:
@@ -214,7 +222,7 @@ class Graph:
             own = made_of[1 + i : 2 + i + last] if norms else made_of[:1] + made_of[1:] * last
             step = steps.Normalize(own, affine, (affine.weight, affine.bias), 1.0, last)
             y = self._add(step, (y,), self._new(y.shape))
-        return self._add(steps.Relu(made_of[-1:]), (y,), self._new(y.shape)) if relu and not affines else y
+        return self._add(steps.Map(made_of[-1:], "relu"), (y,), self._new(y.shape)) if relu and not affines else y
 
     def _normalize(self, made_of: list, layer, relu: bool, x: Value) -> Value:
         affine = None if layer.running_mean is None else Affine.of(layer)

@@ -59,7 +59,7 @@ class Program:
         with memory.own_scratch(scratch):
             for node in graph.nodes:
                 calls += node.step.bind([operand(value) for value in node.inputs], operand(node.output))
-        self.work = max((call.work for call in calls if isinstance(call, Launch)), default=0)
+        self.work = sum(call.work for call in calls if isinstance(call, Launch))
         self.alone, self.threaded = ([_with_pool(call, threads) for call in calls] for threads in (False, True))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:

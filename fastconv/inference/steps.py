@@ -16,10 +16,11 @@ from fastconv.inference.fold import Affine
 from fastconv.kernels import table
 from fastconv.kernels.compile import Launch, collecting
 from fastconv.kernels.elementwise.activations import Add as AddPass
-from fastconv.kernels.elementwise.activations import Relu as ReluPass
+from fastconv.kernels.elementwise.activations import Map as MapPass
 from fastconv.kernels.elementwise.norm import BatchNorm
 from fastconv.kernels.elementwise.norm_plan import Options
 from fastconv.kernels.elementwise.transpose import Transpose
+from fastconv.kernels.resample import Resample as ResamplePass
 from fastconv.layers import Layer
 from fastconv.ops.layout import Layout
 
@@ -159,9 +160,27 @@ class AvgPool(Step):
         return noted(lambda: (row.bind(passes.windows, passes.dtype, *divisors), (x[0].flat, y.flat)))
 
 
-class Relu(Step):
+class Map(Step):
+    """A function of each element, by name."""
+
+    def __init__(self, made_of, function: str, numbers: tuple[float, float] = (0.0, 0.0)):
+        super().__init__(made_of)
+        self.function, self.numbers = function, numbers
+
     def bind(self, x, y):
-        return noted(lambda: (ReluPass(y.flat.size, y.flat.dtype), (x[0].flat, y.flat)))
+        return noted(lambda: (MapPass(y.flat.size, y.flat.dtype, self.function, self.numbers), (x[0].flat, y.flat)))
+
+
+class Resample(Step):
+    """Padding or upsampling."""
+
+    def __init__(self, made_of, layer):
+        super().__init__(made_of)
+        self.layer = layer
+
+    def bind(self, x, y):
+        passes = self.layer.passes(x[0].layout.shape, y.flat.dtype)
+        return noted(lambda: (ResamplePass(*passes.x.shape[:2], passes.axes, passes.dtype, passes.fill), (x[0].flat, y.flat)))
 
 
 class Add(Step):

@@ -90,7 +90,7 @@ def avg_pool(x, divisors, y, g):
     for n, c, od, oh, ow in np.ndindex(y.shape):
         total = 0.0
         for kd, kh, kw in np.ndindex((g.KD, g.KH, g.KW)):
-            id, ih, iw = od * g.SD - g.PD + kd, oh * g.SH - g.PH + kh, ow * g.SW - g.PW + kw
+            id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
             if 0 <= id < g.ID and 0 <= ih < g.IH and 0 <= iw < g.IW:
                 total += x[n, c, id, ih, iw]
         y[n, c, od, oh, ow] = total / divisors[od, oh, ow]
@@ -102,6 +102,6 @@ def avg_pool_grad(dy, divisors, dx, g):
     dx[...] = 0
     for n, c, od, oh, ow in np.ndindex(dy.shape):
         for kd, kh, kw in np.ndindex((g.KD, g.KH, g.KW)):
-            id, ih, iw = od * g.SD - g.PD + kd, oh * g.SH - g.PH + kh, ow * g.SW - g.PW + kw
+            id, ih, iw = od * g.SD - g.PD + kd * g.DD, oh * g.SH - g.PH + kh * g.DH, ow * g.SW - g.PW + kw * g.DW
             if 0 <= id < g.ID and 0 <= ih < g.IH and 0 <= iw < g.IW:
                 dx[n, c, id, ih, iw] += dy[n, c, od, oh, ow] / divisors[od, oh, ow]

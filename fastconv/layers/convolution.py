@@ -111,7 +111,7 @@ class _Conv(Layer):
 
 
 class Conv1d(_Conv):
-    """`ops.conv1d` with a weight (OC, IC/groups, KW) and a bias (OC,). x: (N, IC, IW) -> (N, OC, OW)."""
+    """`ops.conv1d` with a weight (OC, IC/groups, KW) and a bias (OC,). padding also "causal". x: (N, IC, IW) -> (N, OC, OW)."""
 
     rank = 1
 

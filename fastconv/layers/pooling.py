@@ -77,7 +77,7 @@ class _Pool(Windows):
     def describe(self) -> str:
         usual = {"padding": (0,) * self.rank, "dilation": (1,) * self.rank, "ceil_mode": False, "count_include_pad": True, "divisor_override": None}
         words = {name: value for name, value in vars(self).items() if name in usual and value != usual[name]}
-        return ", ".join([f"{self.kernel_size}", f"stride={self.stride}", *(f"{name}={value}" for name, value in words.items())])
+        return ", ".join([f"{self.kernel_size}", f"stride={self.stride}", *(f"{name}={value!r}" for name, value in words.items())])
 
 
 class _MaxPool(Maximum, _Pool):
@@ -96,8 +96,10 @@ class _MaxPool(Maximum, _Pool):
 
 
 class _AvgPool(Average, _Pool):
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
-        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+    def __init__(
+        self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, *, dilation=1
+    ):  # fmt: skip
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
         op = type(self).__name__
         self.count_include_pad = flag(op, "count_include_pad", count_include_pad)
         self.divisor_override = None if divisor_override is None else integer(op, "divisor_override", divisor_override, 1)
@@ -116,7 +118,7 @@ class MaxPool1d(_MaxPool):
 class MaxPool2d(_MaxPool):
     """`ops.max_pool2d`: the largest value of each window; backward routes to it. stride None: the kernel size.
 
-    x: (N, C, IH, IW) -> (N, C, OH, OW).
+    padding, less than a window: an int, one or a (before, after) pair for each dimension, "same" or "valid". x: (N, C, IH, IW) -> (N, C, OH, OW).
     """
 
     rank = 2
@@ -135,7 +137,7 @@ class AvgPool1d(_AvgPool):
 
 
 class AvgPool2d(_AvgPool):
-    """`ops.avg_pool2d`: the mean of each window; backward spreads evenly. stride None: the kernel size. x: (N, C, IH, IW) -> (N, C, OH, OW)."""
+    """`ops.avg_pool2d`: the mean of each window; backward spreads evenly. stride, padding: as in `MaxPool2d`. x: (N, C, IH, IW) -> (N, C, OH, OW)."""
 
     rank = 2
 

@@ -125,8 +125,9 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: np.random.Generator | None = None):
-        self.p, self.inplace = probability("Dropout", p), flag("Dropout", "inplace", inplace)
-        rng = generator("Dropout", rng)
+        op = type(self).__name__
+        self.p, self.inplace = probability(op, p), flag(op, "inplace", inplace)
+        rng = generator(op, rng)
         self.stream = streams.default.fork() if rng is None else streams.Stream(int(rng.integers(2**63)))
 
     recorded = ReLU.recorded

@@ -48,6 +48,8 @@ from fastconv.ops.pooling import (
     max_pool3d,
     max_pool3d_grad,
 )
+from fastconv.ops.resampling import pad, pad_grad, upsample, upsample_grad
+from fastconv.ops.softmax import log_softmax, softmax
 from fastconv.ops.transposed import (
     conv_transpose1d,
     conv_transpose1d_input_grad,
@@ -59,6 +61,16 @@ from fastconv.ops.transposed import (
     conv_transpose3d_input_grad,
     conv_transpose3d_weight_grad,
 )
+from fastconv.ops.unpool import (
+    adaptive_flat_indices,
+    flat_indices,
+    max_unpool1d,
+    max_unpool1d_grad,
+    max_unpool2d,
+    max_unpool2d_grad,
+    max_unpool3d,
+    max_unpool3d_grad,
+)
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -67,6 +79,7 @@ __all__ = [
     "adaptive_avg_pool2d_grad",
     "adaptive_avg_pool3d",
     "adaptive_avg_pool3d_grad",
+    "adaptive_flat_indices",
     "adaptive_max_pool1d",
     "adaptive_max_pool1d_grad",
     "adaptive_max_pool2d",
@@ -102,15 +115,28 @@ __all__ = [
     "conv_transpose3d_input_grad",
     "conv_transpose3d_weight_grad",
     "dropout",
+    "flat_indices",
     "linear",
     "linear_input_grad",
     "linear_weight_grad",
+    "log_softmax",
     "max_pool1d",
     "max_pool1d_grad",
     "max_pool2d",
     "max_pool2d_grad",
     "max_pool3d",
     "max_pool3d_grad",
+    "max_unpool1d",
+    "max_unpool1d_grad",
+    "max_unpool2d",
+    "max_unpool2d_grad",
+    "max_unpool3d",
+    "max_unpool3d_grad",
+    "pad",
+    "pad_grad",
     "relu",
     "relu_grad",
+    "softmax",
+    "upsample",
+    "upsample_grad",
 ]

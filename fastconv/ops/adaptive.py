@@ -138,6 +138,17 @@ def max_pool_grad(op: str, rank: int, dy, argmax, input_shape) -> np.ndarray:
     return own.max_grad(dy, own.argmax.flat(argmax))
 
 
+def checked_taps(op: str, argmax, x_shape: tuple[int, ...]) -> tuple[Shares, list[np.ndarray]]:
+    """The windows of an argmax, and its taps along each axis."""
+    if not isinstance(argmax, np.ndarray):
+        raise TypeError(f"{op}: argmax must be an array, as adaptive max pooling gives it, got {type(argmax).__name__}")
+    axes = pooling.AXES[len(x_shape) - 2]
+    bind(op, argmax=(argmax.shape, axes.replace("I", "O")), input=(x_shape, axes))
+    shares = _shares(x_shape, argmax.shape)
+    _check_argmax(op, argmax, argmax.shape, shares)
+    return shares, share_taps(shares, _five_axes(argmax))
+
+
 def _argmax_dtype(shares: Shares) -> np.dtype:
     return np.min_scalar_type(math.prod(shares.kernel) - 1)
 
@@ -153,7 +164,7 @@ def _check_argmax(op: str, argmax, shape: tuple[int, ...], shares: Shares) -> No
     if not isinstance(argmax, np.ndarray) or argmax.dtype != dtype:
         raise TypeError(f"{op}: argmax must be a {dtype} array, got {getattr(argmax, 'dtype', type(argmax).__name__)}")
     if argmax.shape != shape:
-        raise ValueError(f"{op}: argmax{argmax.shape} must have the shape of dy, {shape}")
+        raise ValueError(f"{op}: argmax{argmax.shape} must have the output's shape, {shape}")
     taps = share_taps(shares, _five_axes(argmax))
     inside = np.logical_and.reduce([tap < along(axis, end - start) for axis, (tap, (start, end)) in enumerate(zip(taps, shares.spans()))])
     if not inside.all():

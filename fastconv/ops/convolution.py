@@ -1,8 +1,9 @@
 """Convolution and its three gradients in 1, 2 and 3 dimensions.
 
 All take the same five options after their operands: `stride`, `padding`, `dilation` (an int, or one per dimension), `groups` and
-`padding_mode`. `padding` is cells around the input: an int, a tuple of one int or (before, after) pair per dimension, "valid" (none)
-or "same" (ceil(I / stride) outputs, by the smallest padding that gives them, the odd cell at the end). `padding_mode` says what these
+`padding_mode`. `padding` is cells around the input: an int, a tuple of one int or (before, after) pair per dimension, "valid" (none),
+"same" (ceil(I / stride) outputs, by the smallest padding that gives them, the odd cell at the end) or, in 1-D, "causal" (dilation * (K - 1) before,
+none after: no output sees a later input). `padding_mode` says what these
 cells hold: "zeros"; "reflect", the input mirrored at its end cells (at most I - 1 cells of it); "replicate", copies of the end cells; or
 "circular", the input's other end (at most I cells). A copied cell's gradients go back to the cell that was copied. Output size:
 O = floor((I + before + after - dilation * (K - 1) - 1) / stride) + 1.

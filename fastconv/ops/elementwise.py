@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import shown, whole
-from fastconv.kernels.elementwise.activations import Add, Relu, ReluGrad
+from fastconv.kernels.elementwise.activations import Add, Map, MapGrad
 from fastconv.kernels.elementwise.dropout import Dropout
 from fastconv.kernels.elementwise.spans import Flat
 from fastconv.ops.operands import dense, floats
@@ -15,7 +15,7 @@ from fastconv.ops.operands import dense, floats
 def relu(x) -> np.ndarray:
     """y = 0 where x <= 0, else x (NaN stays). x: (N, C, spatial...) or (N, F), float32 or float64. Returns the same shape."""
     (x,) = floats("relu", x=x)
-    return _each(Relu, x)
+    return _each(Map, x, bound_to=("relu",))
 
 
 def relu_grad(dy, y) -> np.ndarray:
@@ -23,7 +23,7 @@ def relu_grad(dy, y) -> np.ndarray:
     dy, y = floats("relu_grad", dy=dy, y=y)
     if dy.shape != y.shape:
         raise ValueError(f"relu_grad: dy{dy.shape} and y{y.shape} must have the same shape")
-    return _each(ReluGrad, dy, y)
+    return _each(MapGrad, dy, y, bound_to=("relu",))
 
 
 def dropout(x, p: float, key: int) -> np.ndarray:
@@ -55,14 +55,14 @@ def probability(op: str, p) -> float:
 
 
 @lru_cache(maxsize=256)
-def _bound(kernel: type[Flat], size: int, dtype: np.dtype) -> Flat:
-    return kernel(size, dtype)
+def _bound(kernel: type[Flat], size: int, dtype: np.dtype, *words) -> Flat:
+    return kernel(size, dtype, *words)
 
 
-def _each(kernel: type[Flat], *operands: np.ndarray, options: tuple = ()) -> np.ndarray:
-    """Run a pass over the flat channels-last memory of all operands and of a new result."""
+def _each(kernel: type[Flat], *operands: np.ndarray, bound_to: tuple = (), options: tuple = ()) -> np.ndarray:
+    """Run a pass over the flat channels-last memory of all operands and of a new result. bound_to: what else the pass is bound to."""
     last = [dense(np.moveaxis(a, 1, -1) if a.ndim > 2 else a) for a in operands]
     out = memory.empty(last[0].shape, last[0].dtype)
     if out.size:
-        _bound(kernel, out.size, out.dtype)(*(a.reshape(-1) for a in last), out.reshape(-1), *options)
+        _bound(kernel, out.size, out.dtype, *bound_to)(*(a.reshape(-1) for a in last), out.reshape(-1), *options)
     return np.moveaxis(out, -1, 1) if out.ndim > 2 else out

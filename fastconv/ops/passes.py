@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, Shares
 from fastconv.kernels import table
-from fastconv.kernels.elementwise.activations import Add, Relu, ReluGrad
+from fastconv.kernels.elementwise.activations import Add, Map, MapGrad
 from fastconv.memory import flat as new_memory
 from fastconv.ops import layout
 
@@ -168,12 +168,13 @@ class Pooling:
 pooling = lru_cache(KEPT)(Pooling)
 
 
-class ReluPasses:
-    """y = max(x, 0) and its gradient."""
+class MapPasses:
+    """y = f(x) and its gradient, for a function by its name in `kernels.elementwise.functions`, and its numbers."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, function: str, numbers: tuple[float, float]):
         self.x = layout.activation(shape, dtype)
-        self._forward, self._input_grad = Relu(self.x.size, dtype), ReluGrad(self.x.size, dtype)
+        self._forward, self._input_grad = (kind(self.x.size, dtype, function, numbers) for kind in (Map, MapGrad))
+        self.of = self._input_grad.of
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         y, memory = self.x.empty()
@@ -181,19 +182,23 @@ class ReluPasses:
             self._forward(self.x.flat(x), memory)
         return y
 
-    def input_grad(self, dy: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """dx = dy where not (y <= 0), else 0."""
+    def input_grad(self, dy: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """dx = dy * f'(x); v: x or y, as `of` says."""
         dx, memory = self.x.empty()
         if dx.size:
-            self._input_grad(self.x.flat(dy), self.x.flat(y), memory)
+            self._input_grad(self.x.flat(dy), self.x.flat(v), memory)
         return dx
 
 
-relu_passes = lru_cache(KEPT)(ReluPasses)
+map_passes = lru_cache(KEPT)(MapPasses)
+
+
+def relu_passes(shape: tuple[int, ...], dtype: np.dtype) -> MapPasses:
+    return map_passes(shape, dtype, "relu", (0.0, 0.0))
 
 
 class SumPass:
-    """y = a + b, and max(y, 0) if relu, whose gradient `ReluPasses` gives from y."""
+    """y = a + b, and max(y, 0) if relu, whose gradient `relu_passes` gives from y."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
         self.y = layout.activation(shape, dtype)

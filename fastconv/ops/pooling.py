@@ -1,8 +1,9 @@
 """Max and average pooling and their gradients in 1, 2 and 3 dimensions.
 
-Options: `kernel_size`, `stride` (None: the kernel size), `padding` (elements that never win and count as 0; at most half a window),
-`dilation` (max only): an int, or one per dimension; `ceil_mode` keeps a last window that hangs over the end.
-Output size: O = floor((I + 2 * padding - dilation * (K - 1) - 1) / stride) + 1, or ceil.
+Options: `kernel_size`, `stride` (None: the kernel size), `dilation`: an int, or one per dimension; `ceil_mode` keeps a last window that hangs over
+the end. `padding` (cells that never win and count as 0; less than a window): an int, a tuple of one int or (before, after) pair per dimension,
+"valid" (none), "same" (ceil(I / stride) outputs, by the smallest padding that gives them, the odd cell at the end) or, in 1-D, "causal" (all
+before). Output size: O = floor((I + before + after - dilation * (K - 1) - 1) / stride) + 1, or ceil.
 """
 
 from functools import lru_cache
@@ -37,20 +38,22 @@ def max_pool2d_grad(dy, argmax, input_shape, kernel_size, *, stride=None, paddin
     return max_pool_grad("max_pool2d_grad", 2, dy, argmax, input_shape, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def avg_pool2d(x, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None) -> np.ndarray:
+def avg_pool2d(x, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, dilation=1) -> np.ndarray:
     """The mean of each window: its sum over kh,kw divided by a count of cells.
 
-    The count: the window's cells inside the padded input (what ceil_mode lets hang over does not count), only its real cells
+    The count: the window's taps inside the padded input (what ceil_mode lets hang over does not count), only those on real cells
     if not count_include_pad, or divisor_override (an int >= 1). x: (N, C, IH, IW). Returns (N, C, OH, OW).
     """
-    return avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool2d_grad(
-    dy, input_shape, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+    dy, input_shape, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, dilation=1
 ) -> np.ndarray:
     """Each output's gradient is spread evenly over its window. dy: (N, C, OH, OW), input_shape: (N, C, IH, IW). Returns dx."""
-    return avg_pool_grad("avg_pool2d_grad", 2, dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return avg_pool_grad(
+        "avg_pool2d_grad", 2, dy, input_shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override
+    )
 
 
 def max_pool1d(x, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False) -> tuple[np.ndarray, np.ndarray]:
@@ -63,16 +66,18 @@ def max_pool1d_grad(dy, argmax, input_shape, kernel_size, *, stride=None, paddin
     return max_pool_grad("max_pool1d_grad", 1, dy, argmax, input_shape, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def avg_pool1d(x, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None) -> np.ndarray:
+def avg_pool1d(x, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, dilation=1) -> np.ndarray:
     """As `avg_pool2d` with x: (N, C, IW)."""
-    return avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool1d_grad(
-    dy, input_shape, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+    dy, input_shape, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, dilation=1
 ) -> np.ndarray:
     """As `avg_pool2d_grad` with dy: (N, C, OW)."""
-    return avg_pool_grad("avg_pool1d_grad", 1, dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return avg_pool_grad(
+        "avg_pool1d_grad", 1, dy, input_shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override
+    )
 
 
 def max_pool3d(x, kernel_size, *, stride=None, padding=0, dilation=1, ceil_mode=False) -> tuple[np.ndarray, np.ndarray]:
@@ -85,16 +90,18 @@ def max_pool3d_grad(dy, argmax, input_shape, kernel_size, *, stride=None, paddin
     return max_pool_grad("max_pool3d_grad", 3, dy, argmax, input_shape, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def avg_pool3d(x, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None) -> np.ndarray:
+def avg_pool3d(x, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, dilation=1) -> np.ndarray:
     """As `avg_pool2d` with x: (N, C, ID, IH, IW)."""
-    return avg_pool("avg_pool3d", 3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return avg_pool("avg_pool3d", 3, x, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override)
 
 
 def avg_pool3d_grad(
-    dy, input_shape, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+    dy, input_shape, kernel_size, *, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, dilation=1
 ) -> np.ndarray:
     """As `avg_pool2d_grad` with dy: (N, C, OD, OH, OW)."""
-    return avg_pool_grad("avg_pool3d_grad", 3, dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return avg_pool_grad(
+        "avg_pool3d_grad", 3, dy, input_shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -140,17 +147,17 @@ def max_pool_grad(op, rank, dy, argmax, input_shape, *options):
     x_shape = shape_tuple(op, "input_shape", input_shape, AXES[rank])
     g = geometry(op, rank, x_shape, *options)
     _check_dy(op, dy, g)
-    _check_argmax(op, argmax, g)
+    check_argmax(op, argmax, g)
     passes = bound(g, dy.dtype)
     return passes.max_grad(dy, passes.argmax.flat(argmax))
 
 
-def _check_argmax(op: str, argmax, g: Geometry) -> None:
+def check_argmax(op: str, argmax, g: Geometry) -> None:
     no_mask(op, "argmax", argmax)
     if not isinstance(argmax, np.ndarray) or argmax.dtype != argmax_dtype(g):
         raise TypeError(f"{op}: argmax must be a {argmax_dtype(g)} array, got {getattr(argmax, 'dtype', type(argmax).__name__)}")
     if argmax.shape != g.output_shape:
-        raise ValueError(f"{op}: argmax{argmax.shape} must have the shape of dy, {g.output_shape}")
+        raise ValueError(f"{op}: argmax{argmax.shape} must have the output's shape, {g.output_shape}")
     taps = argmax.reshape(g.N, g.OC, g.OD, g.OH, g.OW).astype(np.int64)
     inside = taps < g.taps
     parts = np.where(inside, taps, 0)
@@ -170,17 +177,17 @@ def _divisors(op, g: Geometry, count_include_pad, divisor_override) -> np.ndarra
     return average_divisors(g, count_include_pad, override)
 
 
-def avg_pool(op, rank, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+def avg_pool(op, rank, x, kernel_size, stride, padding, dilation, ceil_mode, *counting):
     (x,) = floats(op, x=x)
-    g = geometry(op, rank, x.shape, kernel_size, stride, padding, 1, ceil_mode)
-    divisors = _divisors(op, g, count_include_pad, divisor_override)
+    g = geometry(op, rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    divisors = _divisors(op, g, *counting)
     return bound(g, x.dtype).mean(x, divisors)
 
 
-def avg_pool_grad(op, rank, dy, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+def avg_pool_grad(op, rank, dy, input_shape, kernel_size, stride, padding, dilation, ceil_mode, *counting):
     (dy,) = floats(op, dy=dy)
     x_shape = shape_tuple(op, "input_shape", input_shape, AXES[rank])
-    g = geometry(op, rank, x_shape, kernel_size, stride, padding, 1, ceil_mode)
+    g = geometry(op, rank, x_shape, kernel_size, stride, padding, dilation, ceil_mode)
     _check_dy(op, dy, g)
-    divisors = _divisors(op, g, count_include_pad, divisor_override)
+    divisors = _divisors(op, g, *counting)
     return bound(g, dy.dtype).mean_grad(dy, divisors)

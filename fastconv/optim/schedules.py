@@ -113,6 +113,38 @@ class MultiStep(Schedule):
         return base_lr * self.gamma ** bisect_right(self.milestones, step)
 
 
+class Linear(Schedule):
+    """lr = base_lr * factor, the factor on a line from start_factor at step 0 to end_factor at total_steps, where it stays. PyTorch's LinearLR.
+
+    Its defaults are a warm-up; start_factor=1, end_factor=0 is the line down to 0. A step is an epoch, or per="update". ValueError unless
+    0 < start_factor <= 1 and 0 <= end_factor <= 1.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_steps: int = 5, *, per: str = "epoch"
+    ):  # fmt: skip
+        self.start_factor, self.end_factor = number("Linear", "start_factor", start_factor, 1), number("Linear", "end_factor", end_factor, 1)
+        if not self.start_factor:
+            raise ValueError(f"Linear: start_factor must be above 0, got {start_factor}")
+        self.total_steps = self.length = integer("Linear", "total_steps", total_steps, 1)
+        words = {"start_factor": self.start_factor, "end_factor": self.end_factor, "total_steps": self.total_steps}
+        super().__init__(optimizer, per=per, **words)
+
+    def rate(self, base_lr, step):
+        return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * min(1.0, step / self.total_steps))
+
+
+class Exponential(Schedule):
+    """lr = base_lr * gamma ** step. PyTorch's ExponentialLR. gamma: 0 to 1. A step is an epoch, or per="update"."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float, *, per: str = "epoch"):
+        self.gamma = number("Exponential", "gamma", gamma, 1)
+        super().__init__(optimizer, per=per, gamma=self.gamma)
+
+    def rate(self, base_lr, step):
+        return base_lr * self.gamma**step
+
+
 class Cosine(Schedule):
     """A linear warm-up, then half a cosine from base_lr to min_lr, which stays.
 

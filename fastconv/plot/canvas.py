@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, HAIRLINE = "0.15", "0.75"
-BLUE, RED = "#2166ac", "#c0504d"
+BLUE, RED, GREEN = "#2166ac", "#c0504d", "#2e7d4f"
 LEAST, MOST = 0.1, 200  # inches of a picture's sides: 24,000 pixels
 
 

@@ -1,17 +1,17 @@
-"""Learning curves."""
+"""Curves: of learning over epochs, of the loss over learning rates."""
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastconv.files import FileFormatError, opened
+from fastconv.files import FileFormatError
+from fastconv.geometry import instance
 from fastconv.plot.canvas import BLUE, INK, RED, axes
-from fastconv.train.history import renamed
+from fastconv.train.history import read_history, renamed
+from fastconv.train.rates import RateTest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,21 +65,36 @@ def learning_curves(history: list[dict] | str | Path, ax: Axes | None = None) ->
     return ax
 
 
+def lr_curve(test: RateTest, ax: Axes | None = None) -> Axes:
+    """The loss over the learning rate, as `train.find_lr` found it: a dot for each step, a line through their means, the suggested rate."""
+    instance("lr_curve", "test", test, RateTest, "what train.find_lr returned")
+    ax = axes(ax, 6.4, 4)
+    ax.plot(test.rates, test.losses, ".", color=BLUE, alpha=0.4, ms=6, mec="none", label="of each batch")
+    ax.plot(test.rates, test.smoothed, color=BLUE, lw=1.8, label="smoothed")
+    known = np.isfinite(test.suggestion)
+    low, top = test.losses.min(), test.losses[: test.smoothed.argmin() + 1 if known else None].max()  # where it explodes is of no interest
+    room = 0.15 * (top - low) or 1.0
+    ax.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - room, top + room))
+    ax.legend(edgecolor="none", loc="lower left")
+    if known:
+        ax.axvline(test.suggestion, color=RED, lw=1.2, ls=(0, (3, 1.5)))
+        ax.annotate(
+            f"suggestion {test.suggestion:.2g} ", (test.suggestion, 0.98), xycoords=("data", "axes fraction"), va="top", ha="right", color=RED
+        )
+    else:
+        ax.set_title("the loss falls by no more than its noise: no suggestion", fontsize="medium", color=INK)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
 def _history(history) -> list[dict]:
-    """The records of a run; those of a file hold floats, or None where a field is empty."""
+    """The records of a run."""
     if isinstance(history, (str, Path)):
         path = Path(history)
         path = path / "history.csv" if path.is_dir() else path
-        try:
-            with opened(path) as file:
-                rows = csv.DictReader(io.StringIO(file.read().decode(), newline=""))
-                history = [{key: float(text) if text else None for key, text in row.items()} for row in rows]
-        except FileFormatError:
-            raise
-        except (ValueError, TypeError, csv.Error) as error:
-            raise FileFormatError(f"learning_curves: {path} is not the history of a run: {error}") from None
-        if not history or not all("epoch" in row for row in history):
-            raise FileFormatError(f"learning_curves: {path} must hold at least one epoch, and each its number, got {len(history)} records")
+        history = read_history(path)
+        if not history:
+            raise FileFormatError(f"{path} must hold at least one epoch, got none")
     if not isinstance(history, (list, tuple)) or not all(isinstance(row, dict) for row in history):
         raise TypeError(f"learning_curves: history must be the list of dicts that fit returns, or a path, got {type(history).__name__}")
     if not history or not all("epoch" in row for row in history):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastconv.geometry import array, integer
+from fastconv.geometry import array, entries, integer
 from fastconv.layers import Layer, Parameter
-from fastconv.plot.canvas import HAIRLINE, INK, axes, bare, class_numbers, fit, font_size, largest, real
+from fastconv.plot.canvas import GREEN, HAIRLINE, INK, RED, axes, bare, class_numbers, fit, font_size, largest, real
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,32 +55,75 @@ def misclassified(x: np.ndarray, labels, predictions, ax: Axes | None = None, co
     x: (N, 1, H, W), where large values are ink, or (N, 3, H, W), red, green and blue. labels, predictions: (N,) integers.
     """
     true, answered = class_numbers("misclassified", labels=labels, predictions=predictions)
-    x = x if isinstance(x, np.ndarray) else array("misclassified", "x", x)
-    shape = x.shape
-    if len(shape) != 4 or shape[1] not in (1, 3) or shape[0] != len(true) or 0 in shape:
-        raise ValueError(f"misclassified: x must be ({len(true)}, 1, H, W) or ({len(true)}, 3, H, W), an image per label, got {shape}")
+    x = _images("misclassified", x, len(true), "label")
     wrong = np.flatnonzero(true != answered)
     shown = wrong[: integer("misclassified", "count", count, 1)]
     if not len(wrong):
         ax = bare(axes(ax, 4, 2))
         ax.text(0.5, 0.5, f"none of {len(true)} is wrong", ha="center", va="center", color=INK, transform=ax.transAxes)
         return ax
-    images = real("misclassified", "x", x[shown]).astype(np.float64)
-    low, high = min(0, images.min()), max(1, images.max())
-    pixels = np.moveaxis((images - low) / (high - low), 1, -1)  # (n, H, W, 1 or 3) in 0..1
     captions = [f"{true[i]} not {answered[i]}" for i in shown]
-    tiles = _grid(pixels if shape[1] == 3 else pixels[..., 0], _columns("misclassified", None, len(shown)))
+    tiles = _grid(_pixels("misclassified", x[shown]), _columns("misclassified", None, len(shown)))
     ax = _mosaic(ax, tiles, "Greys", 0, 1, captions=captions)
     more = f", the first {len(shown)}" if len(shown) < len(wrong) else ""
     ax.set_title(f"{len(wrong)} of {len(true)} wrong{more}", fontsize="medium", color=INK)
     return ax
 
 
-def _mosaic(ax: Axes | None, tiles: np.ndarray, cmap: str, low: float, high: float, *, apart: np.ndarray | float = 0, captions=()) -> Axes:
-    """Tiles (rows, columns, H, W) or (rows, columns, H, W, 3) with gaps between them; NaN tiles stay blank."""
+def predictions(
+    x: np.ndarray, answers, labels=None, ax: Axes | None = None, *, names: Sequence[str] | None = None, probabilities=None, count: int = 10
+) -> Axes:
+    """The first `count` images, each with its answer and the word right or WRONG: in a green frame, or a broken red one that says what it is.
+
+    x: (N, 1, H, W), where large values are ink, or (N, 3, H, W), red, green and blue. answers, labels: (N,) integers; labels None: not known, no
+    words and no frames. names: what classes are called. probabilities: (N,) or (N, K), of the answers or of all classes.
+    """
+    given = {"answers": answers} | ({} if labels is None else {"labels": labels})
+    answered, *true = class_numbers("predictions", **given)
+    true, x = true[0] if true else answered, _images("predictions", x, len(answered), "answer")
+    shown = range(min(len(x), integer("predictions", "count", count, 1)))
+    K = int(max(answered.max(), true.max())) + 1
+    named = [str(name) for name in (range(K) if names is None else entries(names))]
+    if len(named) < K or isinstance(names, str):
+        raise ValueError(f"predictions: names must be a list of at least {K}, as there are classes up to {K - 1}, got {len(named)}")
+    shares = [""] * len(x)
+    if probabilities is not None:
+        values = real("predictions", "probabilities", probabilities)
+        if values.shape not in ((len(x),), (len(x), max(K, values.shape[-1] if values.ndim else 0))):
+            raise ValueError(f"predictions: probabilities must be ({len(x)},), one for each answer, or ({len(x)}, K), got {values.shape}")
+        shares = [f" ({100 * share:.0f} %)" for share in (values if values.ndim == 1 else values[np.arange(len(x)), answered])]
+    captions, looks = [f"{named[answered[i]]}{shares[i]}" for i in shown], ()
+    if labels is not None:
+        right = true == answered
+        captions = [f"{captions[i]}\n" + ("right" if right[i] else f"WRONG, it is {named[true[i]]}") for i in shown]
+        looks = [(GREEN, "-") if right[i] else (RED, (0, (3, 1.5))) for i in shown]
+    ax = _mosaic(ax, _grid(_pixels("predictions", x[shown.start : shown.stop]), min(5, len(shown))), "Greys", 0, 1, captions=captions, looks=looks)
+    if labels is not None:
+        ax.set_title(f"{right[: len(shown)].sum()} of {len(shown)} right", fontsize="medium", color=INK)
+    return ax
+
+
+def _images(op: str, x, count: int, what: str) -> np.ndarray:
+    x = x if isinstance(x, np.ndarray) else array(op, "x", x)
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or x.shape[0] != count or 0 in x.shape:
+        raise ValueError(f"{op}: x must be ({count}, 1, H, W) or ({count}, 3, H, W), an image per {what}, got {x.shape}")
+    return x
+
+
+def _pixels(op: str, x: np.ndarray) -> np.ndarray:
+    """(n, H, W) or (n, H, W, 3) in 0..1."""
+    images = real(op, "x", x).astype(np.float64)
+    low, high = min(0, images.min()), max(1, images.max())
+    pixels = np.moveaxis((images - low) / (high - low), 1, -1)
+    return pixels if pixels.shape[-1] == 3 else pixels[..., 0]
+
+
+def _mosaic(ax: Axes | None, tiles: np.ndarray, cmap: str, low: float, high: float, *, apart: np.ndarray | float = 0, captions=(), looks=()) -> Axes:
+    """Tiles (rows, columns, H, W) or (rows, columns, H, W, 3) with gaps between them; NaN tiles stay blank. looks: colours and lines of frames."""
     rows, columns, H, W = tiles.shape[:4]
-    left = np.arange(columns) * 1.15 * W + apart
-    top = np.arange(rows) * (1.15 * H + (0.3 * H if len(captions) else 0))
+    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+    left = np.arange(columns) * (1.15 if not looks else 1.3) * W + apart
+    top = np.arange(rows) * (1.15 + 0.3 * lines) * H
     width, height = left[-1] + W, top[-1] + H
     ax = bare(axes(ax, *fit(width / W, height / H, 0.5, beside=0 if len(captions) else 0.6)))
     from matplotlib.collections import PolyCollection
@@ -92,11 +136,13 @@ def _mosaic(ax: Axes | None, tiles: np.ndarray, cmap: str, low: float, high: flo
     mesh = ax.pcolormesh(x, y, sheet, cmap=cmap, vmin=low, vmax=high, rasterized=True)
     corners = [(i, j) for i in range(rows) for j in range(columns) if np.isfinite(tiles[i, j]).any()]
     frames = [[(left[j] + u * W, top[i] + v * H) for u, v in ((0, 0), (1, 0), (1, 1), (0, 1))] for i, j in corners]
-    ax.add_collection(PolyCollection(frames, facecolors="none", edgecolors=HAIRLINE, linewidths=0.5, clip_on=False))
-    size = font_size(ax, width / W, height / H, max(map(len, captions), default=1), 9)
+    edges = {"edgecolors": [look[0] for look in looks], "linestyles": [look[1] for look in looks], "linewidths": 2.5} if looks else {}
+    ax.add_collection(PolyCollection(frames, facecolors="none", clip_on=False, **({"edgecolors": HAIRLINE, "linewidths": 0.5} | edges)))
+    longest = max((len(line) for caption in captions for line in caption.split("\n")), default=1)
+    size = font_size(ax, width / W, height / H, longest, 9)
     for (i, j), caption in zip(corners, captions):
         ax.text(left[j] + W / 2, top[i] - 0.05 * H, caption, ha="center", va="bottom", color=INK, fontsize=size)
-    ax.set(xlim=(0, width), ylim=(height, -0.3 * H if len(captions) else 0), aspect="equal")
+    ax.set(xlim=(0, width), ylim=(height, -0.3 * lines * H), aspect="equal")
     if not len(captions):
         bar = ax.figure.colorbar(
             mesh, cax=ax.inset_axes((1.025, 0.2, 0.025, 0.6)), ticks=[low, 0, high] if low < 0 else [low, high], format="{x:.2g}"

@@ -5,58 +5,106 @@ from functools import partial
 
 import numpy as np
 
-from fastconv.geometry import described, entries, function, instance
+from fastconv.data.arrays import images_or_floats
+from fastconv.geometry import array, described, entries, function, instance, shown
 from fastconv.layers import Layer
 from fastconv.losses import bce_with_logits, class_labels, cross_entropy, huber, mse
-from fastconv.ops.operands import floats
-from fastconv.optim import Optimizer, Schedule
+from fastconv.optim import SGD, Adam, AdamW, Optimizer, RMSprop, Schedule
 
-LOSS = "a function (outputs, targets) -> (value, d_outputs) such as losses.cross_entropy"
+Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
+LOSSES: dict[str, Loss] = {loss.__name__: loss for loss in (cross_entropy, mse, huber, bce_with_logits)}
+LOSS = f"a function (outputs, targets) -> (value, d_outputs) such as losses.cross_entropy, or one of {', '.join(map(repr, LOSSES))}"
+OPTIMIZERS: dict[str, Callable[[list], Optimizer]] = {  # with the rates that Keras gives them
+    "sgd": partial(SGD, lr=0.01), "adam": partial(Adam, lr=1e-3), "adamw": partial(AdamW, lr=1e-3), "rmsprop": partial(RMSprop, lr=1e-3),
+}  # fmt: skip
+OPTIMIZER = "an Optimizer such as optim.Adam(model.parameters())"
 
 
-def check_model(op: str, model: Layer, loss_function) -> None:
-    """TypeError for what is no layer or no loss."""
+def as_loss(op: str, given) -> Loss:
+    """A loss, also by its name; TypeError, ValueError for what is none."""
+    if isinstance(given, str):
+        return _named(op, "loss_function", given, LOSSES, LOSS)
+    function(op, "loss_function", given, LOSS)
+    return given
+
+
+def as_optimizer(op: str, given, model: Layer) -> Optimizer:
+    """An optimizer, also by its name: of all parameters, at its usual rate."""
+    wanted = f"{OPTIMIZER}, or one of {', '.join(map(repr, OPTIMIZERS))}"
+    if isinstance(given, str):
+        return _named(op, "optimizer", given.lower(), OPTIMIZERS, wanted)(model.parameters())
+    instance(op, "optimizer", given, Optimizer, wanted)
+    return given
+
+
+def _named(op: str, name: str, given: str, known: dict, wanted: str):
+    if given not in known:
+        raise ValueError(f"{op}: {name} must be {wanted}, got {shown(given)}")
+    return known[given]
+
+
+def either(op: str, name: str, given, other: str, synonym, usual=None):
+    """What is given under one of two names."""
+    if synonym is not None and given is not usual:
+        raise ValueError(f"{op}: {other} is {name} by another name: leave one of them out")
+    return given if synonym is None else synonym
+
+
+def as_pair(op: str, examples, y) -> tuple:
+    """(x, y), also of x and y as two arguments."""
+    if y is None:
+        return examples
+    if isinstance(examples, tuple):
+        raise TypeError(f"{op}: examples is a pair already, and y is given too: write {op}(model, (x, y)) or {op}(model, x, y)")
+    return examples, y
+
+
+def check_model(op: str, model: Layer) -> None:
+    """TypeError for what is no layer."""
     instance(op, "model", model, Layer, "a Layer")
-    function(op, "loss_function", loss_function, LOSS)
 
 
-def check_optimizer(op: str, optimizer: Optimizer) -> None:
-    """TypeError for what is none."""
-    instance(op, "optimizer", optimizer, Optimizer, "an Optimizer such as optim.Adam(model.parameters())")
-
-
-def check_pair(model: Layer, name: str, pair, loss_function, dtype: np.dtype | None = None) -> np.dtype:
-    """(x, y) of one length, images that the model takes, of this dtype, and targets that the loss has outputs for. Returns the dtype of x."""
+def check_pair(model: Layer, name: str, pair, loss_function, dtype: np.dtype | None = None, op: str = "fit") -> np.dtype:
+    """(x, y) of one length, images that the model takes, of this dtype or uint8, and targets that the loss takes. Returns the dtype of x."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise TypeError(f"fit: {name} must be a pair (x, y), got {described(pair)}")
-    x, y = map(np.shape, pair)
+        raise TypeError(f"{op}: {name} must be a pair (x, y), got {described(pair)}")
+    x, y = (array(f"{op}: {name}", part, given).shape for part, given in zip("xy", pair))
     if not x or not y or x[0] != y[0] or not x[0]:
-        raise ValueError(f"fit: x and y of {name} must have the same length N >= 1, got x{x}, y{y}")
-    (images,) = floats(f"fit: {name}", x=pair[0])
-    if dtype not in (None, images.dtype):
-        raise TypeError(f"fit: {name}: x is {images.dtype}, but that of examples is {dtype}: write x.astype(np.{dtype})")
+        raise ValueError(f"{op}: x and y of {name} must have the same length N >= 1, got x{x}, y{y}")
+    images = images_or_floats(f"{op}: {name}", pair[0])
+    found = np.dtype(np.float32) if images.dtype == np.uint8 else images.dtype
+    if dtype not in (None, found):
+        raise TypeError(f"{op}: {name}: x is {found}, but that of examples is {dtype}: write x.astype(np.{dtype})")
     try:
         outputs = model.output_shape(x)
     except ValueError as error:
-        raise ValueError(f"fit: {name}: {error}") from None
+        raise ValueError(f"{op}: {name}: {error}") from None
+    loss_function, words = without_words(loss_function)
+    if loss_function is cross_entropy:
+        class_labels(f"{op}: {name}", outputs, pair[1], words.get("ignore_index"))
+    elif loss_function in (mse, huber, bce_with_logits) and y != outputs:
+        raise ValueError(f"{op}: {name}: y{y} must have the shape of the model's outputs{outputs} for {loss_function.__name__}")
+    return found
+
+
+def without_words(loss_function: Loss) -> tuple[Loss, dict]:
+    """The function below `functools.partial`, and the words that were put on it."""
     words: dict = {}
     while isinstance(loss_function, partial):
         words, loss_function = loss_function.keywords | words, loss_function.func
-    if loss_function is cross_entropy:
-        class_labels(f"fit: {name}", outputs, pair[1], words.get("ignore_index"))
-    elif loss_function in (mse, huber, bce_with_logits) and y != outputs:
-        raise ValueError(f"fit: {name}: y{y} must have the shape of the model's outputs{outputs} for {loss_function.__name__}")
-    return images.dtype
+    return loss_function, words
 
 
-def functions(name: str, given, wanted: str) -> tuple[Callable, ...]:
-    """Callbacks or metrics as a tuple."""
+def functions(name: str, given, wanted: str, kind: type | None = None) -> tuple:
+    """Callbacks or metrics as a tuple: functions, or instances of `kind`."""
     if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
         hint = f"{given.__name__}: write {name}=[{given.__name__}]" if hasattr(given, "__name__") else repr(given)
+        hint = f"one {type(given).__name__}: write {name}=[{type(given).__name__}(...)]" if kind and isinstance(given, kind) else hint
         raise TypeError(f"fit: {name} must be a list of {wanted}, got {hint}")
     given = tuple(entries(given))
     for entry in given:
-        function("fit", name, entry, wanted)
+        if kind is None or not isinstance(entry, kind):
+            function("fit", name, entry, wanted)
     return given
 
 
@@ -73,39 +121,30 @@ def metric_functions(given) -> tuple[Callable, ...]:
     return metrics
 
 
-def check_owner(model: Layer, optimizer: Optimizer) -> None:
+def check_owner(model: Layer, optimizer: Optimizer, op: str = "fit") -> None:
     """The optimizer holds all that is to be trained, and nothing else is trained by it."""
     named = dict(model.named_parameters())
     missing = [name for name, p in named.items() if not p.frozen and p not in optimizer.counts]
     own = set(named.values())
     foreign = [p for p in optimizer.parameters if p not in own and not p.frozen]
     if all(p.frozen for p in own):
-        raise ValueError(f"fit: nothing would be trained: all {len(own)} parameters of the model are frozen")
+        raise ValueError(f"{op}: nothing would be trained: all {len(own)} parameters of the model are frozen")
     if missing or foreign:
         lacks = [f"{len(missing)} of the model's {len(named)} parameters are missing, {missing[0]} first"] if missing else []
         holds = [f"{len(foreign)} are not the model's, {foreign[0]!r} first"] if foreign else []
         what = "; freeze (parameter.frozen = True) what is not to be trained"
-        raise ValueError(f"fit: optimizer must hold the model's parameters: {'; '.join(lacks + holds)}: make it of model.parameters(){what}")
-
-
-def check_schedule(schedule: Schedule | None, optimizer: Optimizer | None) -> None:
-    """A schedule of this optimizer."""
-    if schedule is None:
-        return
-    instance("fit", "schedule", schedule, Schedule, "a Schedule such as optim.Cosine(optimizer, epochs)")
-    if schedule.optimizer is not optimizer:
-        raise ValueError("fit: schedule must be made for the optimizer that fit is given")
+        raise ValueError(f"{op}: optimizer must hold the model's parameters: {'; '.join(lacks + holds)}: make it of model.parameters(){what}")
 
 
 def check_length(schedule: Schedule, epochs: int, updates: int) -> None:
-    """epochs, updates: what is left of the run. The schedule must end with it."""
+    """epochs, updates: what is left of the run, 0 where that is not known. The schedule must end with it."""
     left = {"epoch": epochs, "update": updates}
     total = max(schedule.steps + left[schedule.per], schedule.shortest)
-    if schedule.length in (None, total):
+    if schedule.length in (None, total) or not left[schedule.per]:
         return
     name, there = type(schedule).__name__, schedule.length - schedule.steps
     other = "update" if schedule.per == "epoch" else "epoch"
-    hint = f", or per={other!r} and total_steps={max(left[other], schedule.shortest)}" if not schedule.steps else ""
+    hint = f", or per={other!r} and total_steps={max(left[other], schedule.shortest)}" if left[other] and not schedule.steps else ""
     raise ValueError(
         f"fit: schedule {name} has {there} {schedule.per}s to go (total_steps={schedule.length}), the run has {left[schedule.per]}: write "
         f"total_steps={total}{hint}"

@@ -63,6 +63,7 @@ TRAINING = {
         lambda value: isinstance(value, dict) and all(name in _deviations and _deviations[name].right(value[name]) for name in value),
         "some of shift, a whole number from 0, flip, a number from 0 to 1, and noise, a number from 0",
     ),
+    "class_weights": Entry(lambda value: value in (None, "balanced"), 'null or "balanced"'),
     "clip_norm": _or_none(_above_0),
     "val": _number(lambda value: 0 <= value < 1, "from 0 to below 1"),
     "early_stop": _or_none(_whole(1)),
@@ -77,7 +78,7 @@ def load_config(folder: Path) -> dict:
         with opened(path) as file:
             config = json.loads(file.read().decode())
     except FileNotFoundError:
-        raise ValueError(f"{folder} holds no run (no config.json); make one with: python -m fastconv train --out {folder}") from None
+        raise FileFormatError(f"{folder} holds no run (no config.json); make one with: python -m fastconv train --out {folder}") from None
     except FileFormatError:
         raise
     except (ValueError, RecursionError) as error:
@@ -102,6 +103,7 @@ def load_config(folder: Path) -> dict:
 def check_training(folder: Path, config: dict) -> None:
     """What going on with a run needs. FileFormatError as `load_config`."""
     path = folder / "config.json"
+    config.setdefault("class_weights", None)  # of a run that was made when there were none
     missing = [name for name in TRAINING if name not in config]
     if missing:
         raise FileFormatError(f"{path} cannot be resumed: it says nothing of {', '.join(missing)}")

@@ -1,163 +1,173 @@
-"""The line that shows how training goes: on a terminal it rewrites itself, in notebooks and pipes it is one line per epoch, not too often."""
+"""What is seen of training while it goes on: a line for each epoch, and until it is there a bar, on terminals and in notebooks."""
 
+import math
+import re
 import shutil
 import sys
 import time
 
-try:
-    from tqdm import tqdm
-except ImportError:
-    tqdm = None
+BAR = 20  # characters
 
 
-def figures(
-    epoch: int, epochs: int, loss: float, accuracy: float | None, scores: list[str], lr: float, speed: float, left: float | None = None
-) -> list[str]:
-    """What there is to say; where there is no room, the last but one is what can be missed most."""
-    words = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", f"loss {loss:.4f}"]
-    if accuracy is not None:
-        words.append(f"accuracy {100 * accuracy:5.1f} %")
-    words += scores
-    words += [f"rate {lr:.2g}", f"{speed:7,.0f} images/s"]
-    if left is not None:
-        words.append(f"{int(left) // 60}:{int(left) % 60:02} left")
-    return words
+def told(record: dict, epochs: int, seconds: float | None = None) -> list[str]:
+    """An epoch's numbers in words."""
+    words = [f"epoch {record['epoch']:{len(str(epochs))}}/{epochs}"]
+    for kind in ("", "val_", "test_"):
+        loss, accuracy = record.get(f"{kind}loss"), record.get(f"{kind}accuracy", math.nan)
+        words += [] if loss is None else [f"{kind}loss {loss:.4f}" if not loss < 1e-3 else f"{kind}loss {loss:.2e}"]
+        words += [] if math.isnan(accuracy) else [f"{kind}accuracy {100 * accuracy:4.1f} %"]
+    return words + [f"rate {record['rate']:.2g}"] + ([] if seconds is None else [clock(seconds)])
 
 
-def others(record: dict) -> list[str]:
-    """What an epoch's record says of other images than those of training, whose accuracy is called accuracy."""
-    accuracies = {kind: record.get(f"{key}_accuracy") for kind, key in (("validation", "val"), ("test", "test"))}
-    return [f"{kind} {100 * accuracy:5.1f} %" for kind, accuracy in accuracies.items() if accuracy is not None]
+def clock(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 59.95 else f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def fitted(words: list[str], width: int) -> str:
-    """The words in a line of at most `width` characters, as far as that goes."""
+    """The words in a line of at most `width` characters, as far as that goes: the last but one is what can be missed most."""
     words = list(words)
     while len("  ".join(words)) > width and len(words) > 2:
         del words[-2]
     return "  ".join(words)
 
 
+def brief(line: str) -> str:
+    """An epoch's line for a terminal of 80 columns."""
+    line = re.sub(r"(loss \d+\.\d{3})\d", r"\1", line)
+    return line.replace("epoch ", "").replace("rate ", "").replace(" %", "%").replace("  ", " ")
+
+
 class Quiet:
-    """Nothing is shown."""
+    """Nothing is shown. images: of an epoch, 0 where that is not known yet."""
 
     def __init__(self, epochs: int, images: int):
         self.epochs, self.images = epochs, images
-        self.scores: list[str] = []  # of the last whole epoch
-        self.start, self.before = time.perf_counter(), 0
 
     def __enter__(self):
+        self.start = self.began = self.last = time.perf_counter()
+        self.before = 0  # images when the clock was started
         return self
 
     def __exit__(self, *error) -> None:
         pass
 
-    def step(self, epoch: int, seen: int, loss: float, accuracy: float | None, lr: float) -> None:
+    def print(self, line: str) -> None:
+        pass
+
+    def step(self, epoch: int, seen: int, loss: float, accuracy: float, rate: float) -> None:
         pass
 
     def epoch(self, record: dict) -> None:
         pass
 
-    def speed(self, epoch: int, seen: int) -> tuple[float, float]:
-        """Images per second since the first step, which may have had to compile, and the seconds that are left at that rate."""
+    def left(self, epoch: int, seen: int) -> str:
+        """The time that is left at the speed since the first step, which may have had to compile."""
         done = (epoch - 1) * self.images + seen
         if not self.before:
             self.start, self.before = time.perf_counter(), done
         speed = max(done - self.before, 1) / max(time.perf_counter() - self.start, 1e-3)
-        return speed, (self.epochs * self.images - done) / speed
+        left = int((self.epochs * self.images - done) / speed)
+        return f"{left // 60}:{left % 60:02} left"
 
 
 class Lines(Quiet):
-    """One line per epoch, and one now and then in long ones."""
+    """A line for each epoch."""
 
-    EVERY = 1.9  # seconds
+    def epoch(self, record):
+        now = time.perf_counter()
+        self.print("  ".join(told(record, self.epochs, now - self.began)))
+        self.began = self.last = now
 
-    def __enter__(self):
-        self.last = time.perf_counter()
-        return self
+    def print(self, line: str) -> None:
+        print(line, file=sys.stdout if _in_notebook() else sys.stderr, flush=True)  # a notebook's stderr is red
 
-    def step(self, epoch, seen, loss, accuracy, lr):
+
+class Watched(Lines):
+    """Also a line now and then in long epochs."""
+
+    EVERY = 10.0  # seconds
+
+    def step(self, epoch, seen, loss, accuracy, rate):
         if not self.before:
-            self.speed(epoch, seen)
+            self.left(epoch, seen)
         elif time.perf_counter() - self.last > self.EVERY and seen < self.images:
-            self._print(epoch, seen, loss, accuracy, [], lr)
+            record = {"epoch": epoch, "loss": loss, "accuracy": accuracy, "rate": rate}
+            self.show(told(record, self.epochs), seen / self.images, self.left(epoch, seen))
+            self.last = time.perf_counter()
 
-    def epoch(self, record):
-        self._print(record["epoch"], self.images, record["loss"], record["accuracy"], others(record), record["rate"])
-
-    def _print(self, epoch, seen, loss, accuracy, scores, lr):
-        print("  ".join(figures(epoch, self.epochs, loss, accuracy, scores, lr, *self.speed(epoch, seen))), file=sys.stderr, flush=True)
-        self.last = time.perf_counter()
+    def show(self, words: list[str], share: float, left: str) -> None:
+        self.print("  ".join([*words[:1], f"{share:.0%}", *words[1:], left]))
 
 
-class FewLines(Lines):
-    """For who did not ask: one line per epoch, but of short epochs only one a second and the last, so that no log is flooded."""
-
-    EVERY = 10.0
-    EPOCHS_EVERY = 1.0
-
-    def __enter__(self):
-        self.unsaid = None
-        return super().__enter__()
-
-    def epoch(self, record):
-        self.unsaid = record
-        if time.perf_counter() - self.last > self.EPOCHS_EVERY:
-            self._say()
-
-    def __exit__(self, *error):
-        if self.unsaid is not None:
-            self._say()
-
-    def _say(self):
-        super().epoch(self.unsaid)
-        self.unsaid = None
-
-
-class Rewritten(Lines):
-    """One line that rewrites itself ten times a second; the scores in it are those of the last whole epoch."""
+class Live(Watched):
+    """A bar that rewrites itself ten times a second, and then is the epoch's line."""
 
     EVERY = 0.1
 
+    def __enter__(self):
+        self.open = False  # the line that the cursor is in
+        return super().__enter__()
+
     def __exit__(self, *error):
-        print(file=sys.stderr)
+        if self.open:
+            print(file=sys.stderr)
 
-    def _print(self, epoch, seen, loss, accuracy, scores, lr):
-        self.scores = scores or self.scores
+    def show(self, words, share, left):
         width = shutil.get_terminal_size().columns - 1  # one more and the line would wrap
-        line = fitted(figures(epoch, self.epochs, loss, accuracy, self.scores, lr, *self.speed(epoch, seen)), width)
+        bar = f"[{'=' * int(BAR * share):{BAR}}]"
+        line = fitted([*words[:1], bar, *words[1:-1], left], width)
         print("\r" + line.ljust(width), end="", file=sys.stderr, flush=True)
-        self.last = time.perf_counter()
+        self.open = True
+
+    def print(self, line):
+        width = shutil.get_terminal_size().columns - 1
+        line = line if len(line) <= width else brief(line)
+        print("\r" + line.ljust(width) if self.open else line, file=sys.stderr, flush=True)
+        self.open = False
 
 
-class Bar(Quiet):
-    """tqdm's bar over all images."""
+class Notebook(Lines):
+    """tqdm's bar over all images, and the lines above it."""
 
     def __enter__(self):
-        self.bar = tqdm(total=self.epochs * self.images, unit=" images", unit_scale=True)
-        return self
+        self.bar = _notebook_bar()(total=self.epochs * self.images or None, unit=" images", unit_scale=True, leave=False)
+        return super().__enter__()
 
     def __exit__(self, *error):
         self.bar.close()
 
-    def step(self, epoch, seen, loss, accuracy, lr):
-        self._describe(epoch, loss, accuracy, lr, self.speed(epoch, seen)[0])
+    def step(self, epoch, seen, loss, accuracy, rate):
+        if time.perf_counter() - self.last < 0.2 and seen < self.images:
+            return
+        self.last = time.perf_counter()
+        words = told({"epoch": epoch, "loss": loss, "accuracy": accuracy, "rate": rate}, self.epochs)
+        self.bar.set_description("  ".join(words[:-1]), refresh=False)
         self.bar.update((epoch - 1) * self.images + seen - self.bar.n)
 
-    def epoch(self, record):
-        self.scores = others(record)
-        self._describe(record["epoch"], record["loss"], record["accuracy"], record["rate"], self.speed(record["epoch"], self.images)[0])
-        self.bar.refresh()
 
-    def _describe(self, epoch, loss, accuracy, lr, speed):
-        """But for the speed, which the bar shows itself."""
-        self.bar.set_description("  ".join(figures(epoch, self.epochs, loss, accuracy, self.scores, lr, speed)[:-1]), refresh=False)
+def _in_notebook() -> bool:
+    """Whether an IPython kernel runs this, as in Jupyter."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
 
 
-def reporter(epochs: int, images: int, wanted: bool | None) -> Quiet:
-    """What shows the progress; without stderr, as under pythonw, nothing can."""
-    if wanted is False or sys.stderr is None:
-        return Quiet(epochs, images)
-    if not sys.stderr.isatty():
-        return (Lines if wanted else FewLines)(epochs, images)
-    return (Bar if tqdm is not None else Rewritten)(epochs, images)
+def _notebook_bar():
+    """tqdm's bar made of widgets; None where these are not installed."""
+    try:
+        from tqdm import notebook
+    except ImportError:
+        return None
+    return notebook.tqdm if notebook.IProgress is not None else None
+
+
+def reporter(epochs: int, images: int, verbose: int) -> Quiet:
+    """What shows the progress, as `fit` is told; without stderr, as under pythonw, nothing can."""
+    if verbose == 0 or sys.stderr is None:
+        kind = Quiet
+    elif verbose == 2:
+        kind = Lines
+    elif _in_notebook():
+        kind = Notebook if _notebook_bar() else Watched
+    else:
+        kind = Live if sys.stderr.isatty() else Watched
+    return kind(epochs, images)

@@ -12,8 +12,7 @@ from fastconv.data import Normalise
 from fastconv.files import FileFormatError, write_whole
 from fastconv.layers import Layer
 from fastconv.models import MODELS
-from fastconv.saving import load, save
-from fastconv.train.config import load_config
+from fastconv.saving import save
 from fastconv.train.history import columns
 
 TIMINGS = ("epoch", "images_per_second")
@@ -59,21 +58,3 @@ def rebuild(folder: Path, config: dict) -> Layer:
         return build(config)
     except (ValueError, MemoryError, OverflowError) as error:
         raise FileFormatError(f"{folder / 'config.json'} is no run's: {config['model']} cannot be built: {error}") from None
-
-
-def load_run(folder: Path) -> tuple[Layer, dict]:
-    """The trained model and its configuration. ValueError names the file that is wrong and how; nothing is unpickled."""
-    config = load_config(folder)
-    model = rebuild(folder, config)
-    path = folder / "weights.npz"
-    if not path.exists() and (folder / "checkpoint.npz").exists():
-        raise ValueError(f"{folder} was stopped before its end; go on with: python -m fastconv train --resume {folder}")
-    try:
-        state = load(path)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    try:
-        model.load_state_dict(state)
-    except ValueError as error:
-        raise ValueError(f"{path} does not fit the model {config['model']}: {error}") from None
-    return model, config

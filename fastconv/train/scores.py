@@ -1,30 +1,33 @@
 """What a model answers, and how good that is."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from fastconv.data.arrays import scaled
 from fastconv.geometry import array, described, function, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
-from fastconv.train.arguments import LOSS
-
-Loss = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
+from fastconv.train.arguments import Loss, as_loss
+from fastconv.train.examples import as_taken, taken_images
 
 
 class Score(NamedTuple):
-    """The mean loss, and the share of right classes (None where targets are not classes)."""
+    """The mean loss, and the share of right classes (NaN where targets are not classes)."""
 
     loss: float
-    accuracy: float | None
+    accuracy: float
 
     def __str__(self) -> str:
-        return f"loss {self.loss:.4f}" + ("" if self.accuracy is None else f", accuracy {100 * self.accuracy:.1f} %")
+        return f"loss {self.loss:.4f}" + ("" if math.isnan(self.accuracy) else f", accuracy {100 * self.accuracy:.1f} %")
 
 
 def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:
     """The model's outputs for all x: (N, ...), in batches. Returns (N, ...) in order; argmax(axis=1) gives classes.
+
+    x as `fit` takes it: uint8 is scaled to 0..1, images may have their channels last where the model takes them only so.
 
     TypeError for what is no Layer (or other function of x), ValueError where x has no axis N.
     """
@@ -32,7 +35,7 @@ def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:
     x, size = array("predict", "x", x), integer("predict", "batch_size", batch_size, 1)
     if not x.ndim:
         raise ValueError(f"predict: x must be (N, ...), got {described(x.item())}")
-    return in_batches(model, x, size)
+    return in_batches(model, taken_images(model, x), size)
 
 
 def in_batches(model: Layer, x: np.ndarray, size: int = 256, pause: Callable[[], None] = lambda: None) -> np.ndarray:
@@ -40,16 +43,17 @@ def in_batches(model: Layer, x: np.ndarray, size: int = 256, pause: Callable[[],
     outputs = []
     for start in range(0, max(1, len(x)), size):
         pause()
-        outputs.append(np.asarray(model(x[start : start + size])))
+        outputs.append(np.asarray(model(scaled(x[start : start + size]))))
         if not outputs[-1].ndim:
             raise ValueError(f"the model must give an output for each example, (N, ...), got {described(outputs[-1].item())}")
     return np.concatenate(outputs)
 
 
-def evaluate(model: Layer, x, y, *, loss_function: Loss = cross_entropy, batch_size: int = 256) -> Score:
-    """The mean loss over all (x, y) and, where y are classes, the accuracy. TypeError, ValueError for what cannot be that."""
+def evaluate(model: Layer, x, y, *, loss_function: Loss | str = cross_entropy, batch_size: int = 256) -> Score:
+    """The mean loss over all (x, y), as `fit` takes them, and, where y are classes, the accuracy. TypeError, ValueError for what cannot be that."""
     function("evaluate", "model", model, "a Layer")
-    function("evaluate", "loss_function", loss_function, LOSS)
+    loss_function = as_loss("evaluate", loss_function)
+    (x, y), _ = as_taken("evaluate", "x and y", model, (x, y), loss_function)
     x, y, size = array("evaluate", "x", x), array("evaluate", "y", y), integer("evaluate", "batch_size", batch_size, 1)
     if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
         raise ValueError(f"evaluate: x and y must have the same length N >= 1, got x{x.shape}, y{y.shape}")
@@ -58,7 +62,7 @@ def evaluate(model: Layer, x, y, *, loss_function: Loss = cross_entropy, batch_s
 
 def score(outputs: np.ndarray, y: np.ndarray, loss_function: Loss) -> Score:
     """The score of answers that are there already."""
-    return Score(called(loss_function, outputs, y)[0], float(np.mean(outputs.argmax(axis=1) == y)) if are_classes(y) else None)
+    return Score(called(loss_function, outputs, y)[0], float(np.mean(outputs.argmax(axis=1) == y)) if are_classes(y) else math.nan)
 
 
 def called(loss_function: Loss, outputs: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:

@@ -5,20 +5,23 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from fastconv.geometry import instance
 from fastconv.layers import Buffer, Layer, Module, Parameter, Sequential
 from fastconv.optim import Optimizer
 from fastconv.streams import Stream
-from fastconv.train.arguments import check_model, check_optimizer
-from fastconv.train.scores import Loss, called
+from fastconv.train.ahead import helped
+from fastconv.train.arguments import OPTIMIZER, Loss, as_loss, check_model
+from fastconv.train.scores import called
 
 
-def step(model: Layer, x, y, loss_function: Loss, optimizer: Optimizer) -> float:
+def step(model: Layer, x, y, loss_function: Loss | str, optimizer: Optimizer) -> float:
     """One step of training on one batch: forward, loss, backward, update. Returns the loss before the update.
 
     TypeError for what is no Layer, loss or Optimizer; ValueError where the optimizer holds none of the parameters that are to learn.
     """
-    check_model("step", model, loss_function)
-    check_optimizer("step", optimizer)
+    check_model("step", model)
+    loss_function = as_loss("step", loss_function)
+    instance("step", "optimizer", optimizer, Optimizer, OPTIMIZER)
     optimizer.zero_grad()
     value, _ = add_gradients(model, x, y, loss_function)
     if not any(p.has_grad for p in optimizer.parameters) and not all(p.frozen for p in optimizer.parameters):
@@ -29,9 +32,10 @@ def step(model: Layer, x, y, loss_function: Loss, optimizer: Optimizer) -> float
 
 def add_gradients(model: Layer, x, y, loss_function: Loss, share: float = 1.0) -> tuple[float, np.ndarray]:
     """Add `share` times the loss's gradients to those of the parameters. Returns the loss and the outputs."""
-    outputs, backward = model.forward(x, training=True)
-    value, d_outputs = called(loss_function, outputs, y)
-    backward(d_outputs if share == 1 else d_outputs * share, input_grad=False)
+    with helped(model, x, y, loss_function):
+        outputs, backward = model.forward(x, training=True)
+        value, d_outputs = called(loss_function, outputs, y)
+        backward(d_outputs if share == 1 else d_outputs * share, input_grad=False)
     return value, outputs
 
 

@@ -13,7 +13,7 @@ from fastconv.files import FileFormatError, write_whole
 from fastconv.layers import Layer
 from fastconv.optim import Optimizer, Schedule
 from fastconv.saving import as_npz
-from fastconv.train.history import renamed
+from fastconv.train.history import History, renamed
 
 
 @dataclass
@@ -28,20 +28,21 @@ class Epoch:
     seconds: float = 0.0  # in updates
 
     def is_possible(self, N: int) -> bool:
-        """Whether an epoch of N examples can have come so far."""
-        whole = all(type(value) is int for value in (self.steps, self.seen, self.right))
-        return whole and 0 <= self.steps <= self.seen <= N and 0 <= self.right <= N and isinstance(self.loss, (int, float))
+        """Whether an epoch of N examples, 0 where that is not known, can have come so far."""
+        whole, most = all(type(value) is int for value in (self.steps, self.seen, self.right)), N or self.seen
+        return whole and 0 <= self.steps <= self.seen <= most and 0 <= self.right <= most and isinstance(self.loss, (int, float))
 
 
 class Training:
     """Model, optimizer, schedule, data order, the epoch under way, the history so far and the best weights.
 
-    words: what must be the same where a checkpoint is resumed, by name.
+    words: what must be the same where a checkpoint is resumed, by name. epochs: how many the run is to have; where that changes, the schedule's
+    numbers may, too, and it goes on from its step.
     """
 
-    def __init__(self, model: Layer, optimizer: Optimizer, schedule: Schedule | None, batches: Batches, words: dict[str, str]):
-        self.model, self.optimizer, self.schedule, self.batches, self.words = model, optimizer, schedule, batches, words
-        self.history: list[dict] = []
+    def __init__(self, model: Layer, optimizer: Optimizer, schedule: Schedule | None, batches: Batches, words: dict[str, str], epochs: int):
+        self.model, self.optimizer, self.schedule, self.batches, self.words, self.epochs = model, optimizer, schedule, batches, words, epochs
+        self.history = History()
         self.best: dict[str, np.ndarray] = {}
         self.stopped = False
         self.undo: Callable[[], None] | None = None  # takes the last update back
@@ -76,7 +77,7 @@ class Training:
         state |= {f"best.{name}": value for name, value in self.best.items()}
         state |= {f"streams.{name}": np.array(stream.state(), np.uint64) for name, stream in self._streams().items()}
         state["streams.order"] = np.array(self.order, np.uint64)
-        progress = {"words": self.words, "history": self.history, "epoch": asdict(self.epoch), "stopped": self.stopped}
+        progress = {"words": self.words, "epochs": self.epochs, "history": self.history, "epoch": asdict(self.epoch), "stopped": self.stopped}
         return state | {"progress": np.frombuffer(json.dumps(progress, default=_plain).encode(), np.uint8)}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
@@ -95,9 +96,11 @@ class Training:
             epoch = Epoch(**epoch)
             if not epoch.is_possible(self.batches.shape[0]) or not isinstance(stopped, bool):
                 raise ValueError("epoch")
-            words, history = dict(words), [_record(record, number) for number, record in enumerate(history, 1)]
+            words, history = dict(words), History(_record(record, number) for number, record in enumerate(history, 1))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise ValueError("it is not a checkpoint of this model's training") from None
+        if progress.get("epochs", self.epochs) != self.epochs and _kind(words["schedule"]) == _kind(self.words["schedule"]):
+            words["schedule"] = self.words["schedule"]
         changed = [f"{name} {words.get(name)}, now it is {value}" for name, value in self.words.items() if words.get(name) != value]
         if changed:
             raise ValueError(f"it was made with {'; '.join(changed)}")
@@ -137,8 +140,13 @@ class Training:
 
 def _as_now(words: dict[str, str], history: list[dict]) -> tuple[dict[str, str], list[dict]]:
     """Those of a checkpoint, also of one written when all schedules stepped after each update, and records had other names."""
-    kind = words["schedule"].partition("(")[0]
-    return {"per": {"None": "None", "Plateau": "epoch"}.get(kind, "update")} | words, [renamed(record) for record in history]
+    per = {"None": "None", "Plateau": "epoch"}.get(_kind(words["schedule"]), "update")
+    return {"per": per, "shuffle": "True", "class_weights": "None"} | words, [renamed(record) for record in history]
+
+
+def _kind(schedule: str) -> str:
+    """Cosine of "Cosine({'total_steps': 16, ...})"."""
+    return schedule.partition("(")[0]
 
 
 def _is_state(array: np.ndarray) -> bool:
@@ -151,7 +159,8 @@ def _record(record: dict, number: int) -> dict:
     if record["epoch"] != number or not all(isinstance(record[name], (int, float)) for name in ("loss", "rate", "images_per_second")):
         raise ValueError(f"epoch {number}")
     for name, value in record.items():
-        array = np.array(np.nan if value is None else value)
+        value = np.nan if value is None else value
+        array = np.array(value)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name} must hold numbers")
         record[name] = array if isinstance(value, list) else value

@@ -77,9 +77,10 @@ def test_a_folder_without_weights_is_no_run(tmp_path, monkeypatch, capsys):
 
 
 def test_a_wrong_folder_is_told_with_those_that_are_right(at_home, capsys):
-    for words in (["eval", "runs/digit-1"], ["predict", "runs/digit-1"], ["export", "runs/digit-1", "x.npz"]):
-        assert main(words) == 2
-        assert one_error(capsys).startswith("runs/digit-1 holds no run (no config.json); there are runs/digits-1; make one with: ")
+    (at_home / "runs" / "digits-1" / "curves.png").touch()
+    for verb, folder, *more in (["eval", "runs/digit-1"], ["predict", "runs/digit-1"], ["export", "runs/digit-1", "x.npz"], ["predict", "runs"]):
+        assert main([verb, folder, *more]) == 2
+        assert one_error(capsys).startswith(f"{folder} holds no run (no config.json); there are runs/digits-1; make one with: ")
 
 
 def test_only_a_stopped_run_is_told_how_to_go_on(tmp_path, monkeypatch, capsys):

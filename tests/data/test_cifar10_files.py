@@ -1,5 +1,7 @@
 """CIFAR-10's binary files: what is written is read, anything else is refused by name."""
 
+import inspect
+import io
 import pickle
 
 import numpy as np
@@ -65,5 +67,22 @@ def test_cifar10s_real_files_have_30_megabytes(tmp_path):
 def test_cifar10s_pickled_version_is_refused_with_a_pointer(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(pickle.dumps({b"data": 1}, 2))
-    with pytest.raises(FileFormatError, match=r"Python version is pickled and will not be read; get the binary one, cifar-10-binary.tar.gz"):
+    with pytest.raises(
+        FileFormatError,
+        match=r"version is pickled and will not be read; get the binary version, www\.cs.*/cifar-10-binary\.tar\.gz, or convert",
+    ):
         data.cifar10(tmp_path)
+
+
+def test_the_lines_that_convert_the_pickled_version_do_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = random.integers(0, 256, (60, 3, 32, 32), np.uint8), np.arange(60) % 10
+    for i, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        part = slice(10 * i, 10 * i + 10)
+        (tmp_path / name).write_bytes(pickle.dumps({b"data": x[part].reshape(10, -1), b"labels": y[part].tolist()}, 2))
+    lines = inspect.getdoc(data.cifar10).partition("in their folder:\n\n")[2]
+    assert len(lines.splitlines()) == 5, "with the imports"
+    exec(inspect.cleandoc(lines), {"open": lambda name, mode: io.BytesIO((tmp_path / name).read_bytes())})
+    for (images, labels), part in zip(data.npz("cifar10.npz"), (slice(0, 50), slice(50, 60))):
+        np.testing.assert_array_equal(np.round(images * 255), x[part])
+        np.testing.assert_array_equal(labels, y[part])

@@ -158,8 +158,8 @@ def test_what_batches_are_made_of_is_checked(images):
         data.Batches(images[:0], labels[:0], 4)
     with pytest.raises(ValueError, match="shift needs images"):
         data.Batches(images.reshape(23, -1), labels, 4, shift=1)
-    with pytest.raises(TypeError, match=r"x has dtype uint8.*write np\.asarray\(x\)\.astype\(np\.float32\)"):
-        data.Batches(images.astype(np.uint8), labels, 4)
+    with pytest.raises(TypeError, match=r"x has dtype int64.*write np\.asarray\(x\)\.astype\(np\.float32\)"):
+        data.Batches(images.astype(np.int64), labels, 4)
     for name, words in (("batch_size", (0,)), ("batch_size", (-1,)), ("shift", (4, -1)), ("batch_size", (2**31,))):
         with pytest.raises(ValueError, match=f"{name} must be between"):
             data.Batches(images, labels, words[0], shift=words[-1] if len(words) > 1 else 0)

@@ -16,7 +16,6 @@ from fastconv.data import FileFormatError, npy
 from fastconv.memory import shelves
 from fastconv.plot.curves import _history
 from fastconv.train.config import load_config
-from fastconv.train.runs import load_run
 
 OWN = {"in_channels": 1, "size": [4, 4], "data": "own.npz"}
 CIFAR = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
@@ -157,7 +156,7 @@ GOOD = {
 def test_a_wrong_entry_of_a_configuration_is_named(tmp_path, changed, message):
     (tmp_path / "config.json").write_text(json.dumps(GOOD | changed))
     with pytest.raises(FileFormatError, match=f"config.json .*{message}"):
-        load_run(tmp_path)
+        fc.load_run(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"model": ' * 100_000, b"\xff\xfe", b"9" * 5000, b""])

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PROMISES = {
+    "callbacks.py": r"^epoch,loss,accuracy,rate,images_per_second,val_loss,val_accuracy\n(?s:.*)^written: .*log\.csv\nvalidation loss by epoch: 0",
     "cnn_from_scratch.py": r"epoch 8: loss 0\.0\d+, accuracy on new pictures (?:9\d|100)\.\d %\n[^:]*:\n(?:.* -> .*\n){3}"
     r"nudging .* moved the loss by ([+-]\d\.\d)\d+(e-\d\d); the gradient foretold \1\d+\2",
     "dense.py": r"^64 entries, 36 not forced to be 0: 9 numbers\n(?s:.*)^y, and ops.conv2d: largest difference 0$",
@@ -20,6 +21,7 @@ PROMISES = {
     "filters.py": r"test accuracy 9\d\.\d %.*\nmost often, .*\n\nin the first digit, a \d, filter \d+ answers most",
     "input_gradient.py": r"^dx\[0,1\]: .*\n.* = -1$(?s:.*)^stride 2, padding 1: .*\n\[\[1 2 1 2 1\]$",
     "max_pool.py": r"^even shares, after 4 updates\n(?s:.*)^dx, and ops.max_pool2d_grad: largest difference 0$",
+    "own_pictures.py": r"^ImageFolder\(240 pictures \(3, 24, 24\) .*\ntest accuracy (?:9\d|100)\.\d %\n(?:new-\w+\.png: \w+\n){3}",
     "saliency.py": r"^test loss 0\.\d+, accuracy 9\d\.\d %\na digit's ink covers \d\d % of its pixels; .* hold \d\d % of what counts$",
     "shared_weights.py": r"^dw\[2,2\] = -148\.59, the sum of 900 (?s:.*)^3000 updates: loss from 589\.9 to 2\.2e-06; the filter$",
     "train_digits.py": r"epoch  8 .*\n\ntest accuracy 9\d\.\d %",

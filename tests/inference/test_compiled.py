@@ -59,10 +59,19 @@ def kinds() -> dict[str, tuple[layers.Layer, tuple[int, ...]]]:
     image = (3, 4, 9, 8)
     same = layers.Conv2d(4, 4, 3, padding=1)
     return found | {
+        "padded": (layers.Sequential(layers.Pad((1, 2, 0, 1), "reflect"), same, layers.ReLU(), layers.Pad(1, "constant", 2.5)), image),
+        "upsampled": (layers.Sequential(same, layers.Upsample(scale_factor=2, mode="bilinear"), layers.ReLU(), layers.Upsample((5, 9))), image),
+        "pool options": (
+            layers.Sequential(layers.MaxPool2d(3, stride=1, padding="same"), layers.ReLU(), layers.AvgPool2d(2, padding=((0, 2), 1), dilation=2)),
+            image,
+        ),
         "large window": (layers.Sequential(layers.MaxPool2d(17, stride=1), layers.ReLU()), (1, 2, 20, 19)),
         "linear": (layers.Linear(5, 4), (3, 5)),
         "linear relu": (layers.Sequential(layers.Linear(300, 40), layers.ReLU()), (3, 300)),
         "activations": (layers.Sequential(layers.LeakyReLU(), layers.Tanh(), layers.Sigmoid()), image),
+        "more activations": (layers.Sequential(layers.GELU("tanh"), layers.Flatten(), layers.Softplus(2), layers.Softmax(), layers.ELU(0.5)), image),
+        "own statistics": (layers.Sequential(layers.GroupNorm(2, 4), layers.InstanceNorm2d(4), layers.SiLU(), layers.LayerNorm((4, 9, 8))), image),
+        "nothing to infer": (layers.Sequential(layers.Identity(), layers.Dropout2d(), layers.Lambda(np.sin)), image),
         "nothing": (layers.Sequential(), image),
         "dropout alone": (layers.Dropout(), image),
         "relu alone": (layers.ReLU(), (5,)),

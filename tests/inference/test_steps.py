@@ -27,7 +27,7 @@ def test_a_residual_and_its_relu_are_one_step():
     block = layers.Residual(layers.Sequential(norm, layers.ReLU(), conv, norm), layers.Sequential(layers.Conv2d(4, 4, 1), norm))
     assert steps(layers.Sequential(block, layers.Dropout(), layers.ReLU(), layers.ReLU()), (1, 4, 5, 5)) == [
         ("Normalize", "0.body.0 + 0.body.1"), ("Convolve", "0.body.2 + 0.body.3"), ("Convolve", "0.shortcut.0 + 0.shortcut.1"), ("Add", "0 + 2"),
-        ("Relu", "3"),
+        ("Map", "3"),
     ]  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_relu_goes_with_the_pooling_before_or_after_it():
     pool, shape = layers.MaxPool2d(2), (1, 4, 8, 8)
     assert steps(layers.Sequential(layers.ReLU(), pool, pool, layers.ReLU()), shape) == [("MaxPool", "0 + 1"), ("MaxPool", "2 + 3")]
     large = layers.MaxPool2d(17, stride=1)
-    assert [kind for kind, _ in steps(layers.Sequential(layers.ReLU(), large, layers.ReLU()), (1, 4, 18, 18))] == ["Relu", "MaxPool", "Relu"]
+    assert [kind for kind, _ in steps(layers.Sequential(layers.ReLU(), large, layers.ReLU()), (1, 4, 18, 18))] == ["Map", "MaxPool", "Map"]
 
 
 def test_transposed_convolutions_take_bias_norm_and_relu_in_one_pass():
@@ -47,7 +47,7 @@ def test_transposed_convolutions_take_bias_norm_and_relu_in_one_pass():
 
 def test_what_may_not_be_merged_is_not():
     conv, norm = layers.Conv2d(4, 4, 3, padding=1), layers.BatchNorm2d(4)
-    assert [kind for kind, _ in steps(layers.Sequential(conv, norm, layers.ReLU(), fuse=False), (1, 4, 5, 5))] == ["Convolve", "Normalize", "Relu"]
+    assert [kind for kind, _ in steps(layers.Sequential(conv, norm, layers.ReLU(), fuse=False), (1, 4, 5, 5))] == ["Convolve", "Normalize", "Map"]
     of_batch = layers.BatchNorm2d(4, track_running_stats=False)
     assert steps(layers.Sequential(conv, of_batch, layers.ReLU()), (1, 4, 5, 5)) == [("Convolve", "0"), ("Normalize", "1 + 2")]
 
@@ -59,8 +59,8 @@ def test_what_may_not_be_merged_is_not():
 
 def test_flatten_copies_only_where_its_order_is_asked_for():
     shape, linear = (1, 4, 5, 5), layers.Linear(100, 3)
-    assert steps(layers.Sequential(layers.Flatten(), layers.ReLU(), layers.Dropout(), linear), shape) == [("Relu", "1"), ("Convolve", "3")]
-    assert [kind for kind, _ in steps(layers.Sequential(layers.Flatten(), layers.Tanh(), linear), shape)] == ["Rows", "Ask", "Convolve"]
+    assert steps(layers.Sequential(layers.Flatten(), layers.ReLU(), layers.Dropout(), linear), shape) == [("Map", "1"), ("Convolve", "3")]
+    assert [kind for kind, _ in steps(layers.Sequential(layers.Flatten(), layers.Softmax(), linear), shape)] == ["Rows", "Ask", "Convolve"]
     assert steps(layers.Flatten(), (1, 1, 5, 5)) == steps(layers.Flatten(), (1, 4, 1, 1)) == []
 
 

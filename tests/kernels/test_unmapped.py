@@ -25,7 +25,7 @@ from numba import types
 from strategies import convolutions, poolings
 
 import fastconv as fc
-from fastconv import data, layers, losses, memory, optim
+from fastconv import data, layers, losses, memory, ops, optim
 from fastconv.kernels import table
 from fastconv.kernels.compile import Record, team
 from fastconv.kernels.igemm.plan import Limits
@@ -160,9 +160,24 @@ class Fence:
         argmax = case.max(x)[1]
         runs = {"max_pool": lambda: case.max(x)[0], "max_pool_grad": lambda: case.max_grad(dy, argmax)}
         self.check(case, runs)
-        if "dilation" not in case.words:
-            whole = {"divisor_override": 1}  # exact
-            self.check(case, {"avg_pool": lambda: case.avg(x, **whole), "avg_pool_grad": lambda: case.avg_grad(dy, **whole)})
+        whole = {"divisor_override": 1}  # exact
+        self.check(case, {"avg_pool": lambda: case.avg(x, **whole), "avg_pool_grad": lambda: case.avg_grad(dy, **whole)})
+
+    def resampling(self, dtype) -> None:
+        """Padding, upsampling and unpooling, which have no row in the table, of channels that fill no vector, and of more."""
+        for C in (1, 3, 21):
+            print("resampling", np.dtype(dtype), C, flush=True)
+            x = integers(np.random.default_rng(0), (2, C, 5, 7), dtype)
+            y = ops.pad(x, (2, 1, 0, 3), mode="reflect")
+            np.testing.assert_array_equal(y, np.pad(x, ((0, 0), (0, 0), (0, 3), (2, 1)), "reflect"))
+            assert ops.pad_grad(y, x.shape, (2, 1, 0, 3), mode="reflect").sum() == y.sum()
+            for words in ({"size": (3, 11), "mode": "bilinear"}, {"scale_factor": 2}):
+                y = ops.upsample(np.ones_like(x), **words)
+                assert abs(y - 1).max() < 1e-6
+                assert abs(ops.upsample_grad(y, x.shape, **words).sum() - y.sum()) < 1e-3
+            y, argmax = ops.max_pool2d(x, 3, stride=2)
+            indices = ops.flat_indices(argmax, x.shape, 3, stride=2)
+            assert np.isfinite(ops.max_unpool2d_grad(ops.max_unpool2d(y, indices, 3, stride=2), indices)).all()
 
     def training(self, dtype) -> None:
         """What has no row in the table: a few steps of a net with all kinds of layers, of sizes that fill no vector."""
@@ -172,7 +187,18 @@ class Fence:
         for make in (optim.Adam, optim.RMSprop, optim.SGD):
             body = layers.Conv2d(1, 5, 3, dtype=dtype), layers.BatchNorm2d(5, dtype=dtype), layers.ReLU(), layers.Dropout(0.3)
             block = layers.Residual(layers.Sequential(layers.Conv2d(5, 5, 3, padding=1, dtype=dtype), layers.BatchNorm2d(5, dtype=dtype)))
-            tail = layers.ReLU(), layers.Sigmoid(), layers.MaxPool2d(2), layers.Flatten(), layers.Linear(45, 10, dtype=dtype), layers.Tanh()
+            functions = [layers.ELU(), layers.GELU(), layers.GELU("tanh"), layers.Hardswish(), layers.SiLU(), layers.Softplus(), layers.LeakyReLU()]
+            own = layers.GroupNorm(1, 5, dtype=dtype), layers.LayerNorm((5, 6, 6), dtype=dtype), layers.Softmax(2), layers.LogSoftmax()
+            tail = (
+                layers.ReLU(),
+                *functions,
+                *own,
+                layers.Sigmoid(),
+                layers.MaxPool2d(2),
+                layers.Flatten(),
+                layers.Linear(45, 10, dtype=dtype),
+                layers.Tanh(),
+            )
             model = layers.Sequential(*body, block, *tail)
             optimizer = make(model.parameters(), 0.01, clip_norm=1.0)
             history = fc.train.fit(model, (x, y), epochs=1, batch_size=11, optimizer=optimizer, shift=1, flip=0.5, noise=0.1)
@@ -238,3 +264,4 @@ if __name__ == "__main__":
         random()
     for dtype in DTYPES:
         fence.training(dtype)
+        fence.resampling(dtype)

@@ -113,3 +113,32 @@ def test_p_out_of_bounds(p):
 def test_p_must_be_a_number(p):
     with pytest.raises(TypeError, match="p must be a number"):
         layers.Dropout(p)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [(layers.Dropout1d, (40, 30, 6)), (layers.Dropout2d, (40, 30, 3, 2)), (layers.Dropout3d, (40, 30, 2, 2, 2))]
+)
+def test_whole_channels_drop_together(kind, shape):
+    rng = np.random.default_rng(5)
+    x, dy = rng.standard_normal((2, *shape), np.float32)
+    layer = kind(0.25, rng=rng)
+    y, backward = layer.forward(x)
+    spatial = tuple(range(2, len(shape)))
+    dropped = (y == 0).all(spatial)
+    np.testing.assert_array_equal(y, np.where(np.expand_dims(dropped, spatial), 0, x * np.float32(1 / 0.75)))
+    np.testing.assert_array_equal(backward(dy), np.where(np.expand_dims(dropped, spatial), 0, dy * np.float32(1 / 0.75)))
+    assert abs(dropped.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / dropped.size)
+    assert (dropped != (layer.forward(x)[0] == 0).all(spatial)).any(), "each pass has its own"
+    np.testing.assert_array_equal(layer(x), x)
+    with pytest.raises(ValueError, match=rf"^{kind.__name__}: x must have {len(shape)} axes"):
+        layer(x[..., 0])
+    with pytest.raises(ValueError, match=rf"^{kind.__name__}: p must be in 0 <= p < 1, got 1"):
+        kind(1)
+
+
+def test_a_stream_set_back_drops_the_same_channels():
+    x, layer = np.ones((4, 20, 2, 2), np.float32), layers.Dropout2d(0.5)
+    state = layer.stream.state()
+    first = layer.forward(x)[0]
+    layer.stream.restore(state)
+    np.testing.assert_array_equal(layer.forward(x)[0], first)

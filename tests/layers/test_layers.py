@@ -7,6 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import layers, ops
+from fastconv.layers.activations import Activation
 
 # Each layer with an input that it takes: all ranks, all words.
 CASES = [
@@ -40,11 +41,23 @@ CASES = [
     (layers.LeakyReLU(0.25), (2, 3, 4, 5)),
     (layers.Sigmoid(), (2, 3, 4)),
     (layers.Tanh(), (2, 3)),
+    (layers.ELU(0.5), (2, 3, 4, 5)),
+    (layers.GELU(approximate="tanh"), (2, 3, 4, 5)),
+    (layers.Softplus(2), (2, 3)),
+    (layers.LogSoftmax(-1), (2, 3, 4)),
+    (layers.Identity(), (2, 3, 4, 5)),
+    (layers.Dropout2d(0.25), (2, 3, 4, 5)),
+    (layers.GroupNorm(3, 6, eps=1e-3, affine=False), (2, 6, 4, 5)),
+    (layers.InstanceNorm2d(3, affine=True), (2, 3, 4, 5)),
+    (layers.LayerNorm((4, 5), bias=False), (2, 3, 4, 5)),
     (layers.Residual(layers.Conv2d(3, 3, 3, padding=1)), (2, 3, 4, 5)),
     (layers.Residual(layers.Conv2d(3, 6, 3, stride=2, padding=1), layers.Conv2d(3, 6, 1, stride=2)), (2, 3, 4, 5)),
     (layers.Concat(layers.Conv2d(3, 2, 1), layers.ReLU(), layers.Conv2d(3, 4, 3, padding=1)), (2, 3, 4, 5)),
 ]
-OF_ANY_RANK = layers.ReLU, layers.Dropout, layers.Flatten, layers.BatchNorm1d, layers.LeakyReLU, layers.Sigmoid, layers.Tanh
+OF_ANY_RANK = (
+    Activation, layers.ReLU, layers.Dropout, layers.Flatten, layers.BatchNorm1d, layers.LogSoftmax, layers.Identity, layers.GroupNorm,
+    layers.LayerNorm,
+)  # fmt: skip
 each_layer = pytest.mark.parametrize(("layer", "shape"), CASES, ids=lambda case: repr(case))
 
 

@@ -144,7 +144,7 @@ def test_a_loss_that_is_not_finite_is_told_with_the_layer():
     net, x, y = Net(), images((4, *SHAPE[1:])), np.arange(4)
     net.layer1[1].conv2.weight.value = np.full_like(net.layer1[1].conv2.weight.value, np.inf)
     with pytest.raises(FloatingPointError, match=r"first not finite: layer layer1\.1\.conv2 \(Conv2d\(5, 5"):
-        train.fit(net, (x, y), epochs=1)
+        train.fit(net, (x, y), epochs=1, verbose=0)
 
 
 def test_layers_in_lists_and_dicts_have_names():
@@ -168,7 +168,7 @@ def test_a_module_is_trained_saved_and_summed_up_as_a_layer(tmp_path):
     optimizer = optim.SGD(net.parameters(), 0.05, momentum=0.9)
     values = [train.step(net, x, y, losses.cross_entropy, optimizer) for _ in range(8)]
     assert values[-1] < values[0]
-    assert len(train.fit(net, (x, y), epochs=1)) == 1
+    assert len(train.fit(net, (x, y), epochs=1, verbose=0)) == 1
     fc.save(net, tmp_path / "net.npz")
     other = Net(seed=1)
     other.load_state_dict(fc.load(tmp_path / "net.npz"))

@@ -89,7 +89,7 @@ def test_a_normalization_used_twice_counts_in_the_order_of_its_calls():
     net, bn, x = Shared(), BatchNorm2d(C), images()
     y = net.forward(x)[0]
     first = bn.forward(x)[0]
-    np.testing.assert_array_equal(y, first + np.tanh(bn.forward(x * np.float32(3))[0]))
+    np.testing.assert_array_equal(y, first + F.tanh(bn.forward(x * np.float32(3))[0]))
     np.testing.assert_array_equal(net.bn.running_mean.value, bn.running_mean.value)
 
 

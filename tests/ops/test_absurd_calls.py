@@ -21,8 +21,10 @@ ARRAYS = st.one_of(
     ODD,
 )
 SHAPES = st.one_of(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS), st.tuples(EXTENTS, EXTENTS, EXTENTS, EXTENTS), ARRAYS, ODD)
+INDICES = st.one_of(st.builds(np.full, st.tuples(EXTENTS, EXTENTS, EXTENTS, EXTENTS), st.integers(-1, 40)), ARRAYS)
+MODES = st.sampled_from(("zeros", "constant", "reflect", "replicate", "circular", "nearest", "bilinear", "trilinear", None, 1))
 CONVOLUTION = {"stride": WORDS, "padding": WORDS, "dilation": WORDS, "groups": WORDS}
-AVERAGE = {"stride": WORDS, "padding": WORDS, "divisor_override": WORDS, "ceil_mode": st.booleans()}
+AVERAGE = {"stride": WORDS, "padding": WORDS, "dilation": WORDS, "divisor_override": WORDS, "ceil_mode": st.booleans()}
 MAXIMUM = {"stride": WORDS, "padding": WORDS, "dilation": WORDS, "ceil_mode": st.booleans()}
 TRANSPOSED = CONVOLUTION | {"output_padding": WORDS, "output_size": WORDS}
 CALLS = {  # positional arguments, words
@@ -39,8 +41,16 @@ CALLS = {  # positional arguments, words
     "adaptive_max_pool2d": ((ARRAYS, WORDS), {}),
     "adaptive_avg_pool2d": ((ARRAYS, WORDS), {}),
     "adaptive_avg_pool2d_grad": ((ARRAYS, SHAPES), {}),
+    "max_unpool2d": ((ARRAYS, INDICES, WORDS), {"stride": WORDS, "padding": WORDS, "output_size": WORDS}),
+    "max_unpool2d_grad": ((ARRAYS, INDICES), {}),
+    "pad": ((ARRAYS, WORDS), {"mode": MODES, "value": WORDS}),
+    "pad_grad": ((ARRAYS, SHAPES, WORDS), {"mode": MODES}),
+    "upsample": ((ARRAYS, WORDS), {"scale_factor": WORDS, "mode": MODES, "align_corners": WORDS}),
+    "upsample_grad": ((ARRAYS, SHAPES, WORDS), {"scale_factor": WORDS, "mode": MODES}),
     "linear": ((ARRAYS, ARRAYS), {}),
     "bias_grad": ((ARRAYS,), {}),
+    "softmax": ((ARRAYS, WORDS), {}),
+    "log_softmax": ((ARRAYS, WORDS), {}),
     "relu_grad": ((ARRAYS, ARRAYS), {}),
     "dropout": ((ARRAYS, WORDS, WORDS), {}),
     "batch_statistics": ((ARRAYS,), {}),

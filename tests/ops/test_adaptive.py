@@ -153,7 +153,7 @@ def routed(argmax):
         (lambda: ops.adaptive_avg_pool1d_grad(np.zeros((1, 1, 2)), 5), TypeError, "adaptive_avg_pool1d_grad: input_shape must be a shape"),
         (lambda: routed(GOOD + 3), ValueError, r".*argmax names tap 3 at \(0, 0, 0, 0, 0\)"),
         (lambda: routed(GOOD.astype(int)), TypeError, ".*argmax must be a uint8 array, got int64"),
-        (lambda: routed(GOOD[:, :, :1]), ValueError, r".*argmax\(1, 1, 1\) must have the shape"),
+        (lambda: routed(GOOD[:, :, :1]), ValueError, r".*argmax\(1, 1, 1\) must have the output's shape"),
     ],
 )
 def test_errors(call, error, message):

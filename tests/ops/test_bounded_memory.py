@@ -135,7 +135,7 @@ def test_many_phases_have_no_plans():
 def test_empty_windows_are_found_as_by_looking():
     """One by one: which window of a pooling is the first without a cell of the input."""
     for I, K, S, D, ceil_mode in itertools.product(range(1, 6), range(1, 5), range(1, 8), range(1, 8), (False, True)):
-        for P in range((D * (K - 1) + 1) // 2 + 1):
+        for P in range(min(D * (K - 1), 5) + 1):
             room = I + 2 * P - D * (K - 1) - 1
             O = (room + (S - 1) * ceil_mode) // S + 1
             O -= ceil_mode and (O - 1) * S >= I + P

@@ -7,6 +7,7 @@ from geometries import CONVOLUTIONS, POOLINGS, Convolution, Pooling, integers, n
 
 import fastconv as fc
 from fastconv import ops
+from fastconv.layers import Conv1d, Conv2d
 
 CONV = {case.name: case for case in CONVOLUTIONS}
 THREADED = Convolution("", (4, 5, 16, 15), (9, 5, 3, 3), {"padding": 1, "stride": (1, 2)})  # work enough for two threads
@@ -157,6 +158,25 @@ def test_same_is_the_smallest_padding(stride, kernel, dilation):
         y = ops.conv1d(x, w, padding="same", **words)
         assert y.shape == (1, 1, OW)
         np.testing.assert_array_equal(y, ops.conv1d(x, w, padding=((total // 2, total - total // 2),), **words)[..., :OW])
+
+
+@pytest.mark.parametrize("mode", ["zeros", "replicate"])
+def test_causal_sees_nothing_that_comes_later(mode):
+    """Padding "causal" puts all of a window's reach before the input, in the operations and the layer; elsewhere than in 1-D it is refused."""
+    rng = np.random.default_rng(0)
+    (x, w), words = (integers(rng, shape, np.float32) for shape in ((2, 3, 9), (4, 3, 3))), {"dilation": 2, "padding_mode": mode}
+    y = ops.conv1d(x, w, padding="causal", **words)
+    assert y.shape == (2, 4, 9)
+    np.testing.assert_array_equal(y[..., :5], ops.conv1d(x[..., :5], w, padding="causal", **words))
+    pairs = ((4, 0),)
+    np.testing.assert_array_equal(y, ops.conv1d(x, w, padding=pairs, **words))
+    np.testing.assert_array_equal(
+        ops.conv1d_input_grad(y, w, x.shape, padding="causal", **words), ops.conv1d_input_grad(y, w, x.shape, padding=pairs, **words)
+    )
+    np.testing.assert_array_equal(ops.conv1d_weight_grad(x, y, 3, padding="causal", **words), ops.conv1d_weight_grad(x, y, 3, padding=pairs, **words))
+    assert Conv1d(3, 4, 3, padding="causal", dilation=2, stride=2).output_shape(x.shape) == (2, 4, 5)
+    with pytest.raises(ValueError, match=r'^Conv2d: padding="causal" is for one dimension, here are 2: write \(before, after\) pairs'):
+        Conv2d(3, 4, 3, padding="causal")
 
 
 def test_results_are_channels_last_in_memory():

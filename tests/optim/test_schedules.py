@@ -44,6 +44,8 @@ def milestones(base, step):
 
 FORMULAS = [
     (lambda o: optim.Step(o, 4, 0.3), stair), (lambda o: optim.MultiStep(o, [9, 2, 2], 0.3), milestones),
+    (lambda o: optim.Linear(o, 0.25, 0.75, 8), lambda base, step: base * (0.25 + 0.5 * min(step, 8) / 8)),
+    (lambda o: optim.Exponential(o, 0.7), lambda base, step: base * 0.7**step),
     (lambda o: optim.Cosine(o, 12), lambda base, step: cosine(base, step, 12, 0, 0)),
     (lambda o: optim.Cosine(o, 12, warmup=5, min_lr=0.01), lambda base, step: cosine(base, step, 12, 5, 0.01)),
     (lambda o: optim.Cosine(o, 12, warmup=1), lambda base, step: cosine(base, step, 12, 1, 0)),

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastconv import layers, plot
+from fastconv import layers, plot, train
 from fastconv.train.runs import save_run
 
 pytest.importorskip("matplotlib")
@@ -26,16 +26,19 @@ HISTORY = [
     }
     for epoch in range(1, 9)
 ]
+RATES = train.RateTest(np.geomspace(1e-4, 1, 5), np.array([2.0, 2.1, 1.0, 0.5, 9.0]), np.array([2.0, 1.8, 1.2, 0.9, 4.0]), 0.01)
 LABELS, PREDICTIONS = np.array([0, 0, 1, 1, 1, 3]), np.array([0, 1, 1, 1, 0, 3])
 IMAGES = np.random.default_rng(0).random((6, 1, 5, 4))
 WEIGHTS = np.random.default_rng(1).normal(size=(5, 1, 3, 2))
 TABLE = np.array([[1, -2.5, 0], [4, 0.125, -0.0]])
 DRAWINGS = {
     "learning_curves": (plot.learning_curves, (HISTORY,)),
+    "lr_curve": (plot.lr_curve, (RATES,)),
     "filters": (plot.filters, (WEIGHTS,)),
     "feature_maps": (plot.feature_maps, (IMAGES[:, 0],)),
     "confusion_matrix": (plot.confusion_matrix, (LABELS, PREDICTIONS)),
     "misclassified": (plot.misclassified, (IMAGES, LABELS, PREDICTIONS)),
+    "predictions": (plot.predictions, (IMAGES, PREDICTIONS, LABELS)),
     "none misclassified": (plot.misclassified, (IMAGES, LABELS, LABELS)),
     "numbers": (plot.numbers, (TABLE,)),
 }
@@ -146,6 +149,22 @@ def test_learning_curves_leave_out_what_is_missing(ax, missing, left, how, epoch
     assert curves(ax).keys() == left
     (legend,) = (panel.get_legend() for panel in ax.figure.axes if panel.get_legend())
     assert {text.get_text() for text in legend.get_texts()} == {kind for _, kind in left}
+
+
+@pytest.mark.parametrize("suggestion", [0.01, np.nan])
+def test_a_curve_of_rates_shows_losses_and_the_suggestion(ax, suggestion):
+    plot.lr_curve(RATES._replace(suggestion=suggestion), ax=ax)
+    dots, line, *upright = ax.lines
+    assert np.array_equal(dots.get_xydata().T, [RATES.rates, RATES.losses])
+    assert np.array_equal(line.get_xydata().T, [RATES.rates, RATES.smoothed])
+    assert ax.get_xscale() == "log"
+    if np.isnan(suggestion):
+        assert ax.get_title() == "the loss falls by no more than its noise: no suggestion"
+        assert upright == texts(ax) == []
+    else:
+        assert upright[0].get_xdata()[0] == 0.01
+        assert texts(ax) == ["suggestion 0.01 "]
+        assert 2.1 < ax.get_ylim()[1] < 3  # where the loss explodes is not shown
 
 
 def test_a_stored_run_gives_the_curves_of_its_history(ax, tmp_path):

@@ -22,6 +22,7 @@ TABLE = np.array([[1, -2.5, 0], [4, 0.125, -0.0]])
         (plot.learning_curves, ([{"loss": 1}],), {}, ValueError, r"learning_curves: history must hold.* got 1 records"),
         (plot.learning_curves, ([{"epoch": 1, "rate": 1}],), {}, ValueError, r"learning_curves: history holds no finite loss .* only epoch, rate"),
         (plot.learning_curves, (3,), {}, TypeError, r"learning_curves: history must be the list of dicts that fit returns, or a path, got int"),
+        (plot.lr_curve, ([1, 2],), {}, TypeError, r"lr_curve: test must be what train\.find_lr returned, got list"),
         (plot.filters, (layers.Conv1d(1, 2, 3),), {}, ValueError, r"filters: weights must be a Conv2d .*\(OC, IC, KH, KW\), got \(2, 1, 3\)"),
         (plot.filters, (layers.Conv3d(1, 2, 3),), {}, ValueError, r"filters: weights must be a Conv2d .*, got \(2, 1, 3, 3, 3\)"),
         (plot.filters, (layers.ReLU(),), {}, ValueError, r"filters: weights must be a Conv2d"),
@@ -37,6 +38,11 @@ TABLE = np.array([[1, -2.5, 0], [4, 0.125, -0.0]])
         (plot.confusion_matrix, (LABELS[None], LABELS), {}, ValueError, r"confusion_matrix: labels must be \(N,\) with N >= 1, got \(1, 6\)"),
         (plot.confusion_matrix, (LABELS - 1, LABELS), {}, ValueError, r"confusion_matrix: labels\[0\] = -1 is not a class"),
         (plot.confusion_matrix, (LABELS, LABELS), {"names": "abc"}, ValueError, r"confusion_matrix: names has 3 entries, .* classes up to 3"),
+        (plot.predictions, (IMAGES[1:], LABELS), {}, ValueError, r"predictions: x must be \(6, 1, H, W\) .* per answer, got \(5, 1, 5, 4\)"),
+        (plot.predictions, (IMAGES, LABELS[1:], LABELS), {}, ValueError, "predictions: answers and labels must have the same length, got 5 and 6"),
+        (plot.predictions, (IMAGES, LABELS), {"names": "abcd"}, ValueError, "predictions: names must be a list of at least 4, as there are classes"),
+        (plot.predictions, (IMAGES, LABELS), {"names": ["a"]}, ValueError, "predictions: names must be a list of at least 4, .*up to 3, got 1"),
+        (plot.predictions, (IMAGES, LABELS), {"probabilities": IMAGES}, ValueError, r"predictions: probabilities must be \(6,\), one for each"),
         (plot.misclassified, (IMAGES[1:], LABELS, LABELS), {}, ValueError, r"misclassified: x must be \(6, 1, H, W\) or .* got \(5, 1, 5, 4\)"),
         (plot.misclassified, (IMAGES[:, 0], LABELS, LABELS), {}, ValueError, r"misclassified: x must be .* got \(6, 5, 4\)"),
         (plot.misclassified, (IMAGES, LABELS, PREDICTIONS), {"count": 0}, ValueError, r"misclassified: count must be between 1 and"),
@@ -57,7 +63,7 @@ def test_errors_name_function_argument_and_numbers(draw, arguments, words, error
 
 def test_a_damaged_history_is_named(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,loss\n1,two\n")
-    with pytest.raises(ValueError, match=r"learning_curves: .*history\.csv is not the history of a run: .*'two'"):
+    with pytest.raises(ValueError, match=r"history\.csv is not the history of a run: .*'two'"):
         plot.learning_curves(tmp_path)
 
 

@@ -12,16 +12,20 @@ from pathlib import Path
 import numba
 import numpy as np
 from data_files import idx_bytes, write_folder, write_mnist
+from PIL import Image
 from reliability import values
-from reliability.calls import CALLS, Call, f32, labels, net
+from reliability.calls import CALLS
+from reliability.operands import Call, f32, labels, net
 
 import fastconv as fc
 from fastconv.kernels.table import chosen as algorithm_chosen
+from fastconv.train.runs import save_run
 
 CASTS = (np.exceptions.ComplexWarning, DeprecationWarning) if hasattr(np, "exceptions") else (DeprecationWarning,)
 SIZES = {  # of what is returned: as large as they say, and checked to be addressable
-    "in_channels", "out_channels", "in_features", "out_features", "num_features", "classes", "width", "kernel_size", "output_size", "weight_shape",
-    "padding", "stride", "dilation",
+    "in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "normalized_shape", "classes", "width",
+    "kernel_size", "output_size", "weight_shape",
+    "padding", "stride", "dilation", "size", "scale_factor",
 }  # fmt: skip
 PUBLIC = {part for name in CALLS for part in name.split(".")[1:]}
 
@@ -52,10 +56,16 @@ def tasks(seed: int, long: bool) -> list[str]:
 def prepare() -> None:
     """Files for the calls that read some, in the working folder; and each kernel is loaded before memory is limited."""
     fc.save(net(), "net.npz")
+    config = {"model": "small_cnn", "in_channels": 1, "size": [4, 4], "classes": 2, "class_names": ["a", "b"], "data": "own", "normalise": None}
+    save_run(Path("run"), fc.models.small_cnn(1, 4, 2), config, [])
     write_mnist(Path())
     Path("labels.idx").write_bytes(idx_bytes(labels(5).astype("u1")))
     Path("classes").mkdir()
     write_folder(Path("classes"), (255 * abs(np.sin(f32(30, 2, 6, 5)))).astype("u1"))
+    for i in range(6):
+        path = Path("pictures") / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((5, 4), 40 * i, np.uint8)).save(path)
     np.savez("data.npz", x=np.zeros((6, 4, 4), "u1"), y=labels(6), x_test=np.zeros((6, 4, 4), "u1"), y_test=labels(6))
 
 

@@ -5,28 +5,27 @@ The hunt replaces each argument, those with defaults too, by bad values; so a ro
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
+from reliability.operands import Call, f32, labels, net, once_around, run, sgd, step_with, stepped, watched
 
 import fastconv as fc
 from fastconv import data, explain, functional, layers, losses, models, ops, optim, plot, train
 from fastconv.streams import Stream
 
 MODULES = {"fc": fc, "ops": ops, "layers": layers, "functional": functional, "losses": losses, "optim": optim, "data": data, "train": train,
-           "train.metrics": train.metrics, "models": models, "explain": explain, "plot": plot}  # fmt: skip
+           "train.metrics": train.metrics, "models": models, "layers.init": layers.init, "explain": explain, "plot": plot}  # fmt: skip
 NO_CALL = {  # public names that are no one's to call
     "fc.GradientError", "data.FileFormatError", "layers.Layer", "layers.Module", "fc.Module", "layers.Backward",
-    "optim.Optimizer", "optim.Schedule",  # raised, or derived from
-    "train.Score", "explain.Factor", "explain.Terms",  # results
+    "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
+    "train.History", "train.RateTest", "train.Record", "train.Score", "train.ClassTable",
+    "data.ImageFolder", "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
 INNER = {
     "inner",
     "geometry",
     "input_extents",
-    "value",
-    "derivative",
     "move",
     "rate",
     "mean_and_scale",
@@ -34,70 +33,15 @@ INNER = {
     "bound",
     "count_change",
     "in_shape",
+    "passes",
+    "open",
+    *("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end"),
     "recorded",
     "record",
     "path_of",
     "values",
     "keep",
 }  # methods for fastconv itself
-
-
-class Call(NamedTuple):
-    """then: what is done with the result, so that a bad value is not only taken. may: what else is documented. changes: operands, if it returns.
-    endless: the arguments that rightly take long where they are large. functions: those that run the caller's code. anything: those that are shown
-    as they are."""
-
-    function: Callable
-    args: tuple = ()
-    words: dict = {}  # noqa: RUF012  # never changed
-    then: Callable = lambda result: None
-    may: tuple[type[BaseException], ...] = ()
-    changes: bool = False
-    endless: tuple[str, ...] = ()
-    functions: tuple[str, ...] = ()
-    anything: tuple[str, ...] = ()
-
-
-def f32(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-
-def labels(N: int, K: int = 3) -> np.ndarray:
-    return np.arange(N) % K
-
-
-def net() -> layers.Sequential:
-    return layers.Sequential(
-        layers.Conv2d(1, 2, 3, rng=np.random.default_rng(0)), layers.Flatten(), layers.Linear(8, 3, rng=np.random.default_rng(0))
-    )
-
-
-def sgd() -> optim.SGD:
-    return optim.SGD([layers.Parameter(f32(3))], 0.1)
-
-
-def once_around(x: np.ndarray) -> Callable:
-    """Use a layer for what it is for."""
-
-    def both(layer: layers.Layer) -> None:
-        y, backward = layer.forward(x)
-        backward(np.ones_like(y))
-
-    return both
-
-
-def step_with(parameters: list) -> Callable:
-    def step(optimizer: optim.Optimizer) -> None:
-        for p in parameters:
-            p.add_grad(np.ones_like(p.value))
-        optimizer.step()
-
-    return step
-
-
-def stepped(schedule: optim.Schedule) -> None:
-    schedule.step(1.0)
-    schedule.optimizer.step()
 
 
 CALLS: dict[str, Callable[[], Call]] = {
@@ -118,9 +62,18 @@ CALLS: dict[str, Callable[[], Call]] = {
     "ops.linear": lambda: Call(ops.linear, (f32(2, 3), f32(4, 3), f32(4))),
     "ops.linear_input_grad": lambda: Call(ops.linear_input_grad, (f32(2, 4), f32(4, 3))),
     "ops.linear_weight_grad": lambda: Call(ops.linear_weight_grad, (f32(2, 3), f32(2, 4)), {"out": f32(4, 3)}, changes=True),
+    "ops.log_softmax": lambda: Call(ops.log_softmax, (f32(2, 3),)),
+    "ops.softmax": lambda: Call(ops.softmax, (f32(2, 3),)),
+    "ops.flat_indices": lambda: Call(ops.flat_indices, (np.zeros((2, 4, 2, 2), np.uint8), (2, 4, 4, 4), 2)),
+    "ops.adaptive_flat_indices": lambda: Call(ops.adaptive_flat_indices, (np.zeros((2, 4, 2, 2), np.uint8), (2, 4, 4, 4))),
+    "ops.pad": lambda: Call(ops.pad, (f32(2, 3, 4, 4), (1, 2)), {"mode": "constant", "value": 0.5}),
+    "ops.pad_grad": lambda: Call(ops.pad_grad, (f32(2, 3, 4, 7), (2, 3, 4, 4), (1, 2))),
+    "ops.upsample": lambda: Call(ops.upsample, (f32(2, 3, 4, 4), 6), {"mode": "bilinear"}),
+    "ops.upsample_grad": lambda: Call(ops.upsample_grad, (f32(2, 3, 8, 8), (2, 3, 4, 4), None, 2.0), {"mode": "bilinear"}),
     "ops.relu": lambda: Call(ops.relu, (f32(2, 3),)),
     "ops.relu_grad": lambda: Call(ops.relu_grad, (f32(2, 3), f32(2, 3))),
     "losses.cross_entropy": lambda: Call(losses.cross_entropy, (f32(4, 3), labels(4)), {"class_weights": np.ones(3)}),
+    "losses.balanced_weights": lambda: Call(losses.balanced_weights, (labels(4),)),
     "losses.mse": lambda: Call(losses.mse, (f32(4, 3), f32(4, 3))),
     "losses.huber": lambda: Call(losses.huber, (f32(4, 3), f32(4, 3))),
     "losses.bce_with_logits": lambda: Call(losses.bce_with_logits, (f32(4, 3), np.zeros((4, 3), np.float32))),
@@ -131,12 +84,22 @@ CALLS: dict[str, Callable[[], Call]] = {
     "layers.Buffer": lambda: Call(layers.Buffer, (f32(2, 3),)),
     "layers.Layer.summary": lambda: Call(net().summary, ((1, 1, 4, 4),), then=str),
     "layers.Layer.load_state_dict": lambda: Call(net().load_state_dict, (net().state_dict(),)),
+    "layers.Lambda": lambda: Call(
+        layers.Lambda, (np.sin, lambda dy, x, y: dy * np.cos(x)), then=once_around(f32(2, 3)), functions=("function", "backward", "output_shape"),
+        may=(RuntimeError,),
+    ),
+    "layers.init.constant": lambda: Call(layers.init.constant, (layers.Parameter(f32(3)), 0.5), changes=True),
+    "layers.init.gain": lambda: Call(layers.init.gain, ("relu",)),
+    "layers.init.orthogonal": lambda: Call(layers.init.orthogonal, (layers.Parameter(f32(3, 4)),), changes=True),
+    "layers.init.whole_model": lambda: Call(layers.init.whole_model, (net(), layers.init.zeros), changes=True, functions=("draw",)),
     "optim.Optimizer.load_state_dict": lambda: Call(sgd().load_state_dict, (sgd().state_dict(),)),
     "optim.Optimizer.lr": lambda: setting(sgd(), "lr", 0.1),
     "optim.Schedule.load_state_dict": lambda: Call(optim.Step(sgd(), 3).load_state_dict, (optim.Step(sgd(), 3).state_dict(),)),
     "optim.Schedule.step": lambda: Call(optim.Plateau(sgd()).step, (0.5,)),
     "optim.Plateau.load_state_dict": lambda: Call(optim.Plateau(sgd()).load_state_dict, (optim.Plateau(sgd()).state_dict(),)),
     "optim.Cosine": lambda: Call(optim.Cosine, (sgd(), 10), then=stepped, changes=True),
+    "optim.Exponential": lambda: Call(optim.Exponential, (sgd(), 0.9), then=stepped, changes=True),
+    "optim.Linear": lambda: Call(optim.Linear, (sgd(),), then=stepped, changes=True),
     "optim.MultiStep": lambda: Call(optim.MultiStep, (sgd(), [3, 5]), then=stepped, changes=True),
     "optim.OneCycle": lambda: Call(optim.OneCycle, (sgd(), 0.1, 10), then=stepped, changes=True),
     "optim.Plateau": lambda: Call(optim.Plateau, (sgd(),), then=stepped, changes=True),
@@ -148,14 +111,30 @@ CALLS: dict[str, Callable[[], Call]] = {
     "data.digits": lambda: Call(data.digits, ("writers",)),
     "data.cifar10": lambda: Call(data.cifar10, (".",), may=(OSError,)),
     "data.class_names": lambda: Call(data.class_names, ("classes",), may=(OSError,)),
+    "data.encode_labels": lambda: Call(data.encode_labels, (labels(4),)),
+    "data.image_folder": lambda: Call(data.image_folder, ("pictures",), may=(OSError,)),
+    "data.images": lambda: Call(data.images, ("pictures/a/0.png",), may=(OSError,)),
     "data.idx": lambda: Call(data.idx, ("labels.idx",), may=(OSError,)),
     "data.mnist": lambda: Call(data.mnist, (".",), may=(OSError,)),
     "data.npy_folder": lambda: Call(data.npy_folder, ("classes",), may=(OSError,)),
     "data.npz": lambda: Call(data.npz, ("data.npz",), may=(OSError,)),
+    "fc.load_run": lambda: Call(fc.load_run, ("run",), then=str, may=(OSError,)),
+    "train.Predictions.top": lambda: Call(run().predict(abs(np.sin(f32(2, 4, 4)))).top, (2,)),
+    "train.Run.batch": lambda: Call(run().batch, ("predict", abs(np.sin(f32(2, 4, 4)))), anything=("op",)),
+    "train.Run.evaluate": lambda: Call(run().evaluate, (abs(np.sin(f32(2, 4, 4))), ["b", "a"]), then=str),
+    "train.Run.predict": lambda: Call(run().predict, (abs(np.sin(f32(2, 4, 4))),), then=str),
+    "train.class_table": lambda: Call(train.class_table, (f32(4, 3), labels(4), ["a", "b", "c"]), then=str),
+    "train.Checkpoint": lambda: Call(train.Checkpoint, ("checkpoint.npz",)),
+    "train.EarlyStopping": lambda: Call(train.EarlyStopping, ("loss",), {"patience": 1}, then=watched),
+    "train.KeepBest": lambda: Call(train.KeepBest, ("best.npz",), {"monitor": "loss"}, then=watched, may=(OSError,)),
+    "train.Scheduler": lambda: Call(train.Scheduler, (optim.Step(sgd(), 3),)),
     "train.evaluate": lambda: Call(train.evaluate, (net(), f32(4, 1, 4, 4), labels(4)), functions=("loss_function",)),
     "train.fit": lambda: Call(
-        train.fit, (net(), (f32(4, 1, 4, 4), labels(4))), {"epochs": 1, "validation": (f32(4, 1, 4, 4), labels(4)), "progress": False}, changes=True,
+        train.fit, (net(), (f32(4, 1, 4, 4), labels(4))), {"epochs": 1, "validation": (f32(4, 1, 4, 4), labels(4)), "verbose": 0}, changes=True,
         may=(FloatingPointError, OSError), endless=("epochs",), functions=("loss_function", "metrics", "callbacks"),
+    ),
+    "train.find_lr": lambda: Call(
+        train.find_lr, (net(), (f32(4, 1, 4, 4), labels(4))), {"steps": 3}, endless=("steps",), functions=("loss_function",),
     ),
     "train.predict": lambda: Call(train.predict, (net(), f32(4, 1, 4, 4))),
     "train.step": lambda: Call(
@@ -176,8 +155,12 @@ CALLS: dict[str, Callable[[], Call]] = {
     "plot.feature_maps": lambda: Call(plot.feature_maps, (f32(1, 2, 4, 4),)),
     "plot.filters": lambda: Call(plot.filters, (f32(2, 1, 3, 3),)),
     "plot.learning_curves": lambda: Call(plot.learning_curves, ([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}],), may=(OSError,)),
+    "plot.lr_curve": lambda: Call(plot.lr_curve, (train.find_lr(net(), f32(4, 1, 4, 4), labels(4), steps=3),)),
     "plot.misclassified": lambda: Call(plot.misclassified, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1])),
     "plot.numbers": lambda: Call(plot.numbers, (f32(2, 2),), {"labels": [["a", "b"], ["c", "d"]]}, anything=("title",)),
+    "plot.predictions": lambda: Call(
+        plot.predictions, (f32(4, 1, 4, 4), labels(4), labels(4)[::-1]), {"names": ["a", "b", "c"], "probabilities": abs(np.sin(f32(4)))},
+    ),
     "plot.saliency": lambda: Call(plot.saliency, (f32(2, 1, 4, 4), abs(f32(2, 4, 4))), {"labels": ["a", "b"]}, anything=("labels",)),
     "plot.save": lambda: Call(plot.save, ("picture.png", plot.numbers, f32(2, 2)), may=(OSError,), functions=("draw",)),
 }  # fmt: skip
@@ -204,6 +187,7 @@ def _of_rank(rank: int) -> Iterator[tuple[str, Callable[[], Call]]]:
         "conv_transpose{}d": (dy, w, f32(4)), "conv_transpose{}d_input_grad": (wide, w, dy.shape), "conv_transpose{}d_weight_grad": (dy, wide, 3),
         "max_pool{}d": (x, 2), "max_pool{}d_grad": (y, argmax, x.shape, 2), "avg_pool{}d": (x, 2), "avg_pool{}d_grad": (y, x.shape, 2),
         "adaptive_max_pool{}d": (x, 2), "adaptive_max_pool{}d_grad": (y, argmax, x.shape),
+        "max_unpool{}d": (y, np.zeros(y.shape, np.int64), 2), "max_unpool{}d_grad": (x, np.zeros(y.shape, np.int64)),
         "adaptive_avg_pool{}d": (x, 2), "adaptive_avg_pool{}d_grad": (y, x.shape),
     }.items():  # fmt: skip
         name = name.format(rank)
@@ -217,16 +201,14 @@ def _operation(name: str, args: tuple) -> Call:
 
 def _layers() -> Iterator[tuple[str, Callable[[], Call]]]:
     """Each layer as it is made, its three passes and its shapes."""
-    kinds: dict[str, tuple] = dict.fromkeys(("ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Dropout", "Flatten", "GlobalAvgPool2d"), ())
-    kinds |= {
-        "Linear": (4, 3),
-        "Reshape": (4, 4, 4),
-        "Residual": (layers.ReLU(),),
-        "Sequential": (layers.ReLU(), layers.Tanh()),
-        "Concat": (layers.ReLU(), layers.Tanh()),
-    }
+    names = "ReLU LeakyReLU Sigmoid Tanh Dropout Flatten GlobalAvgPool2d ELU GELU Hardswish LogSoftmax SiLU Softmax Softplus Identity"
+    kinds: dict[str, tuple] = dict.fromkeys(names.split(), ())
+    kinds |= {"GroupNorm": (2, 4), "LayerNorm": (4,)}
+    kinds |= {"Linear": (4, 3), "Residual": (layers.ReLU(),), "Sequential": (layers.ReLU(), layers.Tanh()), "Concat": (layers.ReLU(), layers.Tanh())}
+    kinds |= {"Pad": ((1, 2),), "Upsample": (6,), "Reshape": (4, 4, 4)}
     for rank in (1, 2, 3):
         kinds |= {f"Conv{rank}d": (4, 2, 3), f"ConvTranspose{rank}d": (4, 2, 3), f"BatchNorm{rank}d": (4,)}
+        kinds |= {f"InstanceNorm{rank}d": (4,), f"Dropout{rank}d": ()}
         kinds |= {f"{pool}Pool{rank}d": (2,) for pool in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg")}
     for name, args in kinds.items():
         kind = getattr(layers, name)
@@ -272,6 +254,10 @@ CALLS |= {
     for name, args in (("append", (layers.ReLU(),)), ("insert", (1, layers.ReLU())), ("extend", ([layers.ReLU()],)))
 }
 CALLS |= {f"optim.{kind.__name__}": lambda kind=kind: _optimizer(kind) for kind in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop)}
+CALLS |= {
+    f"layers.init.{name}": lambda name=name: Call(getattr(layers.init, name), (layers.Parameter(f32(3, 4)),), changes=True)
+    for name in ("zeros", "ones", "uniform", "normal", "truncated_normal", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal")
+}
 CALLS |= {f"models.{name}": lambda build=build: Call(build) for name, build in models.MODELS.items()}
 
 

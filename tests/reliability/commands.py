@@ -9,23 +9,31 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from reliability.calls import labels
+from PIL import Image
+from reliability.operands import labels
 
 from fastconv.cli import main
 
 COMMANDS = """
 train --data data.npz --epochs 1 --batch-size 16 --lr 0.01 --schedule constant --augment none --clip-norm 1 --val 0 --seed 1 --out new --threads 1
 train --data classes --epochs 1 --val 0.3 --early-stop 1 --schedule plateau --augment flip,shift=1,noise=0.1 --out new --model small_cnn
+train --data pictures --size 8 --grayscale --epochs 1 --class-weights balanced --out new
+train --data data.npz --lr 0.01 --find-lr rates.png
 train --resume run
-eval run --data data.npz
+train --resume run --epochs 2
+eval run --data data.npz --plot matrix.png
 eval run
-predict run images.npy
+predict run images.npy --plot answers.png
+predict run classes
+predict run pictures/0
 predict run
 export run weights.npz
 export run weights.safetensors
 summary lenet5 --input 1x28x28
 bench small_cnn --input 1x8x8 --batch 2 --steps 1
+summary run
 warmup --model small_cnn --data data.npz
+warmup run
 info --threads 1
 explain
 explain max-pool --figures pictures
@@ -67,6 +75,8 @@ def prepare() -> None:
     for i in range(30):
         (folder / "classes" / str(i % 3)).mkdir(parents=True, exist_ok=True)
         np.save(folder / "classes" / str(i % 3) / f"{i}.npy", x[i])
+        (folder / "pictures" / str(i % 3)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x[i, 0]).save(folder / "pictures" / str(i % 3) / f"{i}.png")
     with _inside(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         assert main(["train", "--data", "data.npz", "--epochs", "1", "--out", "run"]) == 0
     (folder / "locked").chmod(0o500)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 import fastconv as fc
 from fastconv import data, layers, models, optim
@@ -139,7 +140,7 @@ def training(make: Callable[[list], optim.Optimizer] = optim.Adam) -> Training:
     model = layers.Sequential(layers.Flatten(), layers.Dropout(0.5), layers.Linear(4, 2))
     optimizer = make(model.parameters(), lr=0.1)
     batches = data.Batches(np.zeros((6, 1, 2, 2), np.float32), np.arange(6) % 2, 3)
-    made = Training(model, optimizer, optim.Cosine(optimizer, 4), batches, {"batches": "6", "schedule": "Cosine(4)"})
+    made = Training(model, optimizer, optim.Cosine(optimizer, 4), batches, {"batches": "6", "schedule": "Cosine(4)"}, epochs=4)
     made.history = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "lr": 0.1, "images_per_second": 10.0, "validation_loss": 1.0, "validation_top": [0.5]}]
     made.best = model.state_dict()
     return made
@@ -163,6 +164,12 @@ def predicted(path: Path) -> np.ndarray:
     return images(path, {"in_channels": 1, "size": [4, 4], "data": "own.npz"})
 
 
+def picture(kind: str) -> bytes:
+    packed = io.BytesIO()
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(packed, kind)
+    return packed.getvalue()
+
+
 @cache
 def kinds() -> dict[str, Kind]:
     x, y = np.arange(12 * 16, dtype=np.uint8).reshape(12, 4, 4), np.arange(12) % 2
@@ -173,6 +180,8 @@ def kinds() -> dict[str, Kind]:
         "npz": Kind("images.npz", as_npz({"x": x, "y": y}), data.npz, damaged_npz),
         "packed-npz": Kind("packed.npz", packed.getvalue(), data.npz, damaged_npz),
         "npy": Kind("image.npy", npy_bytes(x), predicted, damaged),
+        "png": Kind("image.png", picture("PNG"), predicted, damaged),
+        "jpeg": Kind("image.jpg", picture("JPEG"), predicted, damaged),
         "idx": Kind("idx", idx_bytes(), data.idx, damaged),
         "idx.gz": Kind("idx.gz", gzip.compress(idx_bytes(), mtime=0), data.idx, damaged_gzip),
         "cifar10": Kind("data_batch_1.bin", _cifar10_file(), lambda path: data.cifar10(path.parent), damaged),

@@ -220,8 +220,8 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_anything_is_train
         (tmp_path / "file" / "c.npz", OSError, r"fit: checkpoint .*c\.npz cannot be written: (File exists|Not a directory)$"),
         (tmp_path / ("c" * 300), OSError, "fit: checkpoint .* cannot be written: File name too long$"),
         ("a\0b", ValueError, r"fit: checkpoint 'a\\x00b' cannot be written: embedded null byte$"),
-        (5, TypeError, "fit: checkpoint must be the path of a file, got 5$"),
-        (b"c.npz", TypeError, "fit: checkpoint must be the path of a file, got bytes$"),
+        (5, TypeError, "Checkpoint: path must be the path of a file, got 5$"),
+        (b"c.npz", TypeError, "Checkpoint: path must be the path of a file, got bytes$"),
     ]:
         with pytest.raises(error, match=message):
             run.fit(digits, epochs=1, checkpoint=path)

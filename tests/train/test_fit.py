@@ -256,7 +256,7 @@ def test_labels_are_checked_for_losses_with_options_too(digits):
     ("words", "error", "message"),
     [
         ({"accumulate": 0}, ValueError, "fit: accumulate must be between 1"),
-        ({"patience": 0, "validation": "it"}, ValueError, "fit: patience must be between 1"),
+        ({"patience": 0, "validation": "it"}, ValueError, "EarlyStopping: patience must be between 1"),
         ({"patience": 2}, ValueError, r"fit: patience needs validation=\(x, y\)"),
         ({"keep_best": True}, ValueError, "fit: keep_best needs validation"),
         ({"keep_best": 1, "validation": "it"}, TypeError, "fit: keep_best must be True or False"),
@@ -267,7 +267,7 @@ def test_labels_are_checked_for_losses_with_options_too(digits):
         ({"flip": 2}, ValueError, "Batches: flip must be between 0 and 1"),
         ({"normalise": 3}, TypeError, r"Batches: normalise must be a data\.Normalise"),
         ({"schedule": "own"}, ValueError, "fit: schedule must be made for the optimizer that fit is given"),
-        ({"schedule": len}, TypeError, "fit: schedule must be a Schedule such as .*, got the function len"),
+        ({"schedule": len}, TypeError, "Scheduler: schedule must be a Schedule such as .*, got the function len"),
     ],
 )
 def test_wrong_words_are_said_before_anything_is_trained(digits, words, error, message):

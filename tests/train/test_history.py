@@ -2,15 +2,16 @@
 
 import csv
 import json
-import re
+import math
 
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv import layers, optim, train
+from fastconv.files import FileFormatError
 from fastconv.saving import as_npz
-from fastconv.train import progress as showing
+from fastconv.train.history import read_history
 from fastconv.train.runs import save_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -66,7 +67,7 @@ def test_an_old_checkpoint_goes_on(tmp_path):
     def fit(epochs):
         fc.seed(0)
         net = layers.Sequential(layers.Linear(3, 2))
-        words = {"checkpoint": path, "resume": True, "keep_best": True, "patience": 9, "progress": False}
+        words = {"checkpoint": path, "resume": True, "keep_best": True, "patience": 9, "verbose": 0}
         return train.fit(net, (x, y), epochs=epochs, optimizer=optim.Adam(net.parameters()), validation=(x, y), **words)
 
     fit(2)
@@ -81,25 +82,25 @@ def test_an_old_checkpoint_goes_on(tmp_path):
     assert len({tuple(record) for record in history}) == 1
 
 
-@pytest.mark.parametrize(("key", "kind"), [("val_accuracy", "validation"), ("test_accuracy", "test")])
-def test_the_line_shows_the_accuracy_on_other_images(capsys, monkeypatch, key, kind):
-    record = {"epoch": 2, "loss": 0.5, "accuracy": 0.75, "rate": 1e-3, key: 0.625}
-    with showing.Lines(3, 100) as line:
-        line.epoch(record)
-    assert f"accuracy  75.0 %  {kind}  62.5 %" in capsys.readouterr().err
-    monkeypatch.setenv("COLUMNS", "86")
-    with showing.Rewritten(3, 100) as line:
-        line.epoch(record)
-        line.step(3, 50, 0.25, 0.5, 1e-3)
-        line.last = 0
-        line.step(3, 60, 0.25, 0.5, 1e-3)
-    shown = capsys.readouterr().err.split("\r")[1:]
-    assert len(shown) == 2
-    for text in shown:
-        assert f"{kind}  62.5 %" in text
-        assert re.search(r"\d:\d\d left", text)
-        assert len(text.rstrip("\n")) == 85
+def test_a_history_is_a_list_of_records_and_lists_by_name():
+    """As Keras has it: history["val_loss"], history.history."""
+    history = train.History([NEW, NEW | {"epoch": 2, "val_loss": 1.5}])
+    assert history["val_loss"] == [3.0, 1.5]
+    assert history[-1]["val_loss"] == 1.5
+    assert history[:1] == [NEW]
+    assert history.history == {name: [value, 1.5 if name == "val_loss" else 2 if name == "epoch" else value] for name, value in NEW.items()}
+    history.append(NEW | {"test_loss": 4.0})
+    assert math.isnan(history["test_loss"][0])
+    assert history["test_loss"][2] == 4.0
+    with pytest.raises(KeyError, match="history: no epoch has 'val_los'; there are epoch, loss, accuracy, rate, val_loss, val_accuracy, test_loss"):
+        history["val_los"]
 
 
-def test_no_accuracy_on_other_images_no_words():
-    assert showing.others({"accuracy": 0.5, "val_accuracy": None}) == []
+def test_a_file_gives_the_history_back(tmp_path):
+    save_run(tmp_path, layers.Sequential(), {}, [NEW, NEW | {"epoch": 2}])
+    assert read_history(tmp_path / "history.csv") == [NEW, NEW | {"epoch": 2}]
+    (tmp_path / "history.csv").write_text("")
+    assert read_history(tmp_path / "history.csv") == []
+    (tmp_path / "history.csv").write_text("loss\n1\n")
+    with pytest.raises(FileFormatError, match=r"history\.csv is not the history of a run: each epoch must have its number"):
+        read_history(tmp_path / "history.csv")

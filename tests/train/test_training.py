@@ -1,8 +1,8 @@
 """Training: reproducible, interruptible, talkative within reason, and it learns."""
 
+import math
 import signal
 import time
-from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -11,7 +11,6 @@ from runs import Stop, assert_same_state, from_call, stop
 
 import fastconv as fc
 from fastconv import data, layers, losses, models, optim, train
-from fastconv.train import progress as showing
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +105,8 @@ def test_targets_that_are_not_classes_have_no_accuracy(digits):
     net = layers.Sequential(layers.Flatten(), layers.Linear(64, 2))
     y = np.stack([x.mean(axis=(1, 2, 3)), x.max(axis=(1, 2, 3))], axis=1)
     history = train.fit(net, (x, y), epochs=2, loss_function=losses.mse, validation=(x, y))
-    assert history[-1]["accuracy"] is history[-1]["val_accuracy"] is None
+    assert math.isnan(history[-1]["accuracy"])
+    assert math.isnan(history[-1]["val_accuracy"])
     assert str(train.evaluate(net, x, y, loss_function=losses.mse)).startswith("loss ")
 
 
@@ -187,56 +187,6 @@ def test_fit_does_not_take_ctrl_c_from_who_has_chosen_otherwise(digits, chosen):
     assert signal.getsignal(signal.SIGINT) is chosen
 
 
-def test_progress_without_a_terminal_is_lines(model, digits, capsys, monkeypatch):
-    monkeypatch.setattr(showing.Lines, "EVERY", 1e9)  # a busy machine may take seconds for a step
-    train.fit(model, digits, epochs=2, progress=False)
-    assert capsys.readouterr() == ("", "")
-    train.fit(model, digits, epochs=2, progress=True)
-    out, err = capsys.readouterr()
-    assert out == ""
-    first, second = err.splitlines()
-    for line, words in ((first, "epoch 1/2"), (second, "epoch 2/2")):
-        assert line.startswith(words)
-        assert all(word in line for word in ("loss ", "accuracy ", "rate ", "images/s", "left"))
-    assert "rate 2e-08" in second
-
-
-@pytest.mark.parametrize("seconds", [0.1, 1.5, 31])
-def test_progress_that_nobody_asked_for_is_a_line_now_and_then(capsys, monkeypatch, seconds):
-    """In notebooks and pipes: of 5 epochs of so many seconds each, in 10 steps."""
-    clock = [0.0]
-    monkeypatch.setattr(showing, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    with showing.reporter(5, 100, None) as report:
-        for epoch in range(1, 6):
-            for seen in range(10, 101, 10):
-                clock[0] += seconds / 10
-                report.step(epoch, seen, 1.0, 0.5, 1e-3)
-            report.epoch({"epoch": epoch, "loss": 1.0, "accuracy": 0.5, "rate": 1e-3})
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith("epoch 5/5")
-    assert len(lines) == {0.1: 1, 1.5: 5, 31: 15}[seconds]
-
-
-def test_without_stderr_nothing_is_shown(model, digits, monkeypatch):
-    monkeypatch.setattr("sys.stderr", None)
-    for wanted in (None, True):
-        train.fit(model, digits, epochs=1, progress=wanted)
-
-
-def test_progress_on_a_terminal_rewrites_one_line(model, digits, capsys, monkeypatch):
-    monkeypatch.setattr(showing, "tqdm", None)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "70")
-    train.fit(model, digits, epochs=2)
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert err.endswith("\n")
-    assert err.count("\r") >= 2
-    assert "rate 2e-08" in err
-    assert all(len(line.rstrip("\n")) < 70 for line in err.split("\r"))
-    assert "left" in err
-
-
 def test_predict_in_batches_is_the_whole(model, digits):
     """conv(x)[i] == conv(x[i:i+1])[0]: a batch of any size gives the same bits."""
     x = digits[0]
@@ -274,7 +224,7 @@ def test_what_fit_is_given_is_checked(model, digits):
         (x, TypeError, r"examples must be a pair \(x, y\)"), ((x, y, y), TypeError, r"examples must be a pair"),
         ((x, y[:9]), ValueError, "the same length N >= 1"),
         ((x[:0], y[:0]), ValueError, "the same length N >= 1"),
-        ((x.astype(np.uint8), y), TypeError, r"write np\.asarray\(x\)\.astype\(np\.float32\)"),
+        ((x.astype(np.int64), y), TypeError, r"write np\.asarray\(x\)\.astype\(np\.float32\)"),
     ]:  # fmt: skip
         with pytest.raises(error, match=words):
             train.fit(model, examples, epochs=1)

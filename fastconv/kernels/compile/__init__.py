@@ -9,7 +9,20 @@
 """
 
 from fastconv.kernels.compile.flags import inlined, reference, serial
-from fastconv.kernels.compile.launch import Bound, Driver, Launch, Work, chunks, collecting, driver, parallel, pool_address, spread, threads_for
+from fastconv.kernels.compile.launch import (
+    Bound,
+    Driver,
+    Launch,
+    Work,
+    chunks,
+    collecting,
+    driver,
+    foreseeing,
+    parallel,
+    pool_address,
+    spread,
+    threads_for,
+)
 from fastconv.kernels.compile.outline import outlined
 from fastconv.kernels.compile.records import Record
 from fastconv.kernels.compile.threads import FLOPS, get_num_threads, set_num_threads, team
@@ -24,6 +37,7 @@ __all__ = [
     "chunks",
     "collecting",
     "driver",
+    "foreseeing",
     "get_num_threads",
     "inlined",
     "outlined",

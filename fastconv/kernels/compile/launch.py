@@ -11,7 +11,7 @@ there are. `pool` is the address of the one parallel loop, or 0: then the same c
 
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import NamedTuple
@@ -143,12 +143,11 @@ class Driver:
         self.code = compiled(function, FLAGS)
 
     def bind(self) -> "Bound":
-        launches = collected.get()
-        return Bound(self) if launches is None else Noted(self, launches)
+        return binding.get()(self)
 
-    def entry(self, *operands) -> Callable:
+    def entry(self, *kinds: types.Type) -> Callable:
         """The machine code for operands of these types: called without looking at them again (1 us less)."""
-        signature = (types.intp, *map(kind_of, operands))
+        signature = (types.intp, *kinds)
         with no_garbage_collection():
             self.code.compile(signature)  # or reads it from the disk
         return self.code.get_overload(signature)
@@ -165,7 +164,7 @@ class Bound:
 
     def __call__(self, work: float, *operands) -> None:
         if self.entry is None:
-            self.entry = self.driver.entry(*operands)
+            self.entry = self.driver.entry(*map(kind_of, operands))
         if work < team.least:  # as `launch` does, 0.7 us sooner: half of what a tiny pass takes
             self.entry(0, *operands)
         else:
@@ -200,18 +199,40 @@ class Noted(Bound):
         self.launches.append(Launch(self.entry, operands, work))
 
 
-collected: ContextVar[list[Launch] | None] = ContextVar("collected", default=None)
+class Foreseen(Bound):
+    """A bound driver that does not run: each of its calls is noted, the driver and the types of the operands."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self, driver: Driver, calls: list[tuple[Driver, tuple[types.Type, ...]]]):
+        super().__init__(driver)
+        self.calls = calls
+
+    def __call__(self, work: float, *operands) -> None:
+        self.calls.append((self.driver, tuple(map(kind_of, operands))))
+
+
+binding: ContextVar[Callable[[Driver], Bound]] = ContextVar("binding", default=Bound)
 
 
 @contextmanager
-def collecting() -> Iterator[list[Launch]]:
-    """The launches of all passes that are bound within, in the order of their calls."""
-    launches: list[Launch] = []
-    token = collected.set(launches)
+def bound_as(kind: type, notes: list) -> Iterator[list]:
+    """The list in which all passes that are bound within note their calls, in order: `Noted` or `Foreseen`."""
+    token = binding.set(lambda driver: kind(driver, notes))
     try:
-        yield launches
+        yield notes
     finally:
-        collected.reset(token)
+        binding.reset(token)
+
+
+def collecting() -> AbstractContextManager[list[Launch]]:
+    """The launches of all passes that are bound within, in the order of their calls."""
+    return bound_as(Noted, [])
+
+
+def foreseeing() -> AbstractContextManager[list[tuple[Driver, tuple[types.Type, ...]]]]:
+    """The same, but nothing runs: what would have to be compiled for it. Results hold anything, and what is bound within is of no use after it."""
+    return bound_as(Foreseen, [])
 
 
 driver = Driver

@@ -3,6 +3,7 @@
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,13 @@ TINY = {"workqueue": 5_000_000, "omp": 200_000, "tbb": 200_000}
 
 FLOPS = 24
 
+# A launch waits for its slowest thread, and one whose core another program has waits for the scheduler, 1 to 4 ms each time: longer than most passes
+# take alone. So after a launch that took longer than that, passes run on the calling thread for a while, then threads are tried again; each time that
+# fails at once, the while is longer. On 2 busy cores steps took, in turns with no rest, medians: LeNet-5 a quarter to a twelfth, MobileNet a fifth.
+SLOWEST = 1e-9  # seconds that an operation may take: ten times what it does, as the plain edition is slow, and so may memory be
+STALL = 1e-3  # seconds more than that
+RESTS = 0.02, 1.0  # seconds: the first, and the longest
+
 
 class Team:
     """Who may run kernels in parallel now. Numba's workqueue layer aborts the process when two Python threads use it at
@@ -27,10 +35,11 @@ class Team:
         self.layer: str | None = None  # known after the first launch
         self.forked = False
         self.lock = threading.Lock()
+        self.rest = 0.0  # seconds that threads rest after a stall, until when
         self.resize(default_threads())
 
     def resize(self, size: int) -> None:
-        self.size = size
+        self.size, self.until = size, 0.0
         self._settle()
 
     def _settle(self) -> None:
@@ -39,13 +48,13 @@ class Team:
 
     def launch(self, threaded: Callable, alone: Callable, work: float, args: tuple) -> None:
         """Run threaded(*args), or alone(*args), which does the same on the calling thread; work: the number of operations."""
-        if work < self.least:
+        if work < self.least or (self.until and time.perf_counter() < self.until):
             alone(*args)
         elif self.layer in ("omp", "tbb"):
-            self._run(threaded, args)
+            self._run(threaded, args, work)
         elif self.lock.acquire(blocking=False):
             try:
-                self._run(threaded, args)
+                self._run(threaded, args, work)
                 self.layer = numba.threading_layer()
                 self._settle()
             finally:
@@ -53,16 +62,20 @@ class Team:
         else:
             alone(*args)
 
-    def _run(self, threaded: Callable, args: tuple) -> None:
-        before = numba.get_num_threads()
+    def _run(self, threaded: Callable, args: tuple, work: float) -> None:
+        start, before = time.perf_counter(), numba.get_num_threads()
         if before == self.size:
             threaded(*args)
-            return
-        numba.set_num_threads(self.size)  # of this Python thread only, and only while our kernel runs
-        try:
-            threaded(*args)
-        finally:
-            numba.set_num_threads(before)
+        else:
+            numba.set_num_threads(self.size)  # of this Python thread only, and only while our kernel runs
+            try:
+                threaded(*args)
+            finally:
+                numba.set_num_threads(before)
+        if (now := time.perf_counter()) - start > STALL + work * SLOWEST:
+            first, longest = RESTS
+            self.rest = min(2 * self.rest, longest) if now - self.until < self.rest else first
+            self.until = now + self.rest
 
     def after_fork(self) -> None:
         self.lock = threading.Lock()

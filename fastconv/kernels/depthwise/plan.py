@@ -202,7 +202,7 @@ def _plan(g: Geometry, row: Row, lines: tuple, read: Side, written: Side, channe
     lows, spans = (low_d, low_h, columns.low), (span_d, span_h, columns.reach)
     counts, strides = tuple(max(line.count for line in axis) for axis in axes), tuple(axis[0].stride for axis in axes)
     blocks, ICG = -(-written.C // window.LANES), read.C // g.G
-    strips = -(-blocks // max(1, STRIP // ICG))
+    strips = 1 if in_place else -(-blocks // max(1, STRIP // ICG))  # in place all channels of a pixel: it is one piece of memory
     strip = -(-blocks // strips)  # evenly
     outputs = g.N * math.prod(counts) * strips
     wanted = max(1, min(ITEMS, g.flops // ITEM_FLOPS))

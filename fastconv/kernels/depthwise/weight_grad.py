@@ -23,6 +23,7 @@ from fastconv.kernels.simd.arithmetic import zeros
 from fastconv.kernels.simd.host import CHUNKS, ITEMS, TERMS, registers
 from fastconv.kernels.simd.memory import add_to_totals, move_row
 from fastconv.kernels.simd.tile import one_row
+from fastconv.kernels.simd.transforms import prefetch
 from fastconv.kernels.simd.windows import SEVERAL, GradientWindow, first, fma_pixels, inner, last, only, single
 
 AT_ONCE = (4, 3, 2)  # of dy at a time: R * K sums, 4 pixels and an input fit 16 registers up to R * K = 10
@@ -42,6 +43,7 @@ class GradientPlan(NamedTuple):
     zeros: int  # elements of scratch for a kernel row of zeros
     patch: int  # ... for those and the patches of an item, and in all
     scratch: int
+    ahead: int  # elements of x that are prefetched with a line of outputs and a channel block, in place
     bias: bool
 
 
@@ -60,8 +62,9 @@ def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, Gradi
     scratch = patch + memory.lines(plan.images * plan.depths * plan.rows * plan.columns * LANES, dtype)
     parts = min(CHUNKS, bands, -(-ITEMS // plan.strips))
     size = groups * (R * plan.K + 1) * LANES
+    ahead = plan.image // (g.OD * g.OH * plan.blocks) if plan.in_place else 0
     edges = (*edges, min(row, SEVERAL), g.OW - (row - 1) * U if plan.in_place else 1)
-    found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, row, zeros, patch, scratch, bias)
+    found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, row, zeros, patch, scratch, ahead, bias)
     return plan, found, GradientWindow(U, R, plan.K, window.S, LANES, dtype, edges)
 
 
@@ -96,14 +99,7 @@ def product_items(work, window, plan, x, dy, totals):
             item = item_of(band * forward.strips + strip, forward)
             if forward.in_place == 0:
                 pack_patch(one, forward, item, x, inputs)
-            for block in range(item.block, item.block + item.blocks):  # loop 5
-                channel, start = channel_of(block, item, forward, window.LANES)
-                own, operand = totals[(chunk * forward.blocks + block) * plan.size :], (inputs[start:], nothing)
-                if forward.OC - channel < window.LANES:
-                    pack_dy(one, forward, item, dy[channel:], forward.OC - channel, packed)
-                    add_band(window, plan, item, operand, packed, window.LANES, own, band == first)
-                else:
-                    add_band(window, plan, item, operand, dy[channel:], forward.OC, own, band == first)
+            add_band(window, plan, item, (inputs, dy, nothing, packed), totals[chunk * forward.blocks * plan.size :], band == first)
 
 
 @serial
@@ -114,45 +110,56 @@ def lines_of(item, plan):
 
 
 @serial
-def output_offset(item, plan, line, rows, depths):
-    """Where a line of the item's outputs starts in dy."""
+def line_of(item, plan, line):
+    """A line of the item's outputs, counted from the first of all images."""
+    _, rows, depths = lines_of(item, plan)
     n, d, h = item.n + line // rows // depths, item.jd + line // rows % depths, item.jh + line % rows
-    return (((n * plan.OD + d) * plan.OH + h) * plan.OW + item.jw) * plan.OC
+    return (n * plan.OD + d) * plan.OH + h
 
 
 @outlined
 def pack_dy(one, plan, item, dy, channels, packed):
     """packed[line, ow, lane] = dy, 0 after the last channel: a ragged channel block"""
-    lines, rows, depths = lines_of(item, plan)
-    for line in range(lines):
-        start, to = output_offset(item, plan, line, rows, depths), line * plan.columns * one.LANES
+    for line in range(lines_of(item, plan)[0]):
+        start, to = (line_of(item, plan, line) * plan.OW + item.jw) * plan.OC, line * plan.columns * one.LANES
         for i in range(min(plan.columns, plan.OW - item.jw)):
             move_row(one, dy, start + i * plan.OC, channels, packed, to + i * one.LANES)
 
 
 @serial
-def add_band(window, plan, item, inputs, dy, step, totals, fresh):
-    """Loops 4 and 3: totals (+)= the products of a band, at most 256 outputs at a time; R kernel rows at a time. step: from pixel to pixel of dy"""
-    columns = min(plan.forward.columns, plan.forward.OW - item.jw)
-    lines = lines_of(item, plan.forward)[0]
+def add_band(window, plan, item, operands, totals, fresh):
+    """Loops 5, 4 and 3: totals (+)= the products of a band, R kernel rows at a time, and at most 256 outputs: so few that the second of two channel
+    blocks finds the lines that the first has read in L2"""
+    forward, one, (inputs, dy, nothing, packed) = plan.forward, one_row(window), operands
+    ragged = forward.blocks - 1 if forward.in_place == 0 and forward.OC % window.LANES else forward.blocks
+    if item.block + item.blocks > ragged:
+        pack_dy(one, forward, item, dy[ragged * window.LANES :], forward.OC % window.LANES, packed)
+    columns = min(forward.columns, forward.OW - item.jw)
+    lines = lines_of(item, forward)[0]
     each, most = max(1, TERMS // columns), TERMS // window.U * window.U  # lines, and pixels of one, of a running sum
     for line in range(0, lines, each):
         for start in range(0, columns, most):
             part = line, min(line + each, lines), start, min(start + most, columns)
-            for group in range(plan.groups):
-                acc = sum_lines(window, plan, item, part, group * window.R, inputs, dy, step)
-                add_to_totals(window, acc, totals, group * window.MR * window.LANES, 1 if fresh and line == 0 and start == 0 else 0)
+            ahead = line_of(item, forward, part[1]) * forward.blocks * plan.ahead
+            for block in range(item.block, item.block + item.blocks):
+                channel, first = channel_of(block, item, forward, window.LANES)
+                own, at = totals[block * plan.size :], (packed, window.LANES) if block == ragged else (dy[channel:], forward.OC)
+                for group in range(plan.groups):
+                    acc = sum_lines(window, plan, item, part, group * window.R, (inputs[first:], nothing, ahead), at)
+                    add_to_totals(window, acc, own, group * window.MR * window.LANES, 1 if fresh and line == 0 and start == 0 else 0)
+                ahead += (part[1] - line) * plan.ahead
 
 
 @serial
-def sum_lines(window, plan, item, part, row, inputs, dy, step):
+def sum_lines(window, plan, item, part, row, inputs, gradients):
     """Loops 2 and 1: lines of outputs, U pixels of each at a time; acc stays in registers. In place the first and the last pixels of a row meet its
     edges; in a patch what is left of U pixels goes one by one. Loops of one round or none: where ways met, sums would pass through memory"""
     forward, (line, end, start, stop), acc = plan.forward, part, zeros(window)
     _, rows, depths = lines_of(item, forward)
     n, jd0, jh0, column = origin_of(item, forward)
     image, d, h = line // rows // depths, line // rows % depths, line % rows
-    (x, nothing), U, alone, edges = inputs, window.U, window.tiles == 1, window.tiles == SEVERAL
+    (x, nothing, ahead), (dy, step) = inputs, gradients
+    U, alone, edges = window.U, window.tiles == 1, window.tiles == SEVERAL
     at_first, at_last = edges and start == 0, edges and stop == forward.OW
     low, high = start + (U if at_first else 0), (plan.row - 1) * U if at_last else stop // U * U
     for i in range(line, end):
@@ -160,6 +167,8 @@ def sum_lines(window, plan, item, part, row, inputs, dy, step):
         at, y = (n + image) * forward.image + column * forward.pixel, i * forward.columns * step
         if step == forward.OC:  # not packed
             y = ((((item.n + image) * forward.OD + item.jd + d) * forward.OH + item.jh + h) * forward.OW + item.jw) * step
+        prefetch(x, ahead, ahead + plan.ahead)
+        ahead += plan.ahead
         for _ in range(1 if alone else 0):
             acc = fma_pixels(only(window), acc, (x, forward.row_offsets, table, at, forward.pixel, nothing), (dy, y, step))
         for _ in range(1 if at_first else 0):

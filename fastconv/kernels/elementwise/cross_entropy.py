@@ -13,7 +13,8 @@ from functools import cache
 import numpy as np
 
 from fastconv.kernels.compile import Bound, chunks, driver, serial, spread
-from fastconv.kernels.elementwise.exponential import exponential_parts
+from fastconv.kernels.elementwise.exponential import exponentials
+from fastconv.kernels.elementwise.softmax import maximum, ordered_sum
 
 NONE = -(2**63)  # the label to ignore, where there is none
 NO_WEIGHTS = np.empty(0)
@@ -97,43 +98,13 @@ def softmax(scores, p):
     """p = softmax(scores); return highest and log_sum: log p[k] = scores[k] - highest - log_sum. +Inf or NaN makes all NaN; -Inf: p = 0."""
     highest = np.float64(maximum(scores))
     for k in range(p.size):
-        power, rest = exponential_parts(scores[k] - highest)
-        p[k] = power + power * rest
+        p[k] = scores[k] - highest
+    exponentials(p)
     total = ordered_sum(p)
     inverse = 1 / total
     for k in range(p.size):
         p[k] *= inverse
     return highest, np.log(total)
-
-
-@serial
-def maximum(values):
-    """In four running maxima, : one would wait for each comparison. It may miss a NaN: that makes the sum NaN."""
-    a, b, c, d = values[0], values[0], values[0], values[0]
-    whole = values.size // 4 * 4
-    for k in range(0, whole, 4):
-        a, b = larger(values[k], a), larger(values[k + 1], b)
-        c, d = larger(values[k + 2], c), larger(values[k + 3], d)
-    for k in range(whole, values.size):
-        a = larger(values[k], a)
-    return larger(larger(a, b), larger(c, d))
-
-
-@serial
-def larger(value, highest):
-    return value if value > highest else highest
-
-
-@serial
-def ordered_sum(values):
-    """Four interleaved running sums: a single one would wait for each addition"""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    whole = values.size // 4 * 4
-    for k in range(0, whole, 4):
-        a, b, c, d = a + values[k], b + values[k + 1], c + values[k + 2], d + values[k + 3]
-    for k in range(whole, values.size):
-        a += values[k]
-    return (a + b) + (c + d)
 
 
 @serial

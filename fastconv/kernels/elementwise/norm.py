@@ -52,11 +52,13 @@ def normalize(pool, tile, plan, operands, parameters, running, results, scratch)
 def choose_pivot(plan, x, pivot):
     """pivot[c] = the mean of some pixels' channel c, these at equal distances"""
     C, pixels = plan.channels, min(PIVOTS, plan.pixels)
+    part = pivot.dtype.type(1 / pixels)
     for c in range(C):
-        total = 0.0
-        for i in range(pixels):
-            total += x[plan.pixels * i // pixels * C + c]
-        pivot[c] = total / pixels
+        pivot[c] = 0
+    for i in range(pixels):
+        pixel = plan.pixels * i // pixels * C
+        for c in range(C):
+            pivot[c] += x[pixel + c] * part
     repeat_channels(plan, pivot)
 
 

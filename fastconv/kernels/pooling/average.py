@@ -14,7 +14,7 @@ import numpy as np
 
 from fastconv.geometry import share_sizes
 from fastconv.kernels.compile import Record, chunks, driver, inlined, serial, spread
-from fastconv.kernels.pooling.groups import group_of, line_of, list_taps, tap_lists
+from fastconv.kernels.pooling.groups import group_of, line_of, list_first_row, list_taps, tap_lists, taps_of
 from fastconv.kernels.pooling.tiles import channel_of, tile_for
 from fastconv.kernels.pooling.windows import Geometry, Shares, collects, covers, reads, side_by_side
 from fastconv.kernels.simd.arithmetic import zeros
@@ -95,16 +95,42 @@ def cover_grad(pool, tile, plan, chunks, scratch, dy, divisors, dx):
 
 @serial
 def cover_rows(work, tile, plan, dy, divisors, dx):
+    """The windows of a row of outputs cover whole rows of inputs, all alike: the first is written, the others are copies of it."""
     for i in range(work.first, work.stop):
         line = line_of(plan, i)
         for g in range(len(plan.columns)):
-            list_taps(plan, line, g, work.scratch)
-            cover(tile, plan, group_of(plan, line, g), work.scratch, dy, divisors, dx)
+            list_first_row(plan, line, g, work.scratch)
+            cover(tile, plan, group_of(plan, line, g), taps_of(plan.columns, 7 * g + 4), work.scratch, dy, divisors, dx)
+        repeat_row(plan, line, dx)
+
+
+@serial
+def repeat_row(plan, line, dx):
+    """The first row that a row of outputs covers, again in the other rows of their windows; zeros in gaps."""
+    _, image, d, h = line
+    depth, row = number_at(plan.depths, 3 * d + 1), number_at(plan.rows, 3 * h + 1)
+    origin = image * plan.image + number_at(plan.depths, 3 * d) + number_at(plan.rows, 3 * h)
+    first = (origin + number_at(plan.depth_taps, 2 * depth) + number_at(plan.row_taps, 2 * row)) * plan.C
+    written = dx[first : first + plan.row * plan.C]
+    for j in range(depth, number_at(plan.depths, 3 * d + 2)):
+        for k in range(row, number_at(plan.rows, 3 * h + 2)):
+            to = (origin + number_at(plan.depth_taps, 2 * j) + number_at(plan.row_taps, 2 * k)) * plan.C
+            other = dx[to : to + plan.row * plan.C]
+            if number_at(plan.depth_taps, 2 * j + 1) + number_at(plan.row_taps, 2 * k + 1) < 0:
+                other[:] = 0
+            elif to != first:
+                copy_row(written, other)
+
+
+@serial
+def copy_row(x, y):
+    for i in range(y.size):
+        y[i] = x[i]
 
 
 @inlined
-def cover(tile, plan, group, taps, dy, divisors, dx):
-    """Loops 3 to 1: tiles of MR outputs x NR channels; the inputs that they cover, 0 in gaps."""
+def cover(tile, plan, group, columns, taps, dy, divisors, dx):
+    """Loops 3 to 1: tiles of MR outputs x NR channels; the inputs of so many columns that they cover, 0 in gaps."""
     C, count = plan.C, min(group.pixels, tile.MR)
     reads, writes = offsets_apart(tile, group.pixel_step * C, count), offsets_apart(tile, group.window_step * C, count)
     for m in range(0, group.pixels, tile.MR):
@@ -114,7 +140,7 @@ def cover(tile, plan, group, taps, dy, divisors, dx):
             c = channel_of(tile, i, C)
             grad = widen(tile, load_rows(tile, dy, reads, at * C + c, C))
             part = rounded(tile, divide_rows(tile, grad, divisors, at - group.image, group.pixel_step, count - 1))
-            for t in range(group.taps):
+            for t in range(columns):
                 here = part if number_at(taps, 2 * t + 1) >= 0 else zeros(tile)
                 store_rows(tile, here, dx, writes, (to + number_at(taps, 2 * t)) * C + c, C)
 

@@ -68,12 +68,25 @@ def list_taps(plan, line, g, taps):
     t = 0
     for j in range(number_at(plan.depths, 3 * d + 1), number_at(plan.depths, 3 * d + 2)):
         for k in range(number_at(plan.rows, 3 * h + 1), number_at(plan.rows, 3 * h + 2)):
-            step = number_at(plan.depth_taps, 2 * j) + number_at(plan.row_taps, 2 * k)
-            tap = number_at(plan.depth_taps, 2 * j + 1) + number_at(plan.row_taps, 2 * k + 1)
-            for l in range(number_at(plan.columns, 7 * g + 5), number_at(plan.columns, 7 * g + 6)):
-                taps[t] = step + number_at(plan.column_taps, 2 * l)
-                taps[t + 1] = tap + number_at(plan.column_taps, 2 * l + 1)
-                t += 2
+            t = list_row(plan, j, k, g, taps, t)
+
+
+@outlined
+def list_first_row(plan, line, g, taps):
+    """As `list_taps`, of the first row of the windows alone."""
+    list_row(plan, number_at(plan.depths, 3 * line.d + 1), number_at(plan.rows, 3 * line.h + 1), g, taps, 0)
+
+
+@serial
+def list_row(plan, j, k, g, taps, t):
+    """The taps of a group's columns in one row of the windows, entries j and k, from t on; returns where they end."""
+    step = number_at(plan.depth_taps, 2 * j) + number_at(plan.row_taps, 2 * k)
+    tap = number_at(plan.depth_taps, 2 * j + 1) + number_at(plan.row_taps, 2 * k + 1)
+    for l in range(number_at(plan.columns, 7 * g + 5), number_at(plan.columns, 7 * g + 6)):
+        taps[t] = step + number_at(plan.column_taps, 2 * l)
+        taps[t + 1] = tap + number_at(plan.column_taps, 2 * l + 1)
+        t += 2
+    return t
 
 
 def tap_lists(chunks: int, longest: int) -> np.ndarray:

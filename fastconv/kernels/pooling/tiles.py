@@ -18,9 +18,12 @@ def tile_for(plan: Windows, dtype: np.dtype, itemsize: int = 0) -> Tile:
     C, lanes = plan.C, registers().bytes // max(itemsize, dtype.itemsize)
     if lanes > C and registers().feature != "avx512f":  # masks cost nothing there, and branches elsewhere
         lanes = 1 << (C.bit_length() - 1)  # the largest power of two in C
-    if 2 * ROWS * lanes <= C or ROWS * lanes == C or (lanes < C and _alone(plan)):
+    if _alone(plan):  # as many vectors as channels fill: a window that is a whole image is read once for each tile
+        most = 2 * ROWS if itemsize else ROWS  # sums take a register each, maxima two
+        return _tile(1, 1 << (min(max(1, C // lanes), most).bit_length() - 1), lanes, dtype)
+    if 2 * ROWS * lanes <= C or ROWS * lanes == C:
         return _tile(1, ROWS, lanes, dtype)
-    return _tile(1 if _alone(plan) else ROWS, 1, lanes, dtype)
+    return _tile(ROWS, 1, lanes, dtype)
 
 
 _tile = cache(Tile)

@@ -40,7 +40,8 @@ class Windows(NamedTuple):
     D: int  # extents of the side that has the pixels
     H: int
     W: int
-    image: int  # positions of an image of the other side
+    image: int  # positions of an image of the other side, and of a row there
+    row: int
     depths: np.ndarray  # (D, 3): origin of the window, first entry, stop
     rows: np.ndarray  # (H, 3)
     columns: np.ndarray  # (groups, 7): pixels; first position, step; origin of the first window, step; first entry, stop
@@ -172,7 +173,7 @@ def _windows(source, axes, from_outputs: bool, relu: bool) -> Windows:
     (depths, depth_taps), (rows, row_taps), (columns, column_taps) = axes
     image, row = math.prod(other), other[2]
     return Windows(
-        N * D * H, C, D, H, W, image, _scaled(depths, other[1] * row), _scaled(rows, row), _groups(columns),
+        N * D * H, C, D, H, W, image, row, _scaled(depths, other[1] * row), _scaled(rows, row), _groups(columns),
         _table(depth_taps * (other[1] * row, KH * KW)), _table(row_taps * (row, KW)), _table(column_taps), int(relu),
     )  # fmt: skip
 

@@ -20,6 +20,34 @@ def zeros(typing, tile):
     return Accumulators(tile)(tile), generate
 
 
+@intrinsic
+def full(typing, tile, value):
+    """np.full((MR, NR), value), value a float64"""
+
+    def generate(context, builder, signature, arguments):
+        value = arguments[1] if tile.element == types.float64 else builder.fptrunc(arguments[1], tile.vector.element)
+        value, acc = splat(builder, value, tile.vector), ir.Constant(signature.return_type.registers, ir.Undefined)
+        for _, _, i in registers(tile):
+            acc = builder.insert_value(acc, value, i)
+        return acc
+
+    return Accumulators(tile)(tile, types.float64), generate
+
+
+@intrinsic
+def fma_scaled(typing, tile, acc, weight, rows):
+    """acc + weight * rows, weight a number of the tile's dtype"""
+
+    def generate(context, builder, signature, arguments):
+        _, acc, weight, rows = arguments
+        weight, fused = splat(builder, weight, tile.vector), multiply_add(builder, tile)
+        for _, _, i in registers(tile):
+            acc = builder.insert_value(acc, builder.call(fused, [weight, builder.extract_value(rows, i), builder.extract_value(acc, i)]), i)
+        return acc
+
+    return acc(tile, acc, tile.element, rows), generate
+
+
 def _rank1(builder, tile, acc, pointers, w):
     """acc[m] + x[m] * w[:NR], x[m] the scalar at pointers[m]"""
     fused = multiply_add(builder, tile)

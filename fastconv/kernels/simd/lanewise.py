@@ -99,15 +99,3 @@ def zero_where_clamped(typing, tile, acc, y):
         return acc
 
     return acc(tile, acc, y), generate
-
-
-@intrinsic
-def times_power_of_two(typing, value, exponent):
-    """value * 2**n of float64 numbers, where exponent = 1.5 * 2**52 + n: the low bits of such a number are n"""
-
-    def generate(context, builder, signature, arguments):
-        value, exponent = (builder.bitcast(number, I64) for number in arguments)
-        bits = builder.add(value, builder.shl(exponent, ir.Constant(I64, 52)))
-        return builder.bitcast(bits, ir.DoubleType())
-
-    return types.float64(types.float64, types.float64), generate

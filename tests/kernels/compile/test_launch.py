@@ -123,7 +123,7 @@ def test_passes_with_little_work_stay_on_the_calling_thread(threads, monkeypatch
     called = []
     monkeypatch.setattr(team, "layer", "omp")
     team.resize(team.size)
-    monkeypatch.setattr(team, "_run", lambda threaded, operands: called.append(operands))
+    monkeypatch.setattr(team, "_run", lambda threaded, operands, work: called.append(operands))
     bound = count.bind()
     operands = 1, 1, np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)
     bound(launching.team.size, *operands)

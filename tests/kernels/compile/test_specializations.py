@@ -11,7 +11,7 @@ import fastconv as fc
 from bench.layer import parse
 from bench.peers import Ours
 from bench.rows import EVERY_KERNEL
-from fastconv import ops
+from fastconv import layers, ops
 from fastconv.kernels import depthwise
 from fastconv.kernels.igemm import col2im, forward, weight_grad
 from fastconv.kernels.simd.host import menu, tile_for
@@ -76,6 +76,7 @@ def test_other_extents_of_a_depthwise_layer_compile_nothing():
         case.weight_grad(x, dy, return_bias_grad=True)
 
     run(1, 32, 12, 24)
+    run(1, 3, 12, 24)  # fewer channels than lanes are packed
     before = specializations()
     for shape in ((3, 32, 12, 24), (1, 7, 12, 24), (1, 33, 5, 24), (2, 64, 12, 48)):
         run(*shape)
@@ -91,6 +92,22 @@ def test_a_pass_is_compiled_once_for_a_tile(dtype):
         counts = Counter(signature[1].name for signature in driver.code.signatures)
         assert set(counts.values()) == {1}, (driver.__name__, counts)
         assert sum(np.dtype(dtype).name in name for name in counts) <= len(menu(np.dtype(dtype)))
+
+
+def test_other_extents_of_functions_and_own_statistics_compile_nothing():
+    """Compiled once: a function for its name; norms whatever the groups, with parameters or without; softmax for any axis and its logarithm."""
+
+    def run(*made, shape):
+        for layer in made:
+            y, backward = layer.forward(np.ones(shape, np.float32))
+            backward(y)
+
+    run(layers.SiLU(), layers.GroupNorm(2, 4), layers.LayerNorm(3), layers.Softmax(), shape=(2, 4, 3))
+    before = specializations()
+    run(layers.SiLU(), layers.GroupNorm(5, 5, affine=False), layers.LayerNorm((5, 7, 40), bias=False), shape=(3, 5, 7, 40))
+    run(layers.LayerNorm(600, elementwise_affine=False), layers.Softmax(-1), layers.LogSoftmax(0), shape=(70, 600))
+    run(layers.LogSoftmax(2), layers.InstanceNorm3d(2), shape=(1, 2, 3, 4, 5))
+    assert specializations() == before
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)

@@ -205,3 +205,37 @@ def test_the_usual_number_of_threads_keeps_to_the_quota(monkeypatch, allowed, po
     monkeypatch.setattr(policy, "quota", lambda: allowed)
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", pool)
     assert policy.default_threads() == threads
+
+
+def test_after_a_stall_threads_rest_for_a_while(monkeypatch):
+    """Twice as long each time that the next launch stalls, too; and as in the beginning after one that did not."""
+    now, ran = [0.0], []
+    monkeypatch.setattr(policy.time, "perf_counter", lambda: now[0])
+    team = policy.Team()
+    team.resize(2)
+    team.layer = "omp"
+
+    def launch(seconds: float, at: float) -> str:
+        def threaded():
+            ran.append("threads")
+            now[0] += seconds
+
+        now[0] = at
+        team.launch(threaded, lambda: ran.append("alone"), 1e6, ())
+        return ran[-1]
+
+    monkeypatch.setattr(numba, "get_num_threads", lambda: 2)
+    first, _ = policy.RESTS
+    assert [launch(0.001, at) for at in (1.0, 1.1)] == ["threads", "threads"]  # 1e6 operations may take 2 ms
+    assert launch(0.004, 2.0) == "threads"
+    assert launch(0, 2.004 + 0.9 * first) == "alone"
+    assert launch(0.004, 2.004 + 1.1 * first) == "threads"
+    again = 2.008 + 1.1 * first
+    assert launch(0, again + 1.9 * first) == "alone"
+    assert launch(0, again + 2.1 * first) == "threads"
+    assert launch(0, again + 2.1 * first) == "threads"
+    assert launch(0.004, 10.0) == "threads"
+    assert launch(0, 10.004 + 1.1 * first) == "threads"
+    launch(0.004, 11.0)
+    team.resize(2)  # whoever sets the number of threads wants them
+    assert launch(0, 11.005) == "threads"

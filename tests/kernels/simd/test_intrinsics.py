@@ -11,7 +11,7 @@ from geometries import DTYPES, integers
 from numba import njit
 
 from fastconv.kernels.compile.flags import FLAGS
-from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_contiguous, fma_gathered, transpose, zeros
+from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_contiguous, fma_gathered, fma_scaled, full, transpose, zeros
 from fastconv.kernels.simd.host import registers
 from fastconv.kernels.simd.memory import add_to_row, add_to_totals, load_rows, move_row, offsets, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import Tile, one_row, square
@@ -53,6 +53,13 @@ def transposed(tile, x, reads, at, channels, y, writes, first, last):
 def clamped(tile, w, bound, y):
     """y's rows = w, not below bound."""
     rows = clamp(tile, load_rows(tile, w, offsets_apart(tile, 0, tile.MR), 0, tile.NR), bound)
+    store_rows(tile, rows, y, offsets_apart(tile, tile.NR, tile.MR), 0, tile.NR)
+
+
+@njit(**FLAGS)
+def filled_and_scaled(tile, value, weight, w, y):
+    """y's rows = value + weight * w."""
+    rows = fma_scaled(tile, full(tile, value), weight, load_rows(tile, w, offsets_apart(tile, 0, tile.MR), 0, tile.NR))
     store_rows(tile, rows, y, offsets_apart(tile, tile.NR, tile.MR), 0, tile.NR)
 
 
@@ -162,6 +169,14 @@ def test_clamp(tile, bound):
     clamped(tile, w, float(bound), y.ravel())
     np.testing.assert_array_equal(y, np.tile(np.where(w <= bound, tile.dtype.type(bound), w), (tile.MR, 1)))
     assert not np.signbit(y[y == 0]).any()
+
+
+@every_tile
+def test_full_and_fma_scaled(tile):
+    w = np.resize(np.array([1, -1, np.nan, np.inf, 0, 4, 3, -5], tile.dtype), tile.NR)
+    y = np.empty((tile.MR, tile.NR), tile.dtype)
+    filled_and_scaled(tile, 2.5, tile.dtype.type(-3), w, y.ravel())
+    np.testing.assert_array_equal(y, np.tile(tile.dtype.type(2.5) + tile.dtype.type(-3) * w, (tile.MR, 1)))
 
 
 @pytest.mark.parametrize("tile", [Tile(lanes, 1, lanes, np.dtype(dtype)) for dtype, lanes in LANES.items()], ids=repr)
