@@ -1,4 +1,4 @@
-"""A convnet on MNIST, ported from a Keras script: `originals/keras_fit.py`. 35 of 42 lines are edited.
+"""A convnet on MNIST, ported from a Keras script: `originals/keras_fit.py`. 34 of 42 lines are edited.
 
 Layers are told their inputs' channels, activations are layers, and the loss takes scores without a softmax. Images are (N, C, H, W).
 
@@ -35,15 +35,17 @@ print(model.summary((1, 1, 28, 28)))
 optimizer = optim.Adam(model.parameters(), lr=1e-3)
 history = train.fit(
     model,
-    (x_train[:-held], y_train[:-held]),
+    x_train[:-held],
+    y_train[:-held],
     batch_size=128,
     epochs=12,
-    validation=(x_train[-held:], y_train[-held:]),
+    validation_data=(x_train[-held:], y_train[-held:]),
     optimizer=optimizer,
-    schedule=optim.Plateau(optimizer, factor=0.5, patience=1),
-    patience=3,
-    keep_best=True,
+    loss="cross_entropy",
     callbacks=[
+        train.EarlyStopping(patience=3),
+        train.KeepBest(),
+        train.Scheduler(optim.Plateau(optimizer, factor=0.5, patience=1)),
         lambda logs: print(f"epoch {logs['epoch']}: {logs['val_accuracy']:.4f}"),
     ],
 )
