@@ -144,6 +144,7 @@ if __name__ == "__main__":
     print("\nthe first filter before training, and after:")
     for before, after in zip(start[0][0][0], net[0][0][0]):
         print("".join(f"{w:8.3f}" for w in before), "  ->", "".join(f"{w:8.3f}" for w in after))
+    x, label = picture()
     loss, _, gradients = forward_and_back(x, label, *start)
     start[0][0][0][1][1] += 1e-5
     moved, foretold = forward_and_back(x, label, *start)[0] - loss, gradients[0][0][0][1][1] * 1e-5

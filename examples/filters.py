@@ -31,7 +31,7 @@ maps = first(x_test[:1])  # (1, 16, 8, 8): where in this digit each of the 16 fi
 strongest = maps.max(axis=(0, 2, 3)).argmax()
 row, column = np.unravel_index(maps[0, strongest].argmax(), maps.shape[2:])
 print(f"in the first digit, a {y_test[0]}, filter {strongest} answers most: {maps.max():.2f} at row {row}, column {column}; its weights:")
-print(np.array2string(model[0].weight.value[strongest, 0], precision=2, suppress_small=True, floatmode="fixed"))
+print(np.array2string(model.parameters()[0].value[strongest, 0], precision=2, suppress_small=True, floatmode="fixed"))
 
 if len(sys.argv) > 1:
     from matplotlib.figure import Figure

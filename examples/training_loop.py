@@ -50,7 +50,7 @@ for epoch in range(1, 6):
     print(f"epoch {epoch}: loss {total / len(x_train):.3f}, test accuracy {100 * accuracy():.1f} %")
 
 # What a gradient is: nudge one weight of the first layer, and the loss moves by gradient times nudge.
-weight, nudge = model[0].weight, 1e-2
+weight, nudge = model.parameters()[0], 1e-2
 optimizer.zero_grad()
 scores, backward = model.forward(x_test)
 loss, d_scores = losses.cross_entropy(scores, y_test)

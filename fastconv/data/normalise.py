@@ -20,8 +20,8 @@ class Normalise:
     a JSON file and `Normalise(**stored)` reads it back with the same bits. ValueError, TypeError for other numbers.
     """
 
-    mean: list[float]
-    std: list[float]
+    mean: Sequence[float]
+    std: Sequence[float]
 
     def __post_init__(self):
         for name in ("mean", "std"):

@@ -96,9 +96,7 @@ class _MaxPool(Maximum, _Pool):
 
 
 class _AvgPool(Average, _Pool):
-    def __init__(
-        self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, *, dilation=1
-    ):  # fmt: skip
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None, *, dilation=1):
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
         op = type(self).__name__
         self.count_include_pad = flag(op, "count_include_pad", count_include_pad)

@@ -16,6 +16,7 @@ depends on the shapes: to make them alike would cost time in every call, for num
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def conv2d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, gr
 
 def conv2d_weight_grad(
     x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", out=None, accumulate=False, return_bias_grad=False
-):  # fmt: skip
+) -> Any:  # fmt: skip
     """The gradient of the weights: a cross-correlation of the input with dy. A shared weight sums over all its uses.
 
     dw[oc,ic,kh,kw] = sum over n,oh,ow of x[n, ic, oh*SH - PH + kh*DH, ow*SW - PW + kw*DW] * dy[n,oc,oh,ow]
@@ -78,7 +79,7 @@ def conv1d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, gr
 
 def conv1d_weight_grad(
     x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", out=None, accumulate=False, return_bias_grad=False
-):  # fmt: skip
+) -> Any:  # fmt: skip
     """As `conv2d_weight_grad` with x: (N, IC, IW), dy: (N, OC, OW). Returns (OC, IC/groups, KW)."""
     options = stride, padding, dilation, groups, padding_mode
     return weight_grad("conv1d_weight_grad", 1, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
@@ -96,7 +97,7 @@ def conv3d_input_grad(dy, w, input_shape, *, stride=1, padding=0, dilation=1, gr
 
 def conv3d_weight_grad(
     x, dy, kernel_size, *, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros", out=None, accumulate=False, return_bias_grad=False
-):  # fmt: skip
+) -> Any:  # fmt: skip
     """As `conv2d_weight_grad` with x: (N, IC, ID, IH, IW), dy: (N, OC, OD, OH, OW). Returns (OC, IC/groups, KD, KH, KW)."""
     options = stride, padding, dilation, groups, padding_mode
     return weight_grad("conv3d_weight_grad", 3, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
@@ -212,7 +213,7 @@ def weight_grad(op, rank, operands, kernel_size, options, out, accumulate, retur
     check_out(op, out, w_shape, x, dy)
     db = np.empty(c.g.OC, dy.dtype) if return_bias_grad else None
     dw = into(c.w, out, accumulate, lambda memory, adding: c.weight_grad(x, dy, memory, db, adding))
-    return (dw, db) if return_bias_grad else dw
+    return (dw, db) if return_bias_grad else dw  # callers see Any: who knows which it is need not tell a type checker
 
 
 def into(layout: Layout, out: np.ndarray | None, accumulate: bool, run) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Fully connected layers: a 1x1 convolution on images of one pixel, on the same kernels; no BLAS, no second pool of threads."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def linear_input_grad(dy, w) -> np.ndarray:
     return passes.input_grad(dy, passes.w.flat(w))
 
 
-def linear_weight_grad(x, dy, *, out=None, accumulate=False, return_bias_grad=False):
+def linear_weight_grad(x, dy, *, out=None, accumulate=False, return_bias_grad=False) -> Any:
     """dw[o,i] = sum over n of x[n,i] * dy[n,o]. x: (N, I), dy: (N, O). Returns (O, I), or (dw, db); `out` as in `conv2d_weight_grad`."""
     x, dy = floats("linear_weight_grad", x=x, dy=dy)
     check_result("linear_weight_grad", out, accumulate, return_bias_grad)

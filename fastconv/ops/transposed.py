@@ -12,6 +12,7 @@ output_padding makes room for more rows at the end, because a convolution with a
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def conv_transpose2d_input_grad(dy, w, input_shape, *, stride=1, padding=0, outp
 def conv_transpose2d_weight_grad(
     x, dy, kernel_size, *, stride=1, padding=0, output_padding=0, output_size=None, groups=1, dilation=1,
     out=None, accumulate=False, return_bias_grad=False,
-):  # fmt: skip
+) -> Any:  # fmt: skip
     """The gradient of the weights: a cross-correlation of dy with the input.
 
     dw[ic,oc,kh,kw] = sum over n,ih,iw of dy[n, oc, ih*SH - PH + kh*DH, iw*SW - PW + kw*DW] * x[n,ic,ih,iw]
@@ -73,7 +74,7 @@ def conv_transpose1d_input_grad(dy, w, input_shape, *, stride=1, padding=0, outp
 def conv_transpose1d_weight_grad(
     x, dy, kernel_size, *, stride=1, padding=0, output_padding=0, output_size=None, groups=1, dilation=1,
     out=None, accumulate=False, return_bias_grad=False,
-):  # fmt: skip
+) -> Any:  # fmt: skip
     """As `conv_transpose2d_weight_grad` with x: (N, IC, IW), dy: (N, OC, OW). Returns (IC, OC/groups, KW)."""
     options = stride, padding, output_padding, output_size, groups, dilation
     return weight_grad("conv_transpose1d_weight_grad", 1, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)
@@ -92,7 +93,7 @@ def conv_transpose3d_input_grad(dy, w, input_shape, *, stride=1, padding=0, outp
 def conv_transpose3d_weight_grad(
     x, dy, kernel_size, *, stride=1, padding=0, output_padding=0, output_size=None, groups=1, dilation=1,
     out=None, accumulate=False, return_bias_grad=False,
-):  # fmt: skip
+) -> Any:  # fmt: skip
     """As `conv_transpose2d_weight_grad` with x: (N, IC, ID, IH, IW), dy: (N, OC, OD, OH, OW). Returns (IC, OC/groups, KD, KH, KW)."""
     options = stride, padding, output_padding, output_size, groups, dilation
     return weight_grad("conv_transpose3d_weight_grad", 3, {"x": x, "dy": dy}, kernel_size, options, out, accumulate, return_bias_grad)

@@ -37,6 +37,7 @@ def save(path: str | Path, draw: Callable[..., Axes], *arguments, size: tuple[fl
 
 
 def need_matplotlib() -> None:
+    """ImportError, with the line that installs it, where matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401  # is it there?
     except ImportError as error:

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastconv.files import as_path, check_writable
 from fastconv.geometry import described, flag, instance, integer, number, shown
@@ -64,7 +64,7 @@ class Callback:
 
     def on_epoch_begin(self, epoch: int, logs: dict) -> None: ...
 
-    def on_epoch_end(self, epoch: int, logs: Record) -> bool | None: ...
+    def on_epoch_end(self, epoch: int, logs: Any) -> bool | None: ...  # a Record that takes other names, too
 
     def on_batch_begin(self, batch: int, logs: dict) -> None: ...
 

@@ -51,7 +51,7 @@ def _meaning(model: Layer, x: np.ndarray) -> int:
     several = list(views(x))
     if len(several) > 1 and isinstance(model, Layer):  # who has no choice need not ask: that takes a deep net a millisecond
         for number, view in enumerate(several):
-            with suppress(ValueError):
+            with suppress(Exception):  # a layer of one's own may raise anything for what it does not take
                 model.output_shape(view.shape)
                 return number
     return 0

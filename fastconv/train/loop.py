@@ -56,7 +56,7 @@ def fit(
     keep_best: bool = False,
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
-    callbacks: Iterable[Callback | Callable[[Record], object]] = (),
+    callbacks: Iterable[Callback | Callable[[Record], object] | Callable[[dict], object]] = (),
     verbose: int = 1,
     validation_data: tuple[ArrayLike, ArrayLike] | None = None,
     loss: Loss | str | None = None,
