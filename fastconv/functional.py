@@ -33,13 +33,22 @@ __all__ = [
     "cat",
     "concat",
     "dropout",
+    "elu",
     "flatten",
+    "gelu",
+    "hardswish",
+    "interpolate",
     "leaky_relu",
+    "log_softmax",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "pad",
     "relu",
     "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
     "tanh",
 ]
 
@@ -62,6 +71,51 @@ def sigmoid(x: Any) -> Any:
 def tanh(x: Any) -> Any:
     """y = tanh(x): `layers.Tanh`."""
     return TANH(x)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """y = x where x > 0, else alpha * (exp(x) - 1): `layers.ELU`."""
+    return _layer(layers.ELU, alpha)(x)
+
+
+def gelu(x: Any, approximate: str = "none") -> Any:
+    """y = x * Phi(x): `layers.GELU`."""
+    return _layer(layers.GELU, approximate)(x)
+
+
+def silu(x: Any) -> Any:
+    """y = x / (1 + exp(-x)): `layers.SiLU`."""
+    return _layer(layers.SiLU)(x)
+
+
+def hardswish(x: Any) -> Any:
+    """y = x * min(max(x + 3, 0), 6) / 6: `layers.Hardswish`."""
+    return _layer(layers.Hardswish)(x)
+
+
+def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """y = log(1 + exp(beta * x)) / beta: `layers.Softplus`."""
+    return _layer(layers.Softplus, beta, threshold)(x)
+
+
+def softmax(x: Any, dim: int = 1) -> Any:
+    """y = exp(x) / (the sum of exp(x) along dim): `layers.Softmax`."""
+    return _layer(layers.Softmax, dim)(x)
+
+
+def log_softmax(x: Any, dim: int = 1) -> Any:
+    """y = log(softmax(x)): `layers.LogSoftmax`. losses.cross_entropy takes it as it takes scores."""
+    return _layer(layers.LogSoftmax, dim)(x)
+
+
+def pad(x: Any, pad, mode: str = "constant", value: float = 0.0) -> Any:
+    """Cells around an image: `layers.Pad`. pad: as there, such as (left, right, top, bottom)."""
+    return _layer(layers.Pad, pad, mode, value)(x)
+
+
+def interpolate(x: Any, size=None, scale_factor=None, mode: str = "nearest", align_corners: bool | None = None) -> Any:
+    """Images of another size: `layers.Upsample`."""
+    return _layer(layers.Upsample, size, scale_factor, mode, align_corners)(x)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:

@@ -47,6 +47,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "InputLayer": "layers know their inputs' channels: leave it out, and write Conv2d(in_channels, ...)",
         "Add": "write Residual(body, shortcut), or x + y in the forward of a Module",
         "Concatenate": "write Concat(*branches), or functional.cat([x, y]) in the forward of a Module",
+        "SpatialDropout2D": "write Dropout2d(p)",
         "ModuleList": "write a list: self.blocks = [layer, layer]",
         "ModuleDict": 'write a dict: self.blocks = {"name": layer}',
         "functional": "write from fastconv import functional as F",
@@ -83,8 +84,6 @@ ANSWERS: dict[str, dict[str, str]] = {
         "nll_loss": "write losses.cross_entropy(outputs, targets): it takes scores, and log-probabilities as well",
         "cross_entropy": "write value, d_outputs = losses.cross_entropy(outputs, targets)",
         "mse_loss": "write value, d_outputs = losses.mse(outputs, targets)",
-        "log_softmax": "return the scores: losses.cross_entropy takes them as they are",
-        "softmax": "return the scores: losses.cross_entropy takes them as they are",
         **dict.fromkeys(
             ("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "batch_norm"), "make a layer in __init__ and call it: it has the weights"
         ),
@@ -95,7 +94,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("detach", "item", "numpy", "data", "tolist"), "it has no numbers until forward has returned: return it among the outputs"),
         **dict.fromkeys(("to", "cuda", "cpu", "contiguous", "clone", "float"), LEAVE_OUT),
         "device": ONE_DEVICE,
-        "softmax": "return the scores: losses.cross_entropy takes them as they are",
+        **dict.fromkeys(("softmax", "log_softmax"), "write functional.softmax(x, dim=1), or return the scores: losses.cross_entropy takes them"),
     },
     "Parameter": {
         "numel": "write p.size",

@@ -2,22 +2,29 @@
 
 import numpy as np
 
-from fastconv.geometry import number, shown
+from fastconv.geometry import flag, number, shown
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.layer import Backward, Layer, once_of
+from fastconv.layers.simple import ReLU
 from fastconv.ops.operands import FLOATS, floats, shape_tuple
 from fastconv.ops.passes import map_passes
 from fastconv.ops.softmax import axis, softmax_passes
 
 
 class Activation(Layer):
-    """y = f(x), element by element, of a function in the table of `kernels.elementwise.functions`. x: float32 or float64 of any shape."""
+    """y = f(x), element by element, of a function in the table of `kernels.elementwise.functions`. x: float32 or float64 of any shape.
+
+    inplace: as of `ReLU`.
+    """
 
     function: str
     numbers = (0.0, 0.0)  # the function's own
 
-    def __init__(self):
+    def __init__(self, inplace: bool = False):
+        self.inplace = flag(type(self).__name__, "inplace", inplace)
         self._passes = BoundPasses()
+
+    recorded = ReLU.recorded
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         if type(x) is not np.ndarray or x.dtype not in FLOATS:
@@ -32,12 +39,12 @@ class Activation(Layer):
 
 
 class LeakyReLU(Activation):
-    """y = x where x > 0, else negative_slope * x (Maas et al. 2013). negative_slope: at least 0."""
+    """y = x where x > 0, else negative_slope * x (Maas et al. 2013). negative_slope: at least 0; inplace: as of `ReLU`."""
 
     function = "leaky_relu"
 
-    def __init__(self, negative_slope: float = 0.01):
-        super().__init__()
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
+        super().__init__(inplace)
         self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope)
         self.numbers = self.negative_slope, 0.0
 
@@ -46,12 +53,12 @@ class LeakyReLU(Activation):
 
 
 class ELU(Activation):
-    """y = x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2016). alpha: at least 0."""
+    """y = x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2016). alpha: at least 0; inplace: as of `ReLU`."""
 
     function = "elu"
 
-    def __init__(self, alpha: float = 1.0):
-        super().__init__()
+    def __init__(self, alpha: float = 1.0, inplace: bool = False):
+        super().__init__(inplace)
         self.alpha = number("ELU", "alpha", alpha)
         self.numbers = self.alpha, 0.0
 

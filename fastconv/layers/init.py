@@ -36,7 +36,7 @@ def whole_model(model: Layer, draw: Callable, **options) -> None:
     """
     instance("whole_model", "model", model, Layer, "a Layer")
     function("whole_model", "draw", draw, "a function of a parameter, such as init.kaiming_normal")
-    for _, layer in model.children():
+    for layer in model.children():
         whole_model(layer, draw, **options)
     for name, p in () if isinstance(model, NORMALIZATIONS) else model._members(Parameter):
         if name == "bias":

@@ -2,6 +2,7 @@
 
 import pickle
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import fastconv as fc
 from fastconv import functional as F
 from fastconv import streams
-from fastconv.layers import BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d, Module, ReLU, once
+from fastconv.layers import BatchNorm2d, Conv2d, Layer, LeakyReLU, Linear, MaxPool2d, Module, ReLU, once
 
 C, SHAPE = 5, (3, 5, 6, 7)
 
@@ -165,12 +166,13 @@ def test_a_tuple_of_one_output_is_a_tuple_everywhere():
     np.testing.assert_allclose(backward((np.ones_like(y),)), 1 - y**2, rtol=1e-6)
 
 
-def test_in_place_means_what_it_does_in_pytorch():
+@pytest.mark.parametrize("kind", [ReLU, partial(LeakyReLU, 0.0)])
+def test_in_place_means_what_it_does_in_pytorch(kind):
     """Every name of the value has the result."""
 
     class InPlace(Module):
         def __init__(self):
-            self.relu = ReLU(inplace=True)
+            self.relu = kind(inplace=True)
 
         def forward(self, x):
             y = x * 1.0
@@ -183,7 +185,7 @@ def test_in_place_means_what_it_does_in_pytorch():
 
     x = images((2, 3))
     np.testing.assert_allclose(InPlace()(x), 2 * (np.maximum(x, 0) + x) - 1, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(ReLU(inplace=True)(x), np.maximum(x, 0))
+    np.testing.assert_array_equal(kind(inplace=True)(x), np.maximum(x, 0))
     assert (x < 0).any()
 
 

@@ -18,7 +18,14 @@ ORDERS = {
     **{f"BatchNorm{rank}d": "num_features eps momentum affine track_running_stats" for rank in (1, 2, 3)},
     "Linear": "in_features out_features bias",
     "Dropout": "p inplace",
-    "ReLU": "inplace",
+    "Dropout2d": "p inplace",
+    **dict.fromkeys(("ReLU", "SiLU", "Hardswish"), "inplace"),
+    "LeakyReLU": "negative_slope inplace",
+    "ELU": "alpha inplace",
+    "GELU": "approximate",
+    "Softplus": "beta threshold",
+    "GroupNorm": "num_groups num_channels eps affine",
+    "LayerNorm": "normalized_shape eps elementwise_affine bias",
 }
 
 

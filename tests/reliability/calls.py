@@ -226,6 +226,10 @@ def _functions() -> Iterator[tuple[str, Callable[[], Call]]]:
     """Those of `functional`, on arrays."""
     for name in ("relu", "leaky_relu", "sigmoid", "tanh", "dropout"):
         yield name, lambda name=name: Call(getattr(functional, name), (f32(2, 3),))
+    for name in ("elu", "gelu", "silu", "hardswish", "softplus", "softmax", "log_softmax"):
+        yield name, lambda name=name: Call(getattr(functional, name), (f32(2, 3),))
+    yield "pad", lambda: Call(functional.pad, (f32(1, 2, 3, 3), (1, 0)))
+    yield "interpolate", lambda: Call(functional.interpolate, (f32(1, 2, 3, 3), 4))
     yield "flatten", lambda: Call(functional.flatten, (f32(2, 3, 4), 1))
     for name in ("cat", "concat"):
         yield name, lambda name=name: Call(getattr(functional, name), ([f32(2, 3), f32(2, 1)],))
