@@ -76,6 +76,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "RMSProp": "write optim.RMSprop(model.parameters(), lr=1e-3)",
         "StepLR": "write optim.Step(optimizer, step_size)",
         "MultiStepLR": "write optim.MultiStep(optimizer, milestones)",
+        "LinearLR": "write optim.Linear(optimizer)",
+        "ExponentialLR": "write optim.Exponential(optimizer, gamma)",
         "CosineAnnealingLR": "write optim.Cosine(optimizer, total_steps)",
         "OneCycleLR": "write optim.OneCycle(optimizer, max_lr, total_steps)",
         "ReduceLROnPlateau": "write optim.Plateau(optimizer)",
