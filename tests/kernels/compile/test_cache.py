@@ -26,7 +26,7 @@ y = ops.relu(np.array([[-1, 2, np.nan]], sys.argv[1]))
 np.testing.assert_array_equal(y, np.array([[0, 2, np.nan]], sys.argv[1]))
 print(*compiled)
 """
-KERNELS = {"relu", "relu_elements", "elements", "spans"}  # the pass, its stage, and what this calls
+KERNELS = {"map_values", "map_elements", "elements", "spans"}  # the pass, its stage, and what this calls
 posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners and modes of files are POSIX's")
 
 
@@ -68,7 +68,7 @@ def filled(filled_once, tmp_path) -> Path:
 
 
 def entry(folder: Path) -> Path:
-    (path,) = folder.glob("relu-*.kernel")
+    (path,) = folder.glob("map_values-*.kernel")
     return path
 
 
@@ -87,17 +87,17 @@ def test_the_hash_seed_of_the_process_does_not_matter(filled):
 
 def test_a_kernel_that_is_called_by_name_is_compiled_again_where_its_file_is_gone(filled):
     """The machine code of the pass, from the disk, calls its stage by a name that must be known when it is loaded."""
-    (stage,) = filled.glob("relu_elements-*.kernel")
+    (stage,) = filled.glob("map_elements-*.kernel")
     stage.unlink()
-    assert compiled(start(filled)) == {"relu_elements"}
+    assert compiled(start(filled)) == {"map_elements"}
     assert stage.exists()
     assert compiled(start(filled)) == set()
 
 
 def test_a_kernel_that_is_called_by_name_and_was_damaged_is_replaced(filled):
-    (stage,) = filled.glob("relu_elements-*.kernel")
+    (stage,) = filled.glob("map_elements-*.kernel")
     stage.write_bytes(flip_one_bit(stage.read_bytes()))
-    assert "relu_elements" in compiled(start(filled))
+    assert "map_elements" in compiled(start(filled))
     assert compiled(start(filled)) == set()
 
 
@@ -119,7 +119,7 @@ def flip_one_bit(whole: bytes) -> bytes:
 def test_a_damaged_file_is_compiled_again_and_replaced(filled, damage):
     whole = entry(filled).read_bytes()
     entry(filled).write_bytes(damage(whole))
-    assert "relu" in compiled(start(filled))
+    assert "map_values" in compiled(start(filled))
     assert cache.read_trusted(entry(filled)) is not None
     assert compiled(start(filled)) == set()
 
@@ -137,11 +137,11 @@ def test_a_file_under_another_signatures_name_is_not_used(filled):
     first = entry(filled)
     kept = first.read_bytes()
     compiled(start(filled, "float64"))
-    (other,) = set(filled.glob("relu-*.kernel")) - {first}
+    (other,) = set(filled.glob("map_values-*.kernel")) - {first}
     first.write_bytes(other.read_bytes())
     other.write_bytes(kept)
-    assert "relu" in compiled(start(filled))
-    assert "relu" in compiled(start(filled, "float64"))
+    assert "map_values" in compiled(start(filled))
+    assert "map_values" in compiled(start(filled, "float64"))
 
 
 def test_two_processes_may_fill_an_empty_folder_at_once(tmp_path):
@@ -216,13 +216,13 @@ def test_an_edit_in_another_kernel_file_compiles_again(filled, tmp_path):
 @posix
 def test_a_folder_that_others_can_write_is_not_read(filled):
     filled.chmod(0o777)
-    assert "relu" in compiled(start(filled))
+    assert "map_values" in compiled(start(filled))
 
 
 @posix
 def test_a_file_that_others_can_write_is_not_read(filled):
     entry(filled).chmod(0o666)
-    assert "relu" in compiled(start(filled))
+    assert "map_values" in compiled(start(filled))
     assert not entry(filled).stat().st_mode & 0o022  # replaced by one of ours
     assert compiled(start(filled)) == set()
 
