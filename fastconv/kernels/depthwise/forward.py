@@ -18,7 +18,7 @@ from fastconv.kernels.simd.host import registers
 from fastconv.kernels.simd.pooling import number_at
 from fastconv.kernels.simd.tile import one_row
 from fastconv.kernels.simd.transforms import prefetch
-from fastconv.kernels.simd.windows import SEVERAL, Window, first, fma_window, inner, last, only, store_pixels
+from fastconv.kernels.simd.windows import Window, fma_window, store_pixels
 
 
 @driver
@@ -60,35 +60,23 @@ def correlate_item(window, plan, item, inputs, panels, bias, y):
 
 @serial
 def correlate_row(window, plan, item, part, inputs, panels, bias, y):
-    """Loops 2 and 1: a row of outputs in tiles of MR pixels, one channel block after another; a sum takes K taps of a kernel row at a time. Only one
-    of four loops runs, as the tile stands; where branches met, sums would pass through memory. The next row of y is prefetched: in a training step an
-    output's memory was last used a step ago (128 channels 12x12: 330 -> 156 us; inputs are still in the cache)"""
+    """Loops 2 and 1: a row of outputs in tiles of MR pixels, one channel block after another; a sum takes K taps of a kernel row at a time. The next
+    row of y is prefetched: in a training step an output's memory was last used a step ago (128 channels 12x12: 330 -> 156 us; inputs are still in
+    the cache)"""
     (line, low, high), image, to, pixels, step, next_row = part
-    tiles, column, none = plan.tiles if plan.in_place else -(-pixels // window.MR), origin_of(item, plan)[3], (low, low)
+    tiles, column = plan.tiles if plan.in_place else -(-pixels // window.MR), origin_of(item, plan)[3]
     for t in range(tiles):
         jw, at = (plan.last, plan.last_column) if t == plan.tiles - 1 else (t * window.MR, t * window.step)
-        at = image + (column + at) * plan.pixel
-        row, several = (low, high), window.tiles == SEVERAL
+        at, place = image + (column + at) * plan.pixel, (t == 0, t == plan.tiles - 1)
         ahead = to + jw * step + next_row
-        at_first, at_last = several and t == 0, several and t == plan.tiles - 1
-        between, alone = window.tiles != 1 and not at_first and not at_last, window.tiles == 1
         for block in range(item.block, item.block + item.blocks):
             channel, start = channel_of(block, item, plan, window.LANES)
             panel, acc = plan.zeros + block * plan.panels, zeros(window)
             prefetch(y, ahead, ahead + window.MR * window.LANES)
             ahead += window.MR * window.LANES
-            for r in range(*(row if between else none)):
-                place = number_at(plan.row_offsets, line + r), at + start, plan.pixel
-                acc = fma_window(inner(window), acc, inputs, place, panels, panel + r * window.K * window.LANES)
-            for r in range(*(row if at_first else none)):
-                place = number_at(plan.row_offsets, line + r), at + start, plan.pixel
-                acc = fma_window(first(window), acc, inputs, place, panels, panel + r * window.K * window.LANES)
-            for r in range(*(row if at_last else none)):
-                place = number_at(plan.row_offsets, line + r), at + start, plan.pixel
-                acc = fma_window(last(window), acc, inputs, place, panels, panel + r * window.K * window.LANES)
-            for r in range(*(row if alone else none)):
-                place = number_at(plan.row_offsets, line + r), at + start, plan.pixel
-                acc = fma_window(only(window), acc, inputs, place, panels, panel + r * window.K * window.LANES)
+            for r in range(low, high):
+                begin = number_at(plan.row_offsets, line + r), at + start, plan.pixel
+                acc = fma_window(window, acc, place, inputs, begin, panels, panel + r * window.K * window.LANES)
             acc = clamp(window, add_row(window, acc, bias, channel, plan.OC - channel), plan.lower_bound)
             store_pixels(window, acc, y, to + channel + jw * step, step, pixels - jw, plan.OC - channel)
 

@@ -24,7 +24,7 @@ from fastconv.kernels.simd.host import CHUNKS, ITEMS, TERMS, registers
 from fastconv.kernels.simd.memory import add_to_totals, move_row
 from fastconv.kernels.simd.tile import one_row
 from fastconv.kernels.simd.transforms import prefetch
-from fastconv.kernels.simd.windows import SEVERAL, GradientWindow, first, fma_pixels, inner, last, only, single
+from fastconv.kernels.simd.windows import SEVERAL, GradientWindow, fma_pixels, single
 
 AT_ONCE = (4, 3, 2)  # of dy at a time: R * K sums, 4 pixels and an input fit 16 registers up to R * K = 10
 MOST_ROWS = 6  # of R: each needs an address
@@ -152,16 +152,13 @@ def add_band(window, plan, item, operands, totals, fresh):
 
 @serial
 def sum_lines(window, plan, item, part, row, inputs, gradients):
-    """Loops 2 and 1: lines of outputs, U pixels of each at a time; acc stays in registers. In place the first and the last pixels of a row meet its
-    edges; in a patch what is left of U pixels goes one by one. Loops of one round or none: where ways met, sums would pass through memory"""
+    """Loops 2 and 1: lines of outputs, U pixels of each at a time; acc stays in registers. In a patch what is left of U pixels goes one by one."""
     forward, (line, end, start, stop), acc = plan.forward, part, zeros(window)
     _, rows, depths = lines_of(item, forward)
     n, jd0, jh0, column = origin_of(item, forward)
     image, d, h = line // rows // depths, line // rows % depths, line % rows
-    (x, nothing, ahead), (dy, step) = inputs, gradients
-    U, alone, edges = window.U, window.tiles == 1, window.tiles == SEVERAL
-    at_first, at_last = edges and start == 0, edges and stop == forward.OW
-    low, high = start + (U if at_first else 0), (plan.row - 1) * U if at_last else stop // U * U
+    (x, nothing, ahead), (dy, step), U = inputs, gradients, window.U
+    whole = stop if forward.in_place else stop // U * U
     for i in range(line, end):
         table = ((item.jd - jd0 + d) * forward.lines + item.jh - jh0 + h) * forward.kernel_rows + row
         at, y = (n + image) * forward.image + column * forward.pixel, i * forward.columns * step
@@ -169,19 +166,12 @@ def sum_lines(window, plan, item, part, row, inputs, gradients):
             y = ((((item.n + image) * forward.OD + item.jd + d) * forward.OH + item.jh + h) * forward.OW + item.jw) * step
         prefetch(x, ahead, ahead + plan.ahead)
         ahead += plan.ahead
-        for _ in range(1 if alone else 0):
-            acc = fma_pixels(only(window), acc, (x, forward.row_offsets, table, at, forward.pixel, nothing), (dy, y, step))
-        for _ in range(1 if at_first else 0):
-            acc = fma_pixels(first(window), acc, (x, forward.row_offsets, table, at, forward.pixel, nothing), (dy, y, step))
-        for j in range(low, 0 if alone else high, U):
-            here = at + j * window.S * forward.pixel
-            acc = fma_pixels(inner(window), acc, (x, forward.row_offsets, table, here, forward.pixel, nothing), (dy, y + j * step, step))
-        for j in range(high, high + 1 if at_last else high):
-            here = at + j * window.S * forward.pixel
-            acc = fma_pixels(last(window), acc, (x, forward.row_offsets, table, here, forward.pixel, nothing), (dy, y + j * step, step))
-        for j in range(high if window.tiles == 0 else stop, stop):
-            here = at + j * window.S * forward.pixel
-            acc = fma_pixels(single(window), acc, (x, forward.row_offsets, table, here, forward.pixel, nothing), (dy, y + j * step, step))
+        for j in range(start, whole, U):
+            here, place = at + j * window.S * forward.pixel, (j == 0, j == (plan.row - 1) * U)
+            acc = fma_pixels(window, acc, place, (x, forward.row_offsets, table, here, forward.pixel, nothing), (dy, y + j * step, step))
+        for j in range(whole, stop):
+            here, place = at + j * window.S * forward.pixel, (False, False)
+            acc = fma_pixels(single(window), acc, place, (x, forward.row_offsets, table, here, forward.pixel, nothing), (dy, y + j * step, step))
         h += 1
         if h == rows:
             h, d = 0, d + 1

@@ -5,7 +5,7 @@ A `Window` is a tile of MR neighboring outputs x LANES channels; a `GradientWind
     column(m, k) = (m * S + k + shift) / T, if it is whole        forward: T = 1; an input gradient, taps flipped: S = 1, T its stride
 
 At the first and the last tile of a row, left and right columns are outside the image. The compiler knows them and leaves out what they would
-add: `first(window)` and `last(window)` are windows that stand there, `only(window)` where a row is one tile, `inner(window)` anywhere between.
+add: `fma_window` and `fma_pixels` hold the code for each place where a window can stand, and are told whether it is the first and whether the last.
 
 >>> Window(2, 3, 1, 1, 0, 8, np.dtype("f4"))._numba_type_.columns  # pixel and tap by column: 3 taps pass over 2 pixels
 {0: [(0, 0)], 1: [(0, 1), (1, 0)], 2: [(0, 2), (1, 1)], 3: [(1, 2)]}
@@ -119,28 +119,36 @@ def _steps(builder, pointer, step, count: int) -> list:
     return [builder.gep(pointer, [builder.mul(step, I64(m))]) for m in range(count)]
 
 
-@intrinsic
-def first(typing, window):
-    """The window as it stands at the first tile of a row."""
-    return window.at(True, False)(window), lambda context, *_: context.get_dummy_value()
+def _as_it_stands(builder, window, place, sums: list, add) -> list:
+    """add(the window as it stands, sums). place: whether its tile is the first of a row, and whether it is the last. Sums stay in registers."""
+    if window.tiles != SEVERAL:
+        return add(window.at(window.tiles == 1, window.tiles == 1), sums)
+    done, found = builder.append_basic_block(), []
+    for is_there, stands in zip((*cgutils.unpack_tuple(builder, place), None), ((True, False), (False, True), (False, False))):
+        if is_there is not None:
+            here, elsewhere = builder.append_basic_block(), builder.append_basic_block()
+            builder.cbranch(is_there, here, elsewhere)
+            builder.position_at_end(here)
+        found.append((add(window.at(*stands), sums), builder.block))
+        builder.branch(done)
+        if is_there is not None:
+            builder.position_at_end(elsewhere)
+    builder.position_at_end(done)
+    results = [builder.phi(window.vector) for _ in sums]
+    for values, block in found:
+        for result, value in zip(results, values):
+            result.add_incoming(value, block)
+    return results
 
 
-@intrinsic
-def inner(typing, window):
-    """The window between the first and the last tile."""
-    return window.at(False, False)(window), lambda context, *_: context.get_dummy_value()
+def _unpacked(builder, window, acc) -> list:
+    return [builder.extract_value(acc, i) for i in range(window.MR)]
 
 
-@intrinsic
-def last(typing, window):
-    """The window as it stands at the last tile of a row."""
-    return window.at(False, True)(window), lambda context, *_: context.get_dummy_value()
-
-
-@intrinsic
-def only(typing, window):
-    """The window where a row is one tile."""
-    return window.at(True, True)(window), lambda context, *_: context.get_dummy_value()
+def _packed(builder, acc, values: list):
+    for i, value in enumerate(values):
+        acc = builder.insert_value(acc, value, i)
+    return acc
 
 
 @intrinsic
@@ -155,25 +163,31 @@ def _row(builder, x, row, start, zeros):
 
 
 @intrinsic
-def fma_window(typing, window, acc, x, place, panels, panel):
+def fma_window(typing, window, acc, place, x, start, panels, panel):
     """acc[m] + sum over k of x[row + start + column(m, k) * step : ...] * panels[panel + k * LANES : ...], LANES elements each, k rising.
 
-    place: row, start, step; where row is negative, the row of x counts as panels[: its columns * step], which holds zeros.
+    place: of the window's tile, whether it is the first and whether the last of its row; start: row, start, step; where row is negative, the row of x
+    counts as panels[: its columns * step], which holds zeros.
     """
 
     def generate(context, builder, signature, arguments):
-        _, acc, x, place, panels, panel = arguments
-        row, start, step = cgutils.unpack_tuple(builder, place)
-        zeros, panel = (address(context, builder, signature.args[4], panels, at) for at in (I64(0), panel))
-        x, fused = _row(builder, address(context, builder, signature.args[2], x, I64(0)), row, start, zeros), multiply_add(builder, window)
+        _, acc, place, x, start, panels, panel = arguments
+        row, start, step = cgutils.unpack_tuple(builder, start)
+        zeros, panel = (address(context, builder, signature.args[5], panels, at) for at in (I64(0), panel))
+        x, fused = _row(builder, address(context, builder, signature.args[3], x, I64(0)), row, start, zeros), multiply_add(builder, window)
         taps = [load(builder, window, after(builder, panel, k * window.LANES)) for k in range(window.K)]
-        for c, meetings in window.columns.items():
-            value = load(builder, window, builder.gep(x, [builder.mul(step, I64(c))]))
-            for m, k in meetings:
-                acc = builder.insert_value(acc, builder.call(fused, [value, taps[k], builder.extract_value(acc, m)]), m)
-        return acc
 
-    return acc(window, acc, x, place, panels, types.intp), generate
+        def add(window, sums):
+            sums = list(sums)
+            for c, meetings in window.columns.items():
+                value = load(builder, window, builder.gep(x, [builder.mul(step, I64(c))]))
+                for m, k in meetings:
+                    sums[m] = builder.call(fused, [value, taps[k], sums[m]])
+            return sums
+
+        return _packed(builder, acc, _as_it_stands(builder, window, place, _unpacked(builder, window, acc), add))
+
+    return acc(window, acc, place, x, start, panels, types.intp), generate
 
 
 @intrinsic
@@ -200,35 +214,39 @@ def store_pixels(typing, window, acc, y, at, step, pixels, channels):
 
 
 @intrinsic
-def fma_pixels(typing, window, acc, inputs, gradients):
+def fma_pixels(typing, window, acc, place, inputs, gradients):
     """acc[r, k] + sum over m < U of x[rows[row + r] + start + (m * S + k) * step] * dy[at + m * pixel], LANES elements each; last, acc + sum of dy
 
-    inputs: x, rows, row, start, step, and zeros, which a row of x counts as where rows is negative; gradients: dy, at, pixel.
+    place: as of `fma_window`; inputs: x, rows, row, start, step, and zeros, which a row of x counts as where rows is negative; gradients: dy, at,
+    pixel
     """
 
     def generate(context, builder, signature, arguments):
-        _, acc, inputs, gradients = arguments
+        _, acc, place, inputs, gradients = arguments
         x, rows, row, start, step, zeros = cgutils.unpack_tuple(builder, inputs)
         dy, at, pixel = cgutils.unpack_tuple(builder, gradients)
-        arrays, fused = signature.args[2].types, multiply_add(builder, window)
+        arrays, fused = signature.args[3].types, multiply_add(builder, window)
         x, table, zeros = (address(context, builder, arrays[i], array, at) for i, array, at in ((0, x, I64(0)), (1, rows, row), (5, zeros, I64(0))))
-        dy = _steps(builder, address(context, builder, signature.args[3].types[0], dy, at), pixel, window.U)
-        gradients = [load(builder, window, pointer) for pointer in dy]
-        (left, right), reach = window.missing, (window.U - 1) * window.S + window.K
-        for r in range(window.R):
-            here = _row(builder, x, builder.load(after(builder, table, r)), start, zeros)
-            for c in range(left, reach - right):
-                meetings = [(m, c - m * window.S) for m in range(window.U) if 0 <= c - m * window.S < window.K]
-                value = load(builder, window, builder.gep(here, [builder.mul(step, I64(c))])) if meetings else None
-                for m, k in meetings:
-                    i = r * window.K + k
-                    acc = builder.insert_value(acc, builder.call(fused, [value, gradients[m], builder.extract_value(acc, i)]), i)
-        total = builder.extract_value(acc, window.R * window.K)
-        for value in gradients:
-            total = builder.fadd(total, value)
-        return builder.insert_value(acc, total, window.R * window.K)
+        dy = address(context, builder, signature.args[4].types[0], dy, at)
+        lines = [_row(builder, x, builder.load(after(builder, table, r)), start, zeros) for r in range(window.R)]
 
-    return acc(window, acc, inputs, gradients), generate
+        def add(window, sums):
+            sums, gradients = list(sums), [load(builder, window, pointer) for pointer in _steps(builder, dy, pixel, window.U)]
+            (left, right), reach = window.missing, (window.U - 1) * window.S + window.K
+            for r, line in enumerate(lines):
+                for c in range(left, reach - right):
+                    meetings = [(m, c - m * window.S) for m in range(window.U) if 0 <= c - m * window.S < window.K]
+                    value = load(builder, window, builder.gep(line, [builder.mul(step, I64(c))])) if meetings else None
+                    for m, k in meetings:
+                        i = r * window.K + k
+                        sums[i] = builder.call(fused, [value, gradients[m], sums[i]])
+            for value in gradients:
+                sums[-1] = builder.fadd(sums[-1], value)
+            return sums
+
+        return _packed(builder, acc, _as_it_stands(builder, window, place, _unpacked(builder, window, acc), add))
+
+    return acc(window, acc, place, inputs, gradients), generate
 
 
 @intrinsic
