@@ -75,7 +75,8 @@ def fit(
     schedule: of that optimizer. It steps after each epoch (`Plateau` on the validation loss) or, made with per="update" as `OneCycle` is, after
     each update. Its total_steps, where it has them, must be the epochs or updates of the run: epochs * ceil(ceil(N / batch_size) / accumulate).
     validation: (x, y), or batches, evaluated after each epoch.
-    shift, flip, noise, normalise, transform: what happens to each image, see `Batches`; validation is normalised alike, and nothing else.
+    shift, flip, noise, normalise, transform: what happens to each image, see `Batches`; validation is normalised alike, and nothing else. The model
+    holds no normalisation: before `predict` and `evaluate` apply it yourself, `normalise(x)`.
     class_weights: of cross_entropy in training, (K,) numbers, or "balanced": `losses.balanced_weights(y)`. The validation counts all alike.
     accumulate: so many batches make one update, by the mean of their gradients, as one batch of all their examples would (but for BatchNorm).
     metrics: functions of (outputs, targets), see `train.metrics`, of the validation; `top_k(3)` is the record's val_top_3.
