@@ -28,6 +28,7 @@ from fastconv.train.examples import OwnBatches, as_examples, as_validation, weig
 from fastconv.train.history import History, Record
 from fastconv.train.interrupt import between_steps
 from fastconv.train.moments import Moments, arranged, first, watching_validation
+from fastconv.train.notices import notices
 from fastconv.train.progress import reporter
 from fastconv.train.training import Training
 
@@ -144,8 +145,8 @@ def fit(
     moments.train_begin()
 
     with reporter(epochs, batches.shape[0], verbose) as report, between_steps() as interrupted:
-        if batches.from_uint8:
-            report.print("x is uint8: scaled to 0..1, x / 255")
+        for notice in notices(batches, validation, loss_function):
+            report.print(notice)
 
         def pause() -> None:
             """Where Ctrl-C may stop."""
