@@ -11,6 +11,7 @@ from fastconv.geometry import array, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
 from fastconv.optim import Adam, OneCycle, Optimizer, Schedule
+from fastconv.reflexes import answered
 from fastconv.train.arguments import (
     Loss,
     as_loss,
@@ -33,6 +34,7 @@ from fastconv.train.progress import reporter
 from fastconv.train.training import Training
 
 
+@answered("fit")
 def fit(
     model: Layer,
     examples: tuple[ArrayLike, ArrayLike] | ArrayLike | Iterable | Callable[[], Iterable],
