@@ -263,6 +263,25 @@ def test_wrong_words_are_told_by_the_parser(words, capsys):
     assert f"error: argument {words[0]}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--batchsize", "8"], "train has no option --batchsize: did you mean --batch-size?"),
+        (["train", "--batchsize=8"], "train has no option --batchsize=8: did you mean --batch-size?"),
+        (["train", "--qqq"], "train has no option --qqq"),
+        (["train", "pets"], "train does not take 'pets': write --data pets"),
+        (["predict", "run", "a.png", "b.png"], "predict does not take 'b.png'"),
+    ],
+)
+def test_unknown_words_are_told_by_their_verb(words, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: python -m fastconv {words[0]} ")
+    assert said.endswith(f"error: {message}\n")
+
+
 def test_a_run_is_not_tested_on_images_of_other_shapes(own, tmp_path, monkeypatch, capsys):
     assert own("run", "--epochs", "1") == 0
     capsys.readouterr()
