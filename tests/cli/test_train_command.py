@@ -104,11 +104,13 @@ def test_a_picture_is_told_as_its_pixels(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     for words in (["image.npy"], ["image.png"], ["runs/pets-1", "image.png"]):  # without a folder, by the newest run
         assert main(["predict", *words]) == 0
-    assert len(set(capsys.readouterr().out.splitlines())) == 1
+    names, answers = zip(*(line.split(": ") for line in capsys.readouterr().out.splitlines()))
+    assert names == ("image.npy", "image.png", "image.png")
+    assert len(set(answers)) == 1
     imsave("large.png", images(9, 8, 3))
     (tmp_path / "bad.png").write_bytes(b"GIF89a")
     assert main(["predict", "runs/pets-1", "large.png"]) == 0
-    assert capsys.readouterr().out.startswith("image 0: ")
+    assert capsys.readouterr().out.startswith("large.png: ")
     for file, message in (
         ("bad", "not a picture of any of the formats PNG, .*"),
         ("none", r"no none\.png in \., which holds bad\.png, image\.npy, .*"),
