@@ -1,5 +1,6 @@
 """What training is told, checked before anything is trained."""
 
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -57,6 +58,15 @@ def as_pair(op: str, examples, y) -> tuple:
     if isinstance(examples, tuple):
         raise TypeError(f"{op}: examples is a pair already, and y is given too: write {op}(model, (x, y)) or {op}(model, x, y)")
     return examples, y
+
+
+def image_array(op: str, name: str, given, words: str = "size=...") -> np.ndarray:
+    """An array; TypeError for the names of files."""
+    several = isinstance(given, (list, tuple)) and len(given) > 0
+    if isinstance(given[0] if several else given, (str, os.PathLike)):
+        found, paths = ("names of files", "paths") if several else ("the name of a file", repr(os.fspath(given)))
+        raise TypeError(f"{op}: {name} must be an array, got {found}: write data.images({paths}, {words})")
+    return array(op, name, given)
 
 
 def check_model(op: str, model: Layer) -> None:

@@ -10,7 +10,7 @@ from fastconv.data.arrays import scaled
 from fastconv.geometry import array, described, function, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
-from fastconv.train.arguments import Loss, as_loss
+from fastconv.train.arguments import Loss, as_loss, image_array
 from fastconv.train.examples import as_taken, taken_images
 
 
@@ -32,7 +32,7 @@ def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:
     TypeError for what is no Layer (or other function of x), ValueError where x has no axis N.
     """
     function("predict", "model", model, "a Layer")
-    x, size = array("predict", "x", x), integer("predict", "batch_size", batch_size, 1)
+    x, size = image_array("predict", "x", x), integer("predict", "batch_size", batch_size, 1)
     if not x.ndim:
         raise ValueError(f"predict: x must be (N, ...), got {described(x.item())}")
     return in_batches(model, taken_images(model, x), size)

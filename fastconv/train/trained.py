@@ -13,6 +13,7 @@ from fastconv.geometry import array, integer
 from fastconv.layers import Layer
 from fastconv.losses import class_labels, cross_entropy
 from fastconv.saving import load
+from fastconv.train.arguments import image_array
 from fastconv.train.class_table import ClassTable, class_table
 from fastconv.train.config import load_config
 from fastconv.train.history import History, read_history
@@ -112,8 +113,8 @@ class Run:
 
     def batch(self, op: str, images) -> np.ndarray:
         """Images as (N, C, H, W) float32 in 0..1."""
-        x = array(op, "images", images)
         C, H, W = self.input_shape
+        x = image_array(op, "images", images, f"size=({H}, {W})" + ", grayscale=True" * (C == 1))
         if x.shape[-3:] == (C, H, W) and x.ndim in (3, 4):
             x = x.reshape(-1, C, H, W)
         elif x.shape[-3:] == (H, W, C) and x.ndim in (3, 4):

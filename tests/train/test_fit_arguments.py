@@ -1,6 +1,7 @@
 """What `fit`, `step`, `evaluate` and `predict` refuse, by the argument's name, before anything is trained."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,6 +182,7 @@ def test_what_is_evaluated_and_predicted_is_checked(digits):
         (lambda: train.evaluate(model, *digits, loss_function=mean_loss), TypeError, "^loss_function must return"),
         (lambda: train.evaluate(model, *digits, batch_size=0), ValueError, "^evaluate: batch_size must be between 1"),
         (lambda: train.evaluate(model, digits[0], 3), ValueError, r"^evaluate: x and y must have the same length .* y\(\)"),
+        (lambda: train.predict(model, Path("a.png")), TypeError, r"^predict: x must be an array, .*: write data\.images\('a\.png', size=\.\.\.\)$"),
         (lambda: train.predict(model, 3.0), ValueError, r"^predict: x must be \(N, \.\.\.\), got 3\.0"),
         (lambda: train.predict(model, digits[0], "5"), TypeError, "^predict: batch_size must be an integer"),
     ]:

@@ -67,7 +67,8 @@ def test_digits_have_their_own_brightness(tmp_path):
         (np.full((3, 6, 8), np.nan), ValueError, "predict: images must hold floats 0 to 1 or integers 0 to 255, got float64 from nan to nan"),
         (images(0, 3, 6, 8), ValueError, "predict: images must hold .*, got none"),
         (np.zeros((3, 6, 8), bool), TypeError, "predict: images must hold integers or floats, got bool"),
-        ("image.png", ValueError, r"predict: images must be .* got \(\)"),
+        ("a.png", TypeError, r"predict: images must be an array, got the name of a file: write data\.images\('a\.png', size=\(6, 8\)\)$"),
+        (["a.png"], TypeError, r"predict: images must be an array, got names of files: write data\.images\(paths, size=\(6, 8\)\)$"),
     ],
 )
 def test_what_are_no_images_of_this_run(tmp_path, given, error, message):
