@@ -106,7 +106,9 @@ class Watching(Callback):
             raise TypeError(f"{name}: monitor must be a name in the history such as 'val_loss', got {described(monitor)}")
         known = {"loss": "min", "accuracy": "max", "top": "max"}.get(monitor.removeprefix("val_").removeprefix("test_").partition("_")[0])
         if mode is None and known is None:
-            raise ValueError(f"{name}: mode must be given for monitor={shown(monitor)}: 'max' where more is better, else 'min'")
+            usual = "loss, accuracy, val_loss, val_accuracy, val_top_3 (of metrics=[top_k(3)])"
+            wanted = f"mode must be given for monitor={shown(monitor)}, which is none of {usual}"
+            raise ValueError(f"{name}: {wanted}: 'max' where more is better, else 'min'")
         if mode is not None and (not isinstance(mode, str) or mode not in ("min", "max")):
             raise ValueError(f"{name}: mode must be 'min', 'max' or None, got {shown(mode)}")
         self.monitor, self.sign = monitor, -1 if (mode or known) == "max" else 1
