@@ -157,7 +157,11 @@ def test_the_best_epoch_by_any_name_and_its_file(tmp_path):
     ("make", "error", "message"),
     [
         (lambda: train.EarlyStopping(5), TypeError, "EarlyStopping: monitor must be a name in the history such as 'val_loss', got 5"),
-        (lambda: train.EarlyStopping("val_f1"), ValueError, "EarlyStopping: mode must be given for .*'val_f1', .* none of .*, val_accuracy,.* 'max' where"),
+        (
+            lambda: train.EarlyStopping("val_f1"),
+            ValueError,
+            "EarlyStopping: mode must be given for .*'val_f1', .* none of .*, val_accuracy,.* 'max' where",
+        ),
         (lambda: train.EarlyStopping(mode="best"), ValueError, "EarlyStopping: mode must be 'min', 'max' or None, got 'best'"),
         (lambda: train.EarlyStopping(min_delta=-1), ValueError, "EarlyStopping: min_delta must be finite and >= 0"),
         (lambda: train.EarlyStopping(restore_best_weights=1), TypeError, "EarlyStopping: restore_best_weights must be True or False"),
