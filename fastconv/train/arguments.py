@@ -88,13 +88,18 @@ def check_pair(model: Layer, name: str, pair, loss_function, dtype: np.dtype | N
     try:
         outputs = model.output_shape(x)
     except ValueError as error:
-        raise ValueError(f"{op}: {name}: {error}") from None
+        raise ValueError(f"{op}: {name}: {with_images(error, x)}") from None
     loss_function, words = without_words(loss_function)
     if loss_function is cross_entropy:
         class_labels(f"{op}: {name}", outputs, pair[1], words.get("ignore_index"))
     elif loss_function in (mse, huber, bce_with_logits) and y != outputs:
         raise ValueError(f"{op}: {name}: y{y} must have the shape of the model's outputs{outputs} for {loss_function.__name__}")
     return found
+
+
+def with_images(error: ValueError, shape: tuple[int, ...]) -> str:
+    """What a layer says, and, where it stands further in and tells of what it was given alone, the shape that the model was given."""
+    return str(error) if str(shape) in str(error) else f"{error}; the model was given {shape}"
 
 
 def without_words(loss_function: Loss) -> tuple[Loss, dict]:

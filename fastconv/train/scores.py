@@ -10,7 +10,7 @@ from fastconv.data.arrays import scaled
 from fastconv.geometry import array, described, function, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
-from fastconv.train.arguments import Loss, as_loss, image_array
+from fastconv.train.arguments import Loss, as_loss, image_array, with_images
 from fastconv.train.examples import as_taken, taken_images
 
 
@@ -43,7 +43,11 @@ def in_batches(model: Layer, x: np.ndarray, size: int = 256, pause: Callable[[],
     outputs = []
     for start in range(0, max(1, len(x)), size):
         pause()
-        outputs.append(np.asarray(model(scaled(x[start : start + size]))))
+        batch = scaled(x[start : start + size])
+        try:
+            outputs.append(np.asarray(model(batch)))
+        except ValueError as error:
+            raise ValueError(with_images(error, batch.shape)) from error
         if not outputs[-1].ndim:
             raise ValueError(f"the model must give an output for each example, (N, ...), got {described(outputs[-1].item())}")
     return np.concatenate(outputs)

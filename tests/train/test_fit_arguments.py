@@ -129,6 +129,14 @@ def test_an_optimizer_of_another_model_is_refused(digits):
     assert_same_state(model, net())
 
 
+def test_images_of_another_size_are_told_by_their_shape(digits):
+    """Also where a layer further in is the first that cannot take them."""
+    x = np.zeros((60, 1, 9, 9), np.float32)
+    for use in (lambda: train.fit(net(), (x, digits[1])), lambda: train.predict(net(), x), lambda: train.evaluate(net(), x, digits[1])):
+        with pytest.raises(ValueError, match=r"inear: .* has I=288, but x has I=392; .*; the model was given \(60, 1, 9, 9\)$"):
+            use()
+
+
 def test_frozen_parameters_need_no_optimizer_and_may_have_one(digits):
     for parameters in (lambda model: model[3].parameters(), lambda model: model.parameters()):
         model = net()
