@@ -147,7 +147,7 @@ def fit(
     moments.train_begin()
 
     with reporter(epochs, batches.shape[0], verbose) as report, between_steps() as interrupted:
-        for notice in notices(batches, validation, loss_function):
+        for notice in notices(batches, examples, validation, loss_function):
             report.print(notice)
 
         def pause() -> None:

@@ -9,14 +9,19 @@ from fastconv.losses import cross_entropy
 from fastconv.train.arguments import Loss, without_words
 from fastconv.train.examples import OwnBatches
 
+SEEN = 256  # images that are looked at
+LARGE = 100.0  # no image of 0..1, nor a normalised one, comes near
 
-def notices(examples: Batches | OwnBatches, validation: tuple | None, loss_function: Loss) -> Iterator[str]:
-    """validation: (x, y), checked."""
-    if isinstance(examples, OwnBatches):
+
+def notices(batches: Batches | OwnBatches, examples, validation: tuple | None, loss_function: Loss) -> Iterator[str]:
+    """examples: those that batches are made of. validation: (x, y). Both are checked."""
+    if isinstance(batches, OwnBatches):
         return
-    if examples.from_uint8:
+    if batches.from_uint8:
         yield "x is uint8: scaled to 0..1, x / 255"
+    elif len(batches.shape) == 4 and batches.normalise is None and batches.transform is None and (most := np.max(examples[0][:SEEN])) > LARGE:
+        yield f"x reaches {most:g}: numbers of about 0..1 train better, write x / 255"
     if validation is not None and without_words(loss_function)[0] is cross_entropy:
-        classes = np.unique(examples.y)
+        classes = np.unique(batches.y)
         if missing := len(np.setdiff1d(classes, validation[1])):
             yield f"{missing} of the {len(classes)} classes are missing in the validation: data.stratified_split(x, y) takes some of each"

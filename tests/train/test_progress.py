@@ -58,8 +58,17 @@ def test_what_may_not_be_meant_is_told_once(digits, capsys):
     x, y = digits
     few = x[y < 2], y[y < 2]
     missing = "8 of the 10 classes are missing in the validation: data.stratified_split(x, y) takes some of each"
-    for validation, said in ((few, [missing]), (digits, [])):
-        train.fit(net(), digits, epochs=2, validation=validation)
+    bright = 255 * x, y
+    reaches = "x reaches 255: numbers of about 0..1 train better, write x / 255"
+    normalise = data.Normalise.of(bright[0])
+    for examples, words, said in (
+        (digits, {"validation": few}, [missing]),
+        (digits, {"validation": digits}, []),
+        (bright, {}, [reaches]),
+        (bright, {"normalise": normalise}, []),
+        (bright, {"transform": lambda x: x / 255}, []),
+    ):
+        train.fit(net(), examples, epochs=2, **words)
         assert capsys.readouterr().err.splitlines()[:-2] == said
     train.fit(net(), digits, epochs=1, validation=few, verbose=0)
     assert capsys.readouterr().err == ""
