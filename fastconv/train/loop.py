@@ -29,7 +29,7 @@ from fastconv.train.examples import OwnBatches, as_examples, as_validation, weig
 from fastconv.train.history import History, Record
 from fastconv.train.interrupt import between_steps
 from fastconv.train.moments import Moments, arranged, first, watching_validation
-from fastconv.train.notices import notices
+from fastconv.train.notices import ending, notices
 from fastconv.train.progress import reporter
 from fastconv.train.training import Training
 
@@ -167,5 +167,7 @@ def fit(
             moments.epoch_end(record)
             report.epoch(record)
             pause()
+        if said := ending(training, keeper):
+            report.print(said)
     moments.train_end()
     return training.history

@@ -1,4 +1,4 @@
-"""What is worth a line before training starts, though it is no error."""
+"""What is worth a line before training and after it, though it is no error."""
 
 from collections.abc import Iterator
 
@@ -7,10 +7,20 @@ import numpy as np
 from fastconv.data import Batches
 from fastconv.losses import cross_entropy
 from fastconv.train.arguments import Loss, without_words
+from fastconv.train.callbacks import KeepBest
 from fastconv.train.examples import OwnBatches
+from fastconv.train.training import Training
 
 SEEN = 256  # images that are looked at
 LARGE = 100.0  # no image of 0..1, nor a normalised one, comes near
+
+
+def ending(training: Training, keeper: KeepBest | None) -> str:
+    """Whether training stopped early, and which epoch's model is there; "" for all epochs and the last."""
+    done = len(training.history)
+    stopped = [f"stopped after epoch {done} of {training.epochs}"] if done < training.epochs else []
+    kept = [] if keeper is None else [f"the model is that of epoch {done - keeper.since_best()}, the best {keeper.monitor}"]
+    return "; ".join(stopped + kept)
 
 
 def notices(batches: Batches | OwnBatches, examples, validation: tuple | None, loss_function: Loss) -> Iterator[str]:

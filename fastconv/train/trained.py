@@ -1,5 +1,6 @@
 """A run that was trained, ready to answer."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,9 +136,12 @@ class Run:
     def __repr__(self) -> str:
         shape, names = "x".join(map(str, self.input_shape)), ", ".join(self.class_names[:10])
         more = f" and {len(self.class_names) - 10} more" if len(self.class_names) > 10 else ""
-        last = dict(self.history[-1]) if self.history else {}
-        scores = "".join(f", {name} {last[name]:.4g}" for name in ("val_accuracy", "test_accuracy") if name in last)
-        epochs = f"{len(self.history)} epoch{'s' * (len(self.history) != 1)}{scores}"
+        kept, which = dict(self.history[-1]) if self.history else {}, "in the last"
+        if self.history and self.config.get("early_stop") and "val_loss" in kept:
+            kept = dict(min(self.history, key=lambda record: (math.isnan(record["val_loss"]), record["val_loss"])))
+            which = f"in epoch {kept['epoch']}, which was kept"
+        scores = ", ".join(f"{name} {kept[name]:.4g}" for name in ("val_accuracy", "test_accuracy") if name in kept)
+        epochs = f"{len(self.history)} epoch{'s' * (len(self.history) != 1)}" + (f", {scores} {which}" if scores else "")
         return f"Run({str(self.folder)!r}: {self.config['model']} on {self.config['data']}, images {shape}, {epochs}; classes {names}{more})"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from runs import net
 
-from fastconv import data, layers, losses, train
+from fastconv import data, layers, losses, optim, train
 from fastconv.train import progress as showing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,6 +72,23 @@ def test_what_may_not_be_meant_is_told_once(digits, capsys):
         assert capsys.readouterr().err.splitlines()[:-2] == said
     train.fit(net(), digits, epochs=1, validation=few, verbose=0)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"patience": 1}, "stopped after epoch 2 of 4"),
+        ({"patience": 1, "keep_best": True}, "stopped after epoch 2 of 4; the model is that of epoch 1, the best val_loss"),
+        ({"keep_best": True}, "the model is that of epoch 1, the best val_loss"),
+        ({"callbacks": [lambda record: True]}, "stopped after epoch 1 of 4"),
+        ({}, None),
+    ],
+)
+def test_an_early_end_and_the_epoch_that_is_kept_are_told(digits, capsys, words, told):
+    model = net()
+    train.fit(model, digits, epochs=4, optimizer=optim.SGD(model.parameters(), 1e-20), validation=digits, verbose=2, **words)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == told if told else last.startswith("epoch 4/4")
 
 
 @pytest.mark.parametrize(("verbose", "seconds", "lines"), [(1, 0.1, 5), (1, 31, 15), (2, 31, 5)])
