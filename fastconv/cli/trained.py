@@ -17,6 +17,7 @@ from fastconv.cli.words import add_run
 from fastconv.data.arrays import scaled
 from fastconv.plot.tables import MOST_CLASSES
 from fastconv.train import Run
+from fastconv.train.history import told_loss
 from fastconv.train.trained import told
 
 SHADES = " .:-=+*#%@"
@@ -60,7 +61,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
     if not own:
         _warn_of_known_images(dataset, run)
     found = run.evaluate(*dataset.test)
-    print(f"{run.folder}: {run.config['model']}, {dataset.title}, {len(dataset.test[1])} test images, loss {found.loss:.4f}")
+    print(f"{run.folder}: {run.config['model']}, {dataset.title}, {len(dataset.test[1])} test images, loss {told_loss(found.loss)}")
     print(f"test accuracy {100 * found.accuracy:.1f} %\n\n{found.classes}")
     usual = run.folder / "confusion.png" if own and len(run.class_names) <= MOST_CLASSES else None
     counts = found.classes.confusion

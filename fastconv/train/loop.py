@@ -1,5 +1,7 @@
 """The training loop."""
 
+from __future__ import annotations  # help(fit) shows the names of types, not what they stand for
+
 import os
 from collections.abc import Callable, Iterable
 

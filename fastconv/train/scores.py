@@ -12,6 +12,7 @@ from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
 from fastconv.train.arguments import Loss, as_loss, image_array, with_images
 from fastconv.train.examples import as_taken, taken_images
+from fastconv.train.history import told_loss
 
 
 class Score(NamedTuple):
@@ -21,7 +22,7 @@ class Score(NamedTuple):
     accuracy: float
 
     def __str__(self) -> str:
-        return f"loss {self.loss:.4f}" + ("" if math.isnan(self.accuracy) else f", accuracy {100 * self.accuracy:.1f} %")
+        return f"loss {told_loss(self.loss)}" + ("" if math.isnan(self.accuracy) else f", accuracy {100 * self.accuracy:.1f} %")
 
 
 def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:

@@ -17,7 +17,7 @@ from fastconv.saving import load
 from fastconv.train.arguments import image_array
 from fastconv.train.class_table import ClassTable, class_table
 from fastconv.train.config import load_config
-from fastconv.train.history import History, read_history
+from fastconv.train.history import History, read_history, told_loss
 from fastconv.train.runs import normalise, rebuild
 from fastconv.train.scores import predict, score
 
@@ -61,7 +61,7 @@ class Evaluation:
     classes: ClassTable
 
     def __repr__(self) -> str:
-        return f"loss {self.loss:.4f}, accuracy {100 * self.accuracy:.1f} % of {self.classes.support.sum()} images\n\n{self.classes}"
+        return f"loss {told_loss(self.loss)}, accuracy {100 * self.accuracy:.1f} % of {self.classes.support.sum()} images\n\n{self.classes}"
 
 
 class Run:

@@ -1,5 +1,6 @@
 """What `fit`, `step`, `evaluate` and `predict` refuse, by the argument's name, before anything is trained."""
 
+import inspect
 from functools import partial
 from pathlib import Path
 
@@ -127,6 +128,10 @@ def test_an_optimizer_of_another_model_is_refused(digits):
     with pytest.raises(ValueError, match=first + r"2 are not the model's, Parameter\(3, 2\) float32 first"):
         train.fit(model, digits, epochs=1, optimizer=optim.SGD(model.parameters() + more.parameters(), 0.1))
     assert_same_state(model, net())
+
+
+def test_help_shows_the_names_of_types():
+    assert "y: 'ArrayLike | None' = None" in str(inspect.signature(train.fit))
 
 
 def test_images_of_another_size_are_told_by_their_shape(digits):

@@ -54,6 +54,12 @@ def test_a_pipe_gets_a_line_for_each_epoch(digits, capsys, clock):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("loss", "shown"), [(0.5, "0.5000"), (0, "0.0000"), (2e-4, "2.00e-04"), (1.24e30, "1.24e+30"), (np.nan, "nan")])
+def test_a_loss_is_short(loss, shown):
+    assert showing.told(RECORD | {"loss": loss}, 5)[1] == f"loss {shown}"
+    assert str(train.Score(loss, np.nan)) == f"loss {shown}"
+
+
 def test_what_may_not_be_meant_is_told_once(digits, capsys):
     x, y = digits
     few = x[y < 2], y[y < 2]
