@@ -44,6 +44,11 @@ class Callback:
             if name.startswith("on_") and name not in MOMENTS:
                 raise TypeError(f"{cls.__name__}: training has no moment {name}; a callback's are {', '.join(MOMENTS)}")
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in ("model", "optimizer", "history"):
+            raise AttributeError(f"{type(self).__name__}: self.{name} is that of the training, once fit runs: leave the line out, or take another name")
+        super().__setattr__(name, value)
+
     @property
     def model(self) -> Layer:
         return self._training.model

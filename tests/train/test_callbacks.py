@@ -81,6 +81,12 @@ def test_keras_way_to_stop(digits, moment):
     assert "stop_training" not in vars(model)
 
 
+@pytest.mark.parametrize("name", ["model", "optimizer", "history"])
+def test_names_that_are_taken(name):
+    with pytest.raises(AttributeError, match=f"^Diary: self.{name} is that of the training, once fit runs: leave the line out, or take another name$"):
+        setattr(Diary(), name, 3)
+
+
 def test_wrong_moments_are_told_before_anything_is_trained(digits):
     message = (
         "^Own: training has no moment on_train_batch_end; a callback's are on_train_begin, on_train_end, on_epoch_begin, on_epoch_end, on_batch_"
