@@ -46,7 +46,7 @@ class Callback:
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in ("model", "optimizer", "history"):
-            raise AttributeError(f"{type(self).__name__}: self.{name} is that of the training, once fit runs: leave the line out, or take another name")
+            raise AttributeError(f"{type(self).__name__}: self.{name} is the training's, in fit: leave the line out, or take another name")
         super().__setattr__(name, value)
 
     @property

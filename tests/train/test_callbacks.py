@@ -83,7 +83,7 @@ def test_keras_way_to_stop(digits, moment):
 
 @pytest.mark.parametrize("name", ["model", "optimizer", "history"])
 def test_names_that_are_taken(name):
-    with pytest.raises(AttributeError, match=f"^Diary: self.{name} is that of the training, once fit runs: leave the line out, or take another name$"):
+    with pytest.raises(AttributeError, match=f"^Diary: self.{name} is the training's, in fit: leave the line out, or take another name$"):
         setattr(Diary(), name, 3)
 
 
