@@ -103,9 +103,9 @@ def predictions(
     return ax
 
 
-def _named(op: str, names: Sequence[str] | None, K: int) -> list[str]:
-    """What the classes 0 to K - 1 are called."""
-    named = [str(name) for name in (range(K) if names is None else entries(names))]
+def _named(op: str, names: Sequence[str] | None, K: int) -> Sequence:
+    """What the classes 0 to K - 1 are called, their numbers where nothing else is told."""
+    named = range(K) if names is None else [str(name) for name in entries(names)]
     if len(named) < K or isinstance(names, str):
         raise ValueError(f"{op}: names must be a list of at least {K}, as there are classes up to {K - 1}, got {len(named)}")
     return named

@@ -31,7 +31,9 @@ def notices(batches: Batches | OwnBatches, examples, validation: tuple | None, l
         yield "x is uint8: scaled to 0..1, x / 255"
     elif len(batches.shape) == 4 and batches.normalise is None and batches.transform is None and (most := np.max(examples[0][:SEEN])) > LARGE:
         yield f"x reaches {most:g}: numbers of about 0..1 train better, write x / 255"
-    if validation is not None and without_words(loss_function)[0] is cross_entropy:
-        classes = np.unique(batches.y)
+    loss_function, words = without_words(loss_function)
+    if validation is not None and loss_function is cross_entropy:
+        ignored = words.get("ignore_index")
+        classes = np.setdiff1d(batches.y, [] if ignored is None else ignored)
         if missing := len(np.setdiff1d(classes, validation[1])):
             yield f"{missing} of the {len(classes)} classes are missing in the validation: data.stratified_split(x, y) takes some of each"

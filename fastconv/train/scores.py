@@ -48,7 +48,8 @@ def in_batches(model: Layer, x: np.ndarray, size: int = 256, pause: Callable[[],
         try:
             outputs.append(np.asarray(model(batch)))
         except ValueError as error:
-            raise ValueError(with_images(error, batch.shape)) from error
+            error.args = (with_images(error, batch.shape),)
+            raise
         if not outputs[-1].ndim:
             raise ValueError(f"the model must give an output for each example, (N, ...), got {described(outputs[-1].item())}")
     return np.concatenate(outputs)

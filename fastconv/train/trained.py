@@ -138,7 +138,7 @@ class Run:
         more = f" and {len(self.class_names) - 10} more" if len(self.class_names) > 10 else ""
         kept, which = dict(self.history[-1]) if self.history else {}, "in the last"
         if self.history and self.config.get("early_stop") and "val_loss" in kept:
-            kept = dict(min(self.history, key=lambda record: (math.isnan(record["val_loss"]), record["val_loss"])))
+            kept = dict(min(self.history, key=lambda record: (math.isnan(loss := record.get("val_loss", math.nan)), loss)))
             which = f"in epoch {kept['epoch']}, which was kept"
         scores = ", ".join(f"{name} {kept[name]:.4g}" for name in ("val_accuracy", "test_accuracy") if name in kept)
         epochs = f"{len(self.history)} epoch{'s' * (len(self.history) != 1)}" + (f", {scores} {which}" if scores else "")

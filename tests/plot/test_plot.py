@@ -238,6 +238,11 @@ def test_misclassified_shows_the_first_wrong_images(ax):
     assert np.array_equal(tiles(ax, 5, 4)[0, 0], IMAGES[1, 0])
 
 
+def test_a_class_of_any_number_is_shown(ax):
+    plot.misclassified(IMAGES[:1], [10**15], [1], ax=ax)
+    assert texts(ax) == [f"{10**15} not 1"]
+
+
 @pytest.mark.parametrize("names", [["cat", "dog", "eel", "fox"], np.array(["cat", "dog", "eel", "fox"])])
 def test_misclassified_calls_classes_by_their_names(ax, names):
     plot.misclassified(IMAGES, LABELS, PREDICTIONS, ax=ax, names=names)

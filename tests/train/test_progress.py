@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -70,6 +71,7 @@ def test_what_may_not_be_meant_is_told_once(digits, capsys):
     for examples, words, said in (
         (digits, {"validation": few}, [missing]),
         (digits, {"validation": digits}, []),
+        ((x, np.where(y < 2, y, -1)), {"validation": few, "loss": partial(losses.cross_entropy, ignore_index=-1)}, []),
         (bright, {}, [reaches]),
         (bright, {"normalise": normalise}, []),
         (bright, {"transform": lambda x: x / 255}, []),
