@@ -48,6 +48,8 @@ def readable_images(paths: list[Path], config: dict) -> dict[Path, np.ndarray]:
 
 def images(path: Path, config: dict) -> np.ndarray:
     """(N, C, H, W) float32 in 0..1. ValueError names the file and what is wrong with it, OSError."""
+    if path.exists() and path.suffix.lower() not in SUFFIXES:
+        raise data.FileFormatError(f"{path}: not a picture by its name, nor a .npy file")
     if path.suffix.lower() not in pictures.SUFFIXES:
         return _arrays(path, config)
     C, H, W = shape(config)

@@ -84,9 +84,7 @@ class Job(NamedTuple):
         print(f"{dataset.title}: {counts}", file=sys.stderr)
         start = time.perf_counter()
         history = fc.train.fit(model, (x, y), checkpoint=folder / "checkpoint.npz", resume=True, verbose=1, **words)
-        patience, ended = words["patience"], len(history) < words["epochs"]
-        early = f", ended early: no lower validation loss for {patience} epoch{'s' * (patience != 1)}" if ended else ""
-        print(f"trained in {time.perf_counter() - start:.1f} s{early}", file=sys.stderr)
+        print(f"trained in {time.perf_counter() - start:.1f} s", file=sys.stderr)
         save_run(folder, model, config, history)
         with suppress(ImportError):  # matplotlib is an extra
             plot.save(folder / "curves.png", plot.learning_curves, history)

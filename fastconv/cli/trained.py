@@ -17,6 +17,7 @@ from fastconv.cli.words import add_run
 from fastconv.data.arrays import scaled
 from fastconv.plot.tables import MOST_CLASSES
 from fastconv.train import Run
+from fastconv.train.history import told_loss
 from fastconv.train.trained import told
 
 SHADES = " .:-=+*#%@"
@@ -60,7 +61,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
     if not own:
         _warn_of_known_images(dataset, run)
     found = run.evaluate(*dataset.test)
-    print(f"{run.folder}: {run.config['model']}, {dataset.title}, {len(dataset.test[1])} test images, loss {found.loss:.4f}")
+    print(f"{run.folder}: {run.config['model']}, {dataset.title}, {len(dataset.test[1])} test images, loss {told_loss(found.loss)}")
     print(f"test accuracy {100 * found.accuracy:.1f} %\n\n{found.classes}")
     usual = run.folder / "confusion.png" if own and len(run.class_names) <= MOST_CLASSES else None
     counts = found.classes.confusion
@@ -123,6 +124,8 @@ def _predict(chosen: argparse.Namespace) -> None:
     else:
         x, names, labels = _from_files(file, run)
     found = run.predict(x)
+    if folder is None:
+        print(f"{run.folder}, the newest run: {run.config['model']} on {run.config['data']}", file=sys.stderr)
     for i, (name, best) in enumerate(zip(names, found.top(3))):
         if file is None and x.shape[3] <= WIDEST:
             print("\n".join("".join(SHADES[int(9 * pixel)] * 2 for pixel in row) for row in x[i].mean(axis=0)))
@@ -144,7 +147,7 @@ def _from_files(file: Path, run: Run) -> tuple[np.ndarray, list[str], np.ndarray
     parts = [(path, label, found[path]) for path, label in paths if path in found]
     x = np.concatenate([part for *_, part in parts])
     if not file.is_dir():
-        return x, [f"image {i}" for i in range(len(x))], None
+        return x, [f"image {i}" for i in range(len(x))] if len(x) > 1 else [file.name], None
     called = [(path.relative_to(file).as_posix(), part) for path, _, part in parts]
     names = [name if len(part) == 1 else f"{name}[{i}]" for name, part in called for i in range(len(part))]
     return x, names, np.repeat([label for _, label, _ in parts], [len(part) for *_, part in parts]) if folders else None

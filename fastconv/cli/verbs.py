@@ -1,6 +1,7 @@
 """The verbs of the command line; each has a useful default."""
 
 import argparse
+from difflib import get_close_matches
 from pathlib import Path
 
 from fastconv.cli import explain, export, info, nets, train, trained, warmup
@@ -39,15 +40,27 @@ def parser() -> argparse.ArgumentParser:
     about = verbs.add_parser("info", help="versions, CPU, threads, kernel cache", description="What fastconv runs on here.")
     about.set_defaults(run=info.info)
     for verb in verbs.choices.values():
+        verb.set_defaults(parser=verb)
         verb.add_argument(
             "--threads", type=at_least(1), default=None, metavar="N", help="threads for kernels; default: all that this process may use"
         )
     return top
 
 
+def _unknown(verb: argparse.ArgumentParser, name: str, word: str) -> str:
+    """What is wrong with a word that the verb does not take, and what may be meant."""
+    if not word.startswith("-"):
+        return f"{name} does not take {word!r}" + (f": write --data {word}" if name == "train" else "")
+    options = [option for action in verb._actions for option in action.option_strings]
+    near = get_close_matches(word.partition("=")[0], options, 1)
+    return f"{name} has no option {word}" + (f": did you mean {near[0]}?" if near else "")
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Run one command. SystemExit where the words are wrong or help was all that was wanted."""
-    chosen = parser().parse_args(arguments)
+    chosen, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        chosen.parser.error(_unknown(chosen.parser, chosen.verb, unknown[0]))
     if chosen.threads is not None:
         set_num_threads(chosen.threads)
     with say_what_is_compiled():

@@ -129,6 +129,9 @@ class Traced(Recorded):
     def __float__(self) -> NoReturn:
         _no_numbers("float")
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
     def __iter__(self) -> NoReturn:
         _no_numbers("iteration")
 

@@ -20,11 +20,14 @@ BLUE, RED, GREEN = "#2166ac", "#c0504d", "#2e7d4f"
 LEAST, MOST = 0.1, 200  # inches of a picture's sides: 24,000 pixels
 
 
-def save(path: str | Path, draw: Callable[..., Axes], *arguments, size: tuple[float, float] = (6.4, 4), **words) -> None:
-    """A picture of its own in a PNG file, without pyplot: `save("curves.png", learning_curves, history)`; size in inches."""
+def save(path: str | Path, draw: Callable[..., Axes], *arguments, size: tuple[float, float] | None = None, **words) -> None:
+    """A picture of its own in a PNG file, without pyplot: `save("curves.png", learning_curves, history)`.
+
+    size: (width, height) in inches; None: 6.4 x 4, less the margins that nothing is drawn in.
+    """
     path = as_path("save", "path", path)
     function("save", "draw", draw, "a function that draws into `ax`, such as plot.filters")
-    inches = [number("save", "size", length) for length in size] if isinstance(size, (tuple, list)) else []
+    inches = [number("save", "size", length) for length in size] if isinstance(size, (tuple, list)) else [6.4, 4] if size is None else []
     if len(inches) != 2 or not all(LEAST <= length <= MOST for length in inches):
         raise ValueError(f"save: size must be (width, height) in inches, each from {LEAST} to {MOST}, got {shown(size)}")
     need_matplotlib()
@@ -32,7 +35,7 @@ def save(path: str | Path, draw: Callable[..., Axes], *arguments, size: tuple[fl
 
     figure, content = Figure(figsize=inches, layout="constrained"), io.BytesIO()
     draw(*arguments, ax=figure.add_subplot(), **words)
-    figure.savefig(content, format="png", dpi=120)
+    figure.savefig(content, format="png", dpi=120, bbox_inches="tight" if size is None else None)
     write_whole(path, content.getvalue())
 
 

@@ -49,20 +49,22 @@ def feature_maps(y: np.ndarray, ax: Axes | None = None, columns: int | None = No
     return _mosaic(ax, _grid(maps, _columns("feature_maps", columns, len(maps))), "RdBu" if signed else "Blues", -limit if signed else 0, limit)
 
 
-def misclassified(x: np.ndarray, labels, predictions, ax: Axes | None = None, count: int = 20) -> Axes:
+def misclassified(x: np.ndarray, labels, predictions, ax: Axes | None = None, count: int = 20, *, names: Sequence[str] | None = None) -> Axes:
     """The first `count` images that were taken for another class; "9 not 5" is a 9 that was called a 5.
 
-    x: (N, 1, H, W), where large values are ink, or (N, 3, H, W), red, green and blue. labels, predictions: (N,) integers.
+    x: (N, 1, H, W), where large values are ink, or (N, 3, H, W), red, green and blue. labels, predictions: (N,) integers. names: what classes are
+    called.
     """
     true, answered = class_numbers("misclassified", labels=labels, predictions=predictions)
-    x = _images("misclassified", x, len(true), "label")
+    x, named = _images("misclassified", x, len(true), "label"), _named("misclassified", names, int(max(true.max(), answered.max())) + 1)
     wrong = np.flatnonzero(true != answered)
     shown = wrong[: integer("misclassified", "count", count, 1)]
     if not len(wrong):
         ax = bare(axes(ax, 4, 2))
         ax.text(0.5, 0.5, f"none of {len(true)} is wrong", ha="center", va="center", color=INK, transform=ax.transAxes)
         return ax
-    captions = [f"{true[i]} not {answered[i]}" for i in shown]
+    apart = " " if names is None else "\n"
+    captions = [f"{named[true[i]]}{apart}not {named[answered[i]]}" for i in shown]
     tiles = _grid(_pixels("misclassified", x[shown]), _columns("misclassified", None, len(shown)))
     ax = _mosaic(ax, tiles, "Greys", 0, 1, captions=captions)
     more = f", the first {len(shown)}" if len(shown) < len(wrong) else ""
@@ -83,9 +85,7 @@ def predictions(
     true, x = true[0] if true else answered, _images("predictions", x, len(answered), "answer")
     shown = range(min(len(x), integer("predictions", "count", count, 1)))
     K = int(max(answered.max(), true.max())) + 1
-    named = [str(name) for name in (range(K) if names is None else entries(names))]
-    if len(named) < K or isinstance(names, str):
-        raise ValueError(f"predictions: names must be a list of at least {K}, as there are classes up to {K - 1}, got {len(named)}")
+    named = _named("predictions", names, K)
     shares = [""] * len(x)
     if probabilities is not None:
         values = real("predictions", "probabilities", probabilities)
@@ -101,6 +101,14 @@ def predictions(
     if labels is not None:
         ax.set_title(f"{right[: len(shown)].sum()} of {len(shown)} right", fontsize="medium", color=INK)
     return ax
+
+
+def _named(op: str, names: Sequence[str] | None, K: int) -> Sequence:
+    """What the classes 0 to K - 1 are called, their numbers where nothing else is told."""
+    named = range(K) if names is None else [str(name) for name in entries(names)]
+    if len(named) < K or isinstance(names, str):
+        raise ValueError(f"{op}: names must be a list of at least {K}, as there are classes up to {K - 1}, got {len(named)}")
+    return named
 
 
 def _images(op: str, x, count: int, what: str) -> np.ndarray:

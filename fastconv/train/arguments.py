@@ -1,5 +1,6 @@
 """What training is told, checked before anything is trained."""
 
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -59,6 +60,15 @@ def as_pair(op: str, examples, y) -> tuple:
     return examples, y
 
 
+def image_array(op: str, name: str, given, words: str = "size=...") -> np.ndarray:
+    """An array; TypeError for the names of files."""
+    several = isinstance(given, (list, tuple)) and len(given) > 0
+    if isinstance(given[0] if several else given, (str, os.PathLike)):
+        found, paths = ("names of files", "paths") if several else ("the name of a file", repr(os.fspath(given)))
+        raise TypeError(f"{op}: {name} must be an array, got {found}: write data.images({paths}, {words})")
+    return array(op, name, given)
+
+
 def check_model(op: str, model: Layer) -> None:
     """TypeError for what is no layer."""
     instance(op, "model", model, Layer, "a Layer")
@@ -78,13 +88,18 @@ def check_pair(model: Layer, name: str, pair, loss_function, dtype: np.dtype | N
     try:
         outputs = model.output_shape(x)
     except ValueError as error:
-        raise ValueError(f"{op}: {name}: {error}") from None
+        raise ValueError(f"{op}: {name}: {with_images(error, x)}") from None
     loss_function, words = without_words(loss_function)
     if loss_function is cross_entropy:
         class_labels(f"{op}: {name}", outputs, pair[1], words.get("ignore_index"))
     elif loss_function in (mse, huber, bce_with_logits) and y != outputs:
         raise ValueError(f"{op}: {name}: y{y} must have the shape of the model's outputs{outputs} for {loss_function.__name__}")
     return found
+
+
+def with_images(error: ValueError, shape: tuple[int, ...]) -> str:
+    """What a layer says, and, where it stands further in and tells of what it was given alone, the shape that the model was given."""
+    return str(error) if str(shape) in str(error) else f"{error}; the model was given {shape}"
 
 
 def without_words(loss_function: Loss) -> tuple[Loss, dict]:
@@ -110,7 +125,7 @@ def functions(name: str, given, wanted: str, kind: type | None = None) -> tuple:
 
 def metric_functions(given) -> tuple[Callable, ...]:
     """Metrics as a tuple; their names are keys of the history."""
-    metrics = functions("metrics", given, "functions, whose names are those in the history")
+    metrics = functions("metrics", given, "functions such as train.metrics.top_k(3); loss and accuracy are there without")
     names = ["loss"]
     for metric in metrics:
         if not hasattr(metric, "__name__"):

@@ -44,6 +44,11 @@ class Callback:
             if name.startswith("on_") and name not in MOMENTS:
                 raise TypeError(f"{cls.__name__}: training has no moment {name}; a callback's are {', '.join(MOMENTS)}")
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in ("model", "optimizer", "history"):
+            raise AttributeError(f"{type(self).__name__}: self.{name} is the training's, in fit: leave the line out, or take another name")
+        super().__setattr__(name, value)
+
     @property
     def model(self) -> Layer:
         return self._training.model
@@ -106,7 +111,9 @@ class Watching(Callback):
             raise TypeError(f"{name}: monitor must be a name in the history such as 'val_loss', got {described(monitor)}")
         known = {"loss": "min", "accuracy": "max", "top": "max"}.get(monitor.removeprefix("val_").removeprefix("test_").partition("_")[0])
         if mode is None and known is None:
-            raise ValueError(f"{name}: mode must be given for monitor={shown(monitor)}: 'max' where more is better, else 'min'")
+            usual = "loss, accuracy, val_loss, val_accuracy, val_top_3 (of metrics=[top_k(3)])"
+            wanted = f"mode must be given for monitor={shown(monitor)}, which is none of {usual}"
+            raise ValueError(f"{name}: {wanted}: 'max' where more is better, else 'min'")
         if mode is not None and (not isinstance(mode, str) or mode not in ("min", "max")):
             raise ValueError(f"{name}: mode must be 'min', 'max' or None, got {shown(mode)}")
         self.monitor, self.sign = monitor, -1 if (mode or known) == "max" else 1

@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 from typing import SupportsIndex, TypedDict, overload
 
+import numpy as np
+
 from fastconv.files import FileFormatError, opened
 from fastconv.geometry import shown
 
 HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "rate")  # the same for the same seed
+SHOWN = 20  # epochs
 TEST = ("test_loss", "test_accuracy")
 
 
@@ -55,6 +58,25 @@ class History(list[Record]):
     def history(self) -> dict[str, list]:
         """A list with a value for each epoch, by name."""
         return {name: self[name] for name in dict.fromkeys(name for record in self for name in record)}
+
+    def __repr__(self) -> str:
+        """A table of the numbers, an epoch a line; of many epochs the first and last ones."""
+        names = [name for name, values in self.history.items() if all(isinstance(value, (int, float, np.number)) for value in values)]
+        lines = [names, *([_number(name, record.get(name, math.nan)) for name in names] for record in self)]
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        told = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines]
+        return "\n".join(told if len(self) <= SHOWN else [*told[: SHOWN // 2 + 1], "...", *told[-SHOWN // 2 :]]) or "History()"
+
+
+def _number(name: str, value: float) -> str:
+    if isinstance(value, int) or name == "images_per_second":
+        return f"{value:.0f}"
+    return f"{value:.2g}" if name == "rate" else told_loss(value)
+
+
+def told_loss(loss: float) -> str:
+    """With four digits behind the point, where these say enough and it is not too long."""
+    return f"{loss:.2e}" if 0 < loss < 1e-3 or loss >= 1e6 else f"{loss:.4f}"
 
 
 def columns(history: list[Record]) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ import shutil
 import sys
 import time
 
+from fastconv.train.history import told_loss
+
 BAR = 20  # characters
 
 
@@ -14,7 +16,7 @@ def told(record: dict, epochs: int, seconds: float | None = None) -> list[str]:
     words = [f"epoch {record['epoch']:{len(str(epochs))}}/{epochs}"]
     for kind in ("", "val_", "test_"):
         loss, accuracy = record.get(f"{kind}loss"), record.get(f"{kind}accuracy", math.nan)
-        words += [] if loss is None else [f"{kind}loss {loss:.4f}" if not loss < 1e-3 else f"{kind}loss {loss:.2e}"]
+        words += [] if loss is None else [f"{kind}loss {told_loss(loss)}"]
         words += [] if math.isnan(accuracy) else [f"{kind}accuracy {100 * accuracy:4.1f} %"]
     return words + [f"rate {record['rate']:.2g}"] + ([] if seconds is None else [clock(seconds)])
 

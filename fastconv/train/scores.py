@@ -10,8 +10,9 @@ from fastconv.data.arrays import scaled
 from fastconv.geometry import array, described, function, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
-from fastconv.train.arguments import Loss, as_loss
+from fastconv.train.arguments import Loss, as_loss, image_array, with_images
 from fastconv.train.examples import as_taken, taken_images
+from fastconv.train.history import told_loss
 
 
 class Score(NamedTuple):
@@ -21,7 +22,7 @@ class Score(NamedTuple):
     accuracy: float
 
     def __str__(self) -> str:
-        return f"loss {self.loss:.4f}" + ("" if math.isnan(self.accuracy) else f", accuracy {100 * self.accuracy:.1f} %")
+        return f"loss {told_loss(self.loss)}" + ("" if math.isnan(self.accuracy) else f", accuracy {100 * self.accuracy:.1f} %")
 
 
 def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:
@@ -32,7 +33,7 @@ def predict(model: Layer, x, batch_size: int = 256) -> np.ndarray:
     TypeError for what is no Layer (or other function of x), ValueError where x has no axis N.
     """
     function("predict", "model", model, "a Layer")
-    x, size = array("predict", "x", x), integer("predict", "batch_size", batch_size, 1)
+    x, size = image_array("predict", "x", x), integer("predict", "batch_size", batch_size, 1)
     if not x.ndim:
         raise ValueError(f"predict: x must be (N, ...), got {described(x.item())}")
     return in_batches(model, taken_images(model, x), size)
@@ -43,7 +44,12 @@ def in_batches(model: Layer, x: np.ndarray, size: int = 256, pause: Callable[[],
     outputs = []
     for start in range(0, max(1, len(x)), size):
         pause()
-        outputs.append(np.asarray(model(scaled(x[start : start + size]))))
+        batch = scaled(x[start : start + size])
+        try:
+            outputs.append(np.asarray(model(batch)))
+        except ValueError as error:
+            error.args = (with_images(error, batch.shape),)
+            raise
         if not outputs[-1].ndim:
             raise ValueError(f"the model must give an output for each example, (N, ...), got {described(outputs[-1].item())}")
     return np.concatenate(outputs)

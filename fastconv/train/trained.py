@@ -1,5 +1,6 @@
 """A run that was trained, ready to answer."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from fastconv.geometry import array, integer
 from fastconv.layers import Layer
 from fastconv.losses import class_labels, cross_entropy
 from fastconv.saving import load
+from fastconv.train.arguments import image_array
 from fastconv.train.class_table import ClassTable, class_table
 from fastconv.train.config import load_config
-from fastconv.train.history import History, read_history
+from fastconv.train.history import History, read_history, told_loss
 from fastconv.train.runs import normalise, rebuild
 from fastconv.train.scores import predict, score
 
@@ -59,7 +61,7 @@ class Evaluation:
     classes: ClassTable
 
     def __repr__(self) -> str:
-        return f"loss {self.loss:.4f}, accuracy {100 * self.accuracy:.1f} % of {self.classes.support.sum()} images\n\n{self.classes}"
+        return f"loss {told_loss(self.loss)}, accuracy {100 * self.accuracy:.1f} % of {self.classes.support.sum()} images\n\n{self.classes}"
 
 
 class Run:
@@ -112,8 +114,8 @@ class Run:
 
     def batch(self, op: str, images) -> np.ndarray:
         """Images as (N, C, H, W) float32 in 0..1."""
-        x = array(op, "images", images)
         C, H, W = self.input_shape
+        x = image_array(op, "images", images, f"size=({H}, {W})" + ", grayscale=True" * (C == 1))
         if x.shape[-3:] == (C, H, W) and x.ndim in (3, 4):
             x = x.reshape(-1, C, H, W)
         elif x.shape[-3:] == (H, W, C) and x.ndim in (3, 4):
@@ -134,9 +136,12 @@ class Run:
     def __repr__(self) -> str:
         shape, names = "x".join(map(str, self.input_shape)), ", ".join(self.class_names[:10])
         more = f" and {len(self.class_names) - 10} more" if len(self.class_names) > 10 else ""
-        last = dict(self.history[-1]) if self.history else {}
-        scores = "".join(f", {name} {last[name]:.4g}" for name in ("val_accuracy", "test_accuracy") if name in last)
-        epochs = f"{len(self.history)} epoch{'s' * (len(self.history) != 1)}{scores}"
+        kept, which = dict(self.history[-1]) if self.history else {}, "in the last"
+        if self.history and self.config.get("early_stop") and "val_loss" in kept:
+            kept = dict(min(self.history, key=lambda record: (math.isnan(loss := record.get("val_loss", math.nan)), loss)))
+            which = f"in epoch {kept['epoch']}, which was kept"
+        scores = ", ".join(f"{name} {kept[name]:.4g}" for name in ("val_accuracy", "test_accuracy") if name in kept)
+        epochs = f"{len(self.history)} epoch{'s' * (len(self.history) != 1)}" + (f", {scores} {which}" if scores else "")
         return f"Run({str(self.folder)!r}: {self.config['model']} on {self.config['data']}, images {shape}, {epochs}; classes {names}{more})"
 
 

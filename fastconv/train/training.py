@@ -65,11 +65,6 @@ class Training:
 
         self.undo = undo
 
-    def best_epoch(self) -> int:
-        """The place in the history of the lowest validation loss; the first of equal ones."""
-        losses = [record["val_loss"] for record in self.history]
-        return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
-
     def state_dict(self) -> dict[str, np.ndarray]:
         """Everything that the next steps depend on, in arrays."""
         stateful = {"model": self.model, "optimizer": self.optimizer} | ({"schedule": self.schedule} if self.schedule else {})

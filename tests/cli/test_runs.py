@@ -81,6 +81,8 @@ def test_a_wrong_folder_is_told_with_those_that_are_right(at_home, capsys):
     for verb, folder, *more in (["eval", "runs/digit-1"], ["predict", "runs/digit-1"], ["export", "runs/digit-1", "x.npz"], ["predict", "runs"]):
         assert main([verb, folder, *more]) == 2
         assert one_error(capsys).startswith(f"{folder} holds no run (no config.json); there are runs/digits-1; make one with: ")
+    with pytest.raises(data.FileFormatError, match=r"^runs/digit-1 holds no run \(no config\.json\); there are runs/digits-1; make one with: "):
+        fc.load_run("runs/digit-1")
 
 
 def test_only_a_stopped_run_is_told_how_to_go_on(tmp_path, monkeypatch, capsys):
@@ -150,7 +152,9 @@ def test_predict_takes_a_folder(at_home, tmp_path, capsys):
     (folder / ".hidden.npy").write_bytes(b"")
     np.save(tmp_path / "all.npy", x)
     assert main(["predict", str(tmp_path / "all.npy")]) == 0
-    expected = [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()]
+    out, err = capsys.readouterr()
+    assert err == "runs/digits-1, the newest run: small_cnn on digits:stratified\n"
+    expected = [line.partition(": ")[2] for line in out.splitlines()]
     for words in (["runs/digits-1", str(folder)], [str(folder)]):
         assert main(["predict", *words]) == 0
         lines = [line.partition(": ") for line in capsys.readouterr().out.splitlines()]
@@ -167,6 +171,8 @@ def test_predict_says_what_it_takes(at_home, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("stray")
     assert main(["predict", "runs/digits-1", str(tmp_path)]) == 2
     assert re.match(r"no images in .*, which holds notes.txt; pass a \.npy file, a picture \(\.png, .*\) or a folder with some$", one_error(capsys))
+    assert main(["predict", "runs/digits-1", str(tmp_path / "notes.txt")]) == 2
+    assert one_error(capsys) == f"{tmp_path / 'notes.txt'}: not a picture by its name, nor a .npy file"
     assert main(["predict", "missing.npy"]) == 2
     assert one_error(capsys) == "no missing.npy in ., which holds runs"
 

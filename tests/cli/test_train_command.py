@@ -104,11 +104,13 @@ def test_a_picture_is_told_as_its_pixels(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     for words in (["image.npy"], ["image.png"], ["runs/pets-1", "image.png"]):  # without a folder, by the newest run
         assert main(["predict", *words]) == 0
-    assert len(set(capsys.readouterr().out.splitlines())) == 1
+    names, answers = zip(*(line.split(": ") for line in capsys.readouterr().out.splitlines()))
+    assert names == ("image.npy", "image.png", "image.png")
+    assert len(set(answers)) == 1
     imsave("large.png", images(9, 8, 3))
     (tmp_path / "bad.png").write_bytes(b"GIF89a")
     assert main(["predict", "runs/pets-1", "large.png"]) == 0
-    assert capsys.readouterr().out.startswith("image 0: ")
+    assert capsys.readouterr().out.startswith("large.png: ")
     for file, message in (
         ("bad", "not a picture of any of the formats PNG, .*"),
         ("none", r"no none\.png in \., which holds bad\.png, image\.npy, .*"),
@@ -222,6 +224,7 @@ def test_one_split_of_the_digits(tmp_path, capsys):
     ("words", "message"),
     [
         (["--data", "nothing"], "--data nothing: no such data; it must be digits, digits:stratified"),
+        (["--data", "nothing", "--size", "24"], "--data nothing: no such data; it must be digits, digits:stratified"),
         (["--data", "digits:other"], "digits: split must be one of 'stratified', 'writers', got 'other'"),
         (["--data", "mnist"], "write mnist:DIR, the folder with its files"),
         (["--data", "mnist:DIR"], "no train-images-idx3-ubyte"),
@@ -260,6 +263,25 @@ def test_wrong_words_are_told_by_the_parser(words, capsys):
         main(["train", *words])
     assert stop.value.code == 2
     assert f"error: argument {words[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--batchsize", "8"], "train has no option --batchsize: did you mean --batch-size?"),
+        (["train", "--batchsize=8"], "train has no option --batchsize=8: did you mean --batch-size?"),
+        (["train", "--qqq"], "train has no option --qqq"),
+        (["train", "pets"], "train does not take 'pets': write --data pets"),
+        (["predict", "run", "a.png", "b.png"], "predict does not take 'b.png'"),
+    ],
+)
+def test_unknown_words_are_told_by_their_verb(words, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: python -m fastconv {words[0]} ")
+    assert said.endswith(f"error: {message}\n")
 
 
 def test_a_run_is_not_tested_on_images_of_other_shapes(own, tmp_path, monkeypatch, capsys):

@@ -145,8 +145,11 @@ def test_resume_goes_further(run, capsys):
 def test_an_early_end_is_told(run, tmp_path, capsys):
     words = ["--data", "digits:writers", "--epochs", "9", "--early-stop", "1", "--lr", "1e-20", "--schedule", "constant", "--batch-size", "512"]
     assert main(["train", *words, "--augment", "none", "--out", str(tmp_path / "early")]) == 0
-    assert re.fullmatch(r"trained in \S+ s, ended early: no lower validation loss for 1 epoch", capsys.readouterr().err.splitlines()[-1])
+    *_, ending, clock = capsys.readouterr().err.splitlines()
+    assert ending == "stopped after epoch 2 of 9; the model is that of epoch 1, the best val_loss"
+    assert re.fullmatch(r"trained in \S+ s", clock)
     assert len(rows(tmp_path / "early")) == 2
+    assert re.search(r", 2 epochs, val_accuracy \S+ in epoch 1, which was kept; ", repr(fc.load_run(tmp_path / "early")))
 
 
 def test_summary_bench_and_warmup_take_a_run(tmp_path, monkeypatch, capsys):

@@ -196,7 +196,7 @@ def test_shapes_stay_true_where_options_change():
 
         def forward(self, x):
             x = self.pool(x)
-            return x.view(-1, x.size(1) * x.size(2) * x.shape[3])
+            return x.reshape(len(x), x.size(1) * x.size(2) * x.shape[3])
 
     net, x = Sized(), images((2, 3, 8, 8))
     assert net(x).shape == net(x).shape == (2, 48)

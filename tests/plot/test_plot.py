@@ -1,6 +1,7 @@
 """Pictures show the numbers they are given, in the Axes they are given."""
 
 import re
+import struct
 import sys
 
 import numpy as np
@@ -235,6 +236,24 @@ def test_misclassified_shows_the_first_wrong_images(ax):
     assert texts(ax) == ["0 not 1"]
     assert ax.get_title() == "2 of 6 wrong, the first 1"
     assert np.array_equal(tiles(ax, 5, 4)[0, 0], IMAGES[1, 0])
+
+
+def test_a_class_of_any_number_is_shown(ax):
+    plot.misclassified(IMAGES[:1], [10**15], [1], ax=ax)
+    assert texts(ax) == [f"{10**15} not 1"]
+
+
+@pytest.mark.parametrize("names", [["cat", "dog", "eel", "fox"], np.array(["cat", "dog", "eel", "fox"])])
+def test_misclassified_calls_classes_by_their_names(ax, names):
+    plot.misclassified(IMAGES, LABELS, PREDICTIONS, ax=ax, names=names)
+    assert texts(ax) == ["cat\nnot dog", "dog\nnot cat"]
+
+
+def test_a_square_picture_is_saved_without_margins_beside_it(tmp_path):
+    for words in ({}, {"size": (6, 3)}):
+        plot.save(tmp_path / "a.png", plot.confusion_matrix, LABELS, PREDICTIONS, **words)
+        width, height = struct.unpack(">2I", (tmp_path / "a.png").read_bytes()[16:24])
+        assert (0.8 < width / height < 1.2) if not words else (width, height) == (720, 360)
 
 
 def test_misclassified_shows_colours(ax):

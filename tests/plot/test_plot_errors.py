@@ -37,6 +37,7 @@ TABLE = np.array([[1, -2.5, 0], [4, 0.125, -0.0]])
         (plot.confusion_matrix, (LABELS > 0, LABELS), {}, TypeError, r"confusion_matrix: labels must be integers, got bool\(6,\)$"),
         (plot.confusion_matrix, (LABELS[None], LABELS), {}, ValueError, r"confusion_matrix: labels must be \(N,\) with N >= 1, got \(1, 6\)"),
         (plot.confusion_matrix, (LABELS - 1, LABELS), {}, ValueError, r"confusion_matrix: labels\[0\] = -1 is not a class"),
+        (plot.misclassified, (IMAGES, LABELS, PREDICTIONS), {"names": ["a"]}, ValueError, r"misclassified: names must be .* at least 4, .* got 1"),
         (plot.confusion_matrix, (LABELS, LABELS), {"names": "abc"}, ValueError, r"confusion_matrix: names has 3 entries, .* classes up to 3"),
         (plot.predictions, (IMAGES[1:], LABELS), {}, ValueError, r"predictions: x must be \(6, 1, H, W\) .* per answer, got \(5, 1, 5, 4\)"),
         (plot.predictions, (IMAGES, LABELS[1:], LABELS), {}, ValueError, "predictions: answers and labels must have the same length, got 5 and 6"),

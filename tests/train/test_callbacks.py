@@ -81,6 +81,12 @@ def test_keras_way_to_stop(digits, moment):
     assert "stop_training" not in vars(model)
 
 
+@pytest.mark.parametrize("name", ["model", "optimizer", "history"])
+def test_names_that_are_taken(name):
+    with pytest.raises(AttributeError, match=f"^Diary: self.{name} is the training's, in fit: leave the line out, or take another name$"):
+        setattr(Diary(), name, 3)
+
+
 def test_wrong_moments_are_told_before_anything_is_trained(digits):
     message = (
         "^Own: training has no moment on_train_batch_end; a callback's are on_train_begin, on_train_end, on_epoch_begin, on_epoch_end, on_batch_"
@@ -157,7 +163,11 @@ def test_the_best_epoch_by_any_name_and_its_file(tmp_path):
     ("make", "error", "message"),
     [
         (lambda: train.EarlyStopping(5), TypeError, "EarlyStopping: monitor must be a name in the history such as 'val_loss', got 5"),
-        (lambda: train.EarlyStopping("val_f1"), ValueError, "EarlyStopping: mode must be given for monitor='val_f1': 'max' where more is better"),
+        (
+            lambda: train.EarlyStopping("val_f1"),
+            ValueError,
+            "EarlyStopping: mode must be given for .*'val_f1', .* none of .*, val_accuracy,.* 'max' where",
+        ),
         (lambda: train.EarlyStopping(mode="best"), ValueError, "EarlyStopping: mode must be 'min', 'max' or None, got 'best'"),
         (lambda: train.EarlyStopping(min_delta=-1), ValueError, "EarlyStopping: min_delta must be finite and >= 0"),
         (lambda: train.EarlyStopping(restore_best_weights=1), TypeError, "EarlyStopping: restore_best_weights must be True or False"),

@@ -1,6 +1,8 @@
 """What `fit`, `step`, `evaluate` and `predict` refuse, by the argument's name, before anything is trained."""
 
+import inspect
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def mean_loss(outputs, targets):
         ({"callbacks": [dict]}, "callbacks must be functions of an epoch's dict or train.Callback objects, got the class dict"),
         ({"metrics": train.metrics.accuracy}, r"metrics must be a list of functions.*, got accuracy: write metrics=\[accuracy\]"),
         ({"metrics": "accuracy"}, "metrics must be a list of functions.*, got 'accuracy'"),
-        ({"metrics": [dict]}, "metrics must be functions, whose names are those in the history, got the class dict"),
+        ({"metrics": [dict]}, "metrics must be functions such as .*, got the class dict"),
         ({"callbacks": train.KeepBest()}, r"callbacks must be a list of .*, got one KeepBest: write callbacks=\[KeepBest\(\.\.\.\)\]"),
         ({"callbacks": [train.KeepBest]}, r"callbacks must be .*, got the class KeepBest: call it"),
         ({"verbose": "yes"}, "verbose must be an integer, got 'yes'"),
@@ -128,6 +130,18 @@ def test_an_optimizer_of_another_model_is_refused(digits):
     assert_same_state(model, net())
 
 
+def test_help_shows_the_names_of_types():
+    assert "y: 'ArrayLike | None' = None" in str(inspect.signature(train.fit))
+
+
+def test_images_of_another_size_are_told_by_their_shape(digits):
+    """Also where a layer further in is the first that cannot take them."""
+    x = np.zeros((60, 1, 9, 9), np.float32)
+    for use in (lambda: train.fit(net(), (x, digits[1])), lambda: train.predict(net(), x), lambda: train.evaluate(net(), x, digits[1])):
+        with pytest.raises(ValueError, match=r"inear: .* has I=288, but x has I=392; .*; the model was given \(60, 1, 9, 9\)$"):
+            use()
+
+
 def test_frozen_parameters_need_no_optimizer_and_may_have_one(digits):
     for parameters in (lambda model: model[3].parameters(), lambda model: model.parameters()):
         model = net()
@@ -181,6 +195,7 @@ def test_what_is_evaluated_and_predicted_is_checked(digits):
         (lambda: train.evaluate(model, *digits, loss_function=mean_loss), TypeError, "^loss_function must return"),
         (lambda: train.evaluate(model, *digits, batch_size=0), ValueError, "^evaluate: batch_size must be between 1"),
         (lambda: train.evaluate(model, digits[0], 3), ValueError, r"^evaluate: x and y must have the same length .* y\(\)"),
+        (lambda: train.predict(model, Path("a.png")), TypeError, r"^predict: x must be an array, .*: write data\.images\('a\.png', size=\.\.\.\)$"),
         (lambda: train.predict(model, 3.0), ValueError, r"^predict: x must be \(N, \.\.\.\), got 3\.0"),
         (lambda: train.predict(model, digits[0], "5"), TypeError, "^predict: batch_size must be an integer"),
     ]:

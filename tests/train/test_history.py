@@ -29,6 +29,18 @@ def test_history_csv_has_these_columns_in_this_order(tmp_path):
             assert [{name: float(text) for name, text in row.items()} for row in reader] == [NEW | more]
 
 
+def test_a_history_is_shown_as_a_table():
+    history = train.History([NEW | {"images_per_second": 12345.6, "val_confusion": np.eye(2)}, NEW | {"epoch": 2, "loss": 1.5e30, "val_f1": 0.5}])
+    assert str(history).splitlines() == [
+        "epoch      loss  accuracy   rate  val_loss  val_accuracy  images_per_second  val_f1",
+        "    1    2.0000    0.2500  0.001    3.0000        0.5000              12346     nan",
+        "    2  1.50e+30    0.2500  0.001    3.0000        0.5000                nan  0.5000",
+    ]
+    many = repr(train.History(NEW | {"epoch": epoch} for epoch in range(1, 31))).splitlines()
+    assert [line.split()[0] for line in many] == ["epoch", *map(str, range(1, 11)), "...", *map(str, range(21, 31))]
+    assert repr(train.History()) == "History()"
+
+
 def test_a_test_is_called_test_in_the_curves():
     pytest.importorskip("matplotlib")
     history = [{"epoch": epoch, "loss": 1 / epoch, "test_loss": 2 / epoch, "test_accuracy": 0.5} for epoch in (1, 2, 3)]

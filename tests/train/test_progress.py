@@ -2,13 +2,14 @@
 
 import re
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from runs import net
 
-from fastconv import data, layers, losses, train
+from fastconv import data, layers, losses, optim, train
 from fastconv.train import progress as showing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,6 +53,50 @@ def test_a_pipe_gets_a_line_for_each_epoch(digits, capsys, clock):
         assert "rate 2e-08" in second
     train.fit(net(), digits, epochs=2, verbose=0)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("loss", "shown"), [(0.5, "0.5000"), (0, "0.0000"), (2e-4, "2.00e-04"), (1.24e30, "1.24e+30"), (np.nan, "nan")])
+def test_a_loss_is_short(loss, shown):
+    assert showing.told(RECORD | {"loss": loss}, 5)[1] == f"loss {shown}"
+    assert str(train.Score(loss, np.nan)) == f"loss {shown}"
+
+
+def test_what_may_not_be_meant_is_told_once(digits, capsys):
+    x, y = digits
+    few = x[y < 2], y[y < 2]
+    missing = "8 of the 10 classes are missing in the validation: data.stratified_split(x, y) takes some of each"
+    bright = 255 * x, y
+    reaches = "x reaches 255: numbers of about 0..1 train better, write x / 255"
+    normalise = data.Normalise.of(bright[0])
+    for examples, words, said in (
+        (digits, {"validation": few}, [missing]),
+        (digits, {"validation": digits}, []),
+        ((x, np.where(y < 2, y, -1)), {"validation": few, "loss": partial(losses.cross_entropy, ignore_index=-1)}, []),
+        (bright, {}, [reaches]),
+        (bright, {"normalise": normalise}, []),
+        (bright, {"transform": lambda x: x / 255}, []),
+    ):
+        train.fit(net(), examples, epochs=2, **words)
+        assert capsys.readouterr().err.splitlines()[:-2] == said
+    train.fit(net(), digits, epochs=1, validation=few, verbose=0)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"patience": 1}, "stopped after epoch 2 of 4"),
+        ({"patience": 1, "keep_best": True}, "stopped after epoch 2 of 4; the model is that of epoch 1, the best val_loss"),
+        ({"keep_best": True}, "the model is that of epoch 1, the best val_loss"),
+        ({"callbacks": [lambda record: True]}, "stopped after epoch 1 of 4"),
+        ({}, None),
+    ],
+)
+def test_an_early_end_and_the_epoch_that_is_kept_are_told(digits, capsys, words, told):
+    model = net()
+    train.fit(model, digits, epochs=4, optimizer=optim.SGD(model.parameters(), 1e-20), validation=digits, verbose=2, **words)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == told if told else last.startswith("epoch 4/4")
 
 
 @pytest.mark.parametrize(("verbose", "seconds", "lines"), [(1, 0.1, 5), (1, 31, 15), (2, 31, 5)])

@@ -67,7 +67,8 @@ def test_digits_have_their_own_brightness(tmp_path):
         (np.full((3, 6, 8), np.nan), ValueError, "predict: images must hold floats 0 to 1 or integers 0 to 255, got float64 from nan to nan"),
         (images(0, 3, 6, 8), ValueError, "predict: images must hold .*, got none"),
         (np.zeros((3, 6, 8), bool), TypeError, "predict: images must hold integers or floats, got bool"),
-        ("image.png", ValueError, r"predict: images must be .* got \(\)"),
+        ("a.png", TypeError, r"predict: images must be an array, got the name of a file: write data\.images\('a\.png', size=\(6, 8\)\)$"),
+        (["a.png"], TypeError, r"predict: images must be an array, got names of files: write data\.images\(paths, size=\(6, 8\)\)$"),
     ],
 )
 def test_what_are_no_images_of_this_run(tmp_path, given, error, message):
@@ -79,7 +80,7 @@ def test_what_are_no_images_of_this_run(tmp_path, given, error, message):
 def test_a_run_and_its_answers_say_what_they_are(tmp_path):
     make(tmp_path)
     run = fc.load_run(str(tmp_path))
-    assert repr(run) == f"Run({str(tmp_path)!r}: small_cnn on own.npz, images 3x6x8, 2 epochs, val_accuracy 0.25; classes ant, bee, cat)"
+    assert repr(run) == f"Run({str(tmp_path)!r}: small_cnn on own.npz, images 3x6x8, 2 epochs, val_accuracy 0.25 in the last; classes ant, bee, cat)"
     assert run.history["val_loss"] == [2.0, 2.0]
     found = run.predict(images(12, 3, 6, 8))
     head, *lines, more = repr(found).splitlines()
@@ -88,6 +89,8 @@ def test_a_run_and_its_answers_say_what_they_are(tmp_path):
         assert line == f"{i}: " + ", ".join(f"{name} ({100 * share:.1f} %)" for name, share in best)
         assert [share for _, share in best] == sorted(found.probabilities[i], reverse=True)
     assert found.top(1)[0][0][0] == found.names[0]
+    make(tmp_path, history=[HISTORY[0] | {"val_loss": 1.0, "val_accuracy": 0.75}, HISTORY[1]], early_stop=1)
+    assert "2 epochs, val_accuracy 0.75 in epoch 1, which was kept; classes" in repr(fc.load_run(tmp_path))
     make(tmp_path, history=[])
     assert "0 epochs; classes" in repr(fc.load_run(tmp_path))
 
