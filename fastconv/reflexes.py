@@ -2,6 +2,7 @@
 
 LEAVE_OUT = "leave the line out"
 NO_MODE = "a pass says what it is: model(x) infers, model.forward(x) and train.step train"
+UNPACK = "write value, d_outputs = losses.cross_entropy(outputs, y); backward(d_outputs), where outputs, backward = model.forward(x)"
 ONE_DEVICE = f"all arrays are NumPy's, in the memory of the CPU: {LEAVE_OUT}"
 
 ANSWERS: dict[str, dict[str, str]] = {
@@ -69,6 +70,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("MeanSquaredError", "mean_squared_error", "mse_loss"), "write losses.mse"),
         "nll_loss": "write losses.cross_entropy: it takes scores, and log-probabilities as well",
     },
+    "Loss": dict.fromkeys(("backward", "item", "detach", "data", "cpu", "numpy", "tolist", "mean", "sum"), UNPACK),
     "optim": {
         "lr_scheduler": "schedules are here: optim.Step(optimizer, 10), optim.Cosine(optimizer, epochs), optim.OneCycle, optim.Plateau",
         **dict.fromkeys(("Adadelta", "Adagrad", "Adamax", "NAdam", "RAdam", "Nadam"), "write optim.Adam(model.parameters(), lr=1e-3)"),

@@ -1,5 +1,7 @@
 """What people type first is answered with the line to write."""
 
+import copy
+import pickle
 import re
 
 import numpy as np
@@ -9,7 +11,10 @@ from fastconv import functional, layers, losses, optim, reflexes
 from fastconv.layers.traced import Traced
 
 MODULES = {"layers": layers, "losses": losses, "optim": optim, "functional": functional}
-OWNERS = {**MODULES, "Layer": layers.ReLU(), "Parameter": layers.Parameter(np.ones(1, np.float32)), "traced": Traced(None, 0)}
+LOSS = losses.mse(np.ones(2, np.float32), np.zeros(2, np.float32))
+OWNERS = {
+    **MODULES, "Layer": layers.ReLU(), "Parameter": layers.Parameter(np.ones(1, np.float32)), "traced": Traced(None, 0), "Loss": LOSS,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("table", "name"), [(table, name) for table, answers in reflexes.ANSWERS.items() for name in answers])
@@ -50,6 +55,19 @@ def test_gradients_of_a_model_are_zeroed():
     model.weight.add_grad(np.ones((2, 2), np.float32))
     model.zero_grad()
     assert not model.weight.has_grad
+
+
+@pytest.mark.parametrize("use", [float, "{:.4f}".format, lambda loss: 0.0 + loss, lambda loss: loss / 2, lambda loss: 2 * loss])
+def test_a_loss_that_is_used_as_a_number_shows_the_line(use):
+    with pytest.raises(TypeError, match=re.escape("a loss is a pair and no number: write value, d_outputs = losses.cross_entropy(outputs, y);")):
+        use(LOSS)
+
+
+def test_a_loss_is_unpacked_printed_copied_and_pickled_as_a_pair():
+    value, gradient = pickle.loads(pickle.dumps(copy.deepcopy(LOSS)))
+    assert isinstance(LOSS, tuple)
+    assert f"{value} {gradient}" == "1.0 [1. 1.]"
+    assert f"{LOSS}" == repr(LOSS)
 
 
 def test_other_names_stay_unknown():
