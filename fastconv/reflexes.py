@@ -106,6 +106,9 @@ ANSWERS: dict[str, dict[str, str]] = {
         "detach": "write p.value",
         "numpy": "write p.value",
         "item": "write p.value.item()",
+        "dim": "write p.ndim",
+        "copy_": "write p.value = array",
+        **{name: f"write p.value.{name}()" for name in ("sum", "mean", "std", "min", "max")},
         "to": ONE_DEVICE,
     },
 }  # fmt: skip

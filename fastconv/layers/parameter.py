@@ -181,6 +181,10 @@ class Parameter:
     def size(self) -> int:
         return self._value.size
 
+    @property
+    def ndim(self) -> int:
+        return self._value.ndim
+
     def __repr__(self) -> str:
         return f"Parameter{self.shape} {self.dtype}{', frozen' if self.frozen else ''}"
 
@@ -242,6 +246,14 @@ class Buffer:
     @frozen.setter
     def frozen(self, frozen: bool) -> None:
         self._frozen = flag("Buffer", "frozen", frozen)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._value.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._value.dtype
 
     def __repr__(self) -> str:
         return f"Buffer{self.value.shape} {self.value.dtype}{', frozen' if self.frozen else ''}"
