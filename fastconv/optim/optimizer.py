@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -163,6 +163,8 @@ class Optimizer(ABC):
         for i, group in enumerate(groups):
             entry = group.get("params")
             members = entries(entry)
+            if not members and isinstance(parameters if entry is given else entry, Iterable):
+                raise TypeError(f"{self._name}: parameters must be a non-empty list of Parameter; the list is empty: are all of them frozen?")
             if not members or not all(isinstance(p, Parameter) for p in members):
                 hint = "write model.parameters(), or a list of groups {'params': [...], option: value}"
                 raise TypeError(f"{self._name}: parameters must be a non-empty list of Parameter: {hint}")
