@@ -1,4 +1,10 @@
-"""What other frameworks call things, and the line to write here: the answers to attributes that are not there."""
+"""What other frameworks call things, and the line to write here: the answers to names that are not there."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 LEAVE_OUT = "leave the line out"
 NO_MODE = "a pass says what it is: model(x) infers, model.forward(x) and train.step train"
@@ -114,6 +120,66 @@ ANSWERS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 for _name in ("CrossEntropyLoss", "NLLLoss", "MSELoss", "BCEWithLogitsLoss", "BCELoss", "HuberLoss", "SmoothL1Loss"):
     ANSWERS["losses"][_name] = ANSWERS["layers"][_name]
+
+KEYWORDS: dict[str, dict[str, str]] = {
+    "fit": {
+        "validation_split": "write (x, y), held = data.stratified_split(x, y, 0.1), then fit(model, (x, y), validation=held)",
+        **dict.fromkeys(("val_data", "valid", "eval_set"), "write validation=(x, y)"),
+        **dict.fromkeys(("lr", "learning_rate"), "write optimizer=optim.Adam(model.parameters(), lr=1e-3)"),
+        **dict.fromkeys(("batchsize", "bs"), "write batch_size=32"),
+        **dict.fromkeys(("epoch", "num_epochs", "n_epochs"), "write epochs=10"),
+        **dict.fromkeys(("criterion", "loss_fn"), "write loss_function=losses.cross_entropy"),
+        "class_weight": "write class_weights=(K,) numbers, or 'balanced'",
+        "scheduler": "write schedule=",
+        "augment": "write flip=0.5, shift=2, noise=0.1",
+        "normalize": "write normalise=data.Normalise.of(x)",
+        **dict.fromkeys(("early_stopping", "early_stop"), "write patience=5"),
+        **dict.fromkeys(("seed", "random_state"), "write fc.seed(0) before the model is made"),
+        "device": ONE_DEVICE,
+        **dict.fromkeys(("workers", "num_workers"), LEAVE_OUT),
+    },
+    "image_folder": {
+        **dict.fromkeys(("image_size", "img_size", "target_size"), "write size=32"),
+        "color_mode": "write grayscale=True, or nothing for colors",
+        **dict.fromkeys(
+            ("validation_split", "split", "subset", "test_size"),
+            "a fifth is there to test with; of the others write (x, y), held = data.stratified_split(*pictures.train, 0.1)",
+        ),
+        "batch_size": "fit makes the batches: train.fit(model, pictures.train, batch_size=32)",
+        "shuffle": "fit shuffles: leave it out",
+        "transform": "write train.fit(model, pictures.train, transform=function)",
+        **dict.fromkeys(("label_mode", "labels", "seed"), LEAVE_OUT),
+    },
+    "Layer": {
+        "activation": "activations are layers: write ReLU() as the next one",
+        "filters": "write out_channels=",
+        "strides": "write stride=",
+        "dilation_rate": "write dilation=",
+        "use_bias": "write bias=",
+        "units": "write out_features=",
+        **dict.fromkeys(("input_shape", "input_dim"), "the first argument says how many channels or features come in: leave it out"),
+        "kernel_initializer": "write layers.init.kaiming_normal(layer.weight) when the layer is made",
+        **dict.fromkeys(("device", "name"), LEAVE_OUT),
+    },
+}
+
+
+def answered(table: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function, or how a layer is made, whose TypeError for keywords of this table shows the line to write."""
+    lines = KEYWORDS[table]
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **words: P.kwargs) -> R:
+            for name in words:
+                if name in lines:
+                    owner = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
+                    raise TypeError(f"{owner} has no argument {name!r}: {lines[name]}")
+            return function(*args, **words)
+
+        return call
+
+    return decorate
 
 
 def answer(table: str, owner: str, name: str) -> str:

@@ -1,13 +1,14 @@
 """What people type first is answered with the line to write."""
 
 import copy
+import inspect
 import pickle
 import re
 
 import numpy as np
 import pytest
 
-from fastconv import functional, layers, losses, optim, reflexes
+from fastconv import data, functional, layers, losses, optim, reflexes, train
 from fastconv.layers.traced import Traced
 
 MODULES = {"layers": layers, "losses": losses, "optim": optim, "functional": functional}
@@ -26,17 +27,34 @@ def test_an_answer_shows_the_line(table, name):
         getattr(OWNERS[table], name)
 
 
+CALLS = {
+    "fit": [train.fit],
+    "image_folder": [data.image_folder],
+    "Layer": [layers.Linear, layers.Conv2d, layers.ConvTranspose2d],
+}
+
+
+@pytest.mark.parametrize(("table", "name"), [(table, name) for table, answers in reflexes.KEYWORDS.items() for name in answers])
+def test_an_unknown_argument_is_answered_with_the_line(table, name):
+    line = reflexes.KEYWORDS[table][name]
+    for function in CALLS[table]:
+        if name in inspect.signature(function).parameters:
+            pytest.fail(f"{function.__name__} takes {name} now: take its answer out of fastconv/reflexes.py")
+        with pytest.raises(TypeError, match=f"^{function.__name__} has no argument '{name}': {re.escape(line)}$"):
+            function(1, 2, 3, **{name: 4})
+
+
 def written() -> list[tuple[str, str]]:
     """Each name of the package that an answer tells to write."""
-    text = "\n".join(line for answers in reflexes.ANSWERS.values() for line in answers.values())
-    dotted = re.findall(r"\b(layers|losses|optim|functional)\.([a-zA-Z]\w*)", text)
+    text = "\n".join(line for answers in [*reflexes.ANSWERS.values(), *reflexes.KEYWORDS.values()] for line in answers.values())
+    dotted = re.findall(r"\b(layers|losses|optim|functional|data|train)\.([a-zA-Z]\w*)", text)
     bare = re.findall(r"\b([A-Z][a-zA-Z]*\d?d?)\(", "\n".join(reflexes.ANSWERS["layers"].values()))
     return sorted({*dotted, *(("layers", name) for name in bare)})
 
 
 @pytest.mark.parametrize(("module", "name"), written())
 def test_what_an_answer_tells_to_write_is_there(module, name):
-    assert hasattr(MODULES[module], name)
+    assert hasattr({**MODULES, "data": data, "train": train}[module], name)
 
 
 def test_the_frozen_of_pytorch_is_taken():

@@ -67,6 +67,13 @@ def are_pictures(word: str) -> bool:
     return word.partition(":")[0] not in RECIPES and path.is_dir() and next(path.glob("*/*.npy"), None) is None
 
 
+def check_there(word: str) -> None:
+    """FileNotFoundError for what names no data."""
+    path = _absolute(word)
+    if word.partition(":")[0] not in RECIPES and not path.is_dir() and (path.suffix != ".npz" or not os.path.lexists(path)):
+        raise FileNotFoundError(f"--data {word}: no such data; it must be {WORDS}")
+
+
 def load(word: str, size: tuple[int, int] = (SIZE, SIZE), grayscale: bool = False) -> DataSet:
     """size, grayscale: of pictures, as `data.image_folder`. ValueError and OSError name the file and what is wrong with it."""
     head, _, rest = word.partition(":")
@@ -85,8 +92,7 @@ def load(word: str, size: tuple[int, int] = (SIZE, SIZE), grayscale: bool = Fals
     if path.is_dir():
         train, test = data.npy_folder(path)
         return DataSet(str(path), word, train, _mixed(test), data.class_names(path))
-    if path.suffix != ".npz" or not os.path.lexists(path):
-        raise FileNotFoundError(f"--data {word}: no such data; it must be {WORDS}")
+    check_there(word)
     train, test = data.npz(path)
     return DataSet(str(path), word, train, test, data.class_names(path))
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-RUNS = Path("runs")
+from fastconv.train.config import RUNS, no_run
 
 
 def next_folder(name: str) -> Path:
@@ -35,9 +35,7 @@ def run_folder(given: Path | None) -> Path:
             raise FileNotFoundError("there is no run under runs/ yet; make one with: python -m fastconv train")
         return trained[-1]
     if not (given / "config.json").exists():
-        others = sorted(path.parent for path in RUNS.glob("*/weights.npz"))
-        there = f"; there are {', '.join(map(str, others[-5:]))}" if others else ""
-        raise FileNotFoundError(f"{given} holds no run (no config.json){there}; make one with: python -m fastconv train --out {given}")
+        raise FileNotFoundError(no_run(given))
     if not any((given / name).exists() for name in ("weights.npz", "checkpoint.npz")):
         raise FileNotFoundError(f"{given} holds no weights: its training never came to the end of an epoch; train again with --out {given}")
     return given

@@ -110,6 +110,7 @@ def _new_jobs(chosen: argparse.Namespace) -> list[Job]:
     recipe = datasets.recipe(words["data"])
     words = {"epochs": recipe.epochs, "augment": recipe.augment, "class_weights": None, "clip_norm": None, "early_stop": None} | words
     watches = words["early_stop"] or words["schedule"] == "plateau"
+    datasets.check_there(words["data"])
     if (chosen.size or chosen.grayscale) and not datasets.are_pictures(words["data"]):
         raise ValueError("--size and --grayscale are for a folder of pictures, --data FOLDER")
     top = chosen.out or runs.next_folder(datasets.kind(words["data"]))

@@ -11,9 +11,10 @@ from fastconv.data.normalise import Normalise
 from fastconv.data.npy import npz
 from fastconv.data.npy_folder import npy_folder
 from fastconv.data.pictures import images
+from fastconv.data.split import stratified_split
 from fastconv.files import FileFormatError
 
 __all__ = [
     "SPLITS", "Batches", "FileFormatError", "ImageFolder", "Normalise", "cifar10", "class_names", "digits", "encode_labels", "idx", "image_folder",
-    "images", "mnist", "npy_folder", "npz",
+    "images", "mnist", "npy_folder", "npz", "stratified_split",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from fastconv.data import npy, pictures
 from fastconv.data.classes import class_names, parts, sub_folders
 from fastconv.files import FileFormatError, as_path
+from fastconv.reflexes import answered
 
 Pair = tuple[np.ndarray, np.ndarray]
 SHOWN = 10  # classes
@@ -40,6 +41,7 @@ class ImageFolder:
         return f"ImageFolder({len(y)} pictures {x.shape[1:]} to train on ({counts}){held}, {len(self.test[1])} to test with)"
 
 
+@answered("image_folder")
 def image_folder(folder: str | os.PathLike, size: int | tuple[int, int] = 32, *, grayscale: bool = False) -> ImageFolder:
     """The pictures of a folder whose sub-folders are the classes, numbered in the sorted order of their names.
 
@@ -58,7 +60,7 @@ def image_folder(folder: str | os.PathLike, size: int | tuple[int, int] = 32, *,
         _check_left(path, names if part == "train" else [], labels, y, failed)
         skipped, count, found[part] = [*skipped, *failed.values()], count + len(files), (x, y)
     if skipped:
-        warnings.warn(f"image_folder: {folder}: {pictures.told(skipped, count)}", stacklevel=2)
+        warnings.warn(f"image_folder: {folder}: {pictures.told(skipped, count)}", stacklevel=3)
     if "test" not in found and "validation" in found:
         found["test"] = found.pop("validation")
     if "test" not in found:

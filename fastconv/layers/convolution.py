@@ -12,6 +12,7 @@ from fastconv.layers.parameter import add_gradients
 from fastconv.ops.convolution import bind_forward, conv_words
 from fastconv.ops.operands import of_layer, shape_tuple
 from fastconv.ops.passes import Convolution, relu_passes
+from fastconv.reflexes import answered
 
 PASSES = ("conv_forward", "conv_input_grad", "conv_weight_grad")
 DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros", "output_padding": 0}
@@ -20,6 +21,7 @@ DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode
 class _Conv(Layer):
     rank: int
 
+    @answered("Layer")
     def __init__(
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True, padding_mode="zeros", *,
         algorithm="auto", dtype=np.float32, rng: np.random.Generator | None = None,

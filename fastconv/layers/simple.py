@@ -17,11 +17,13 @@ from fastconv.ops.layout import activation
 from fastconv.ops.linear import linear_geometry, linear_passes
 from fastconv.ops.operands import FLOATS, floats, of_layer, shape_tuple
 from fastconv.ops.passes import Convolution, relu_passes
+from fastconv.reflexes import answered
 
 
 class Linear(Layer):
     """y = x w^T + b on the convolution's kernels. weight: (out_features, in_features), bias: (out_features,). x: (N, in_features)."""
 
+    @answered("Layer")
     def __init__(self, in_features, out_features, bias=True, *, dtype=np.float32, rng: np.random.Generator | None = None):
         self.in_features = integer("Linear", "in_features", in_features, 1)
         self.out_features = integer("Linear", "out_features", out_features, 1)

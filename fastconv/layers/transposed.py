@@ -12,9 +12,11 @@ from fastconv.layers.parameter import add_gradients
 from fastconv.ops.convolution import sum_dy
 from fastconv.ops.passes import Convolution
 from fastconv.ops.transposed import add_bias, checked_options, transposed_passes
+from fastconv.reflexes import answered
 
 
 class _ConvTranspose(_Conv):
+    @answered("Layer")
     def __init__(
         self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True, dilation=1,
         padding_mode="zeros", *, algorithm="auto", dtype=np.float32, rng: np.random.Generator | None = None,

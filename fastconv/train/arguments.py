@@ -110,7 +110,7 @@ def functions(name: str, given, wanted: str, kind: type | None = None) -> tuple:
 
 def metric_functions(given) -> tuple[Callable, ...]:
     """Metrics as a tuple; their names are keys of the history."""
-    metrics = functions("metrics", given, "functions, whose names are those in the history")
+    metrics = functions("metrics", given, "functions such as train.metrics.top_k(3); loss and accuracy are there without")
     names = ["loss"]
     for metric in metrics:
         if not hasattr(metric, "__name__"):

@@ -10,6 +10,7 @@ from fastconv.files import FileFormatError, opened
 from fastconv.models import MODELS
 
 LARGEST = 1 << 26  # numbers of one image
+RUNS = Path("runs")
 
 
 class Entry(NamedTuple):
@@ -78,7 +79,7 @@ def load_config(folder: Path) -> dict:
         with opened(path) as file:
             config = json.loads(file.read().decode())
     except FileNotFoundError:
-        raise FileFormatError(f"{folder} holds no run (no config.json); make one with: python -m fastconv train --out {folder}") from None
+        raise FileFormatError(no_run(folder)) from None
     except FileFormatError:
         raise
     except (ValueError, RecursionError) as error:
@@ -98,6 +99,13 @@ def load_config(folder: Path) -> dict:
         if config["normalise"].keys() != numbers.keys():
             raise FileFormatError(f"{path} is no run's: normalise must hold mean and std, got {shown(list(config['normalise']))}")
     return config
+
+
+def no_run(folder: Path) -> str:
+    """That the folder is none, and which are."""
+    others = sorted(path.parent for path in RUNS.glob("*/weights.npz"))
+    there = f"; there are {', '.join(map(str, others[-5:]))}" if others else ""
+    return f"{folder} holds no run (no config.json){there}; make one with: python -m fastconv train --out {folder}"
 
 
 def check_training(folder: Path, config: dict) -> None:

@@ -11,6 +11,7 @@ from fastconv.geometry import array, integer
 from fastconv.layers import Layer
 from fastconv.losses import cross_entropy
 from fastconv.optim import Adam, OneCycle, Optimizer, Schedule
+from fastconv.reflexes import answered
 from fastconv.train.arguments import (
     Loss,
     as_loss,
@@ -28,10 +29,12 @@ from fastconv.train.examples import OwnBatches, as_examples, as_validation, weig
 from fastconv.train.history import History, Record
 from fastconv.train.interrupt import between_steps
 from fastconv.train.moments import Moments, arranged, first, watching_validation
+from fastconv.train.notices import notices
 from fastconv.train.progress import reporter
 from fastconv.train.training import Training
 
 
+@answered("fit")
 def fit(
     model: Layer,
     examples: tuple[ArrayLike, ArrayLike] | ArrayLike | Iterable | Callable[[], Iterable],
@@ -75,7 +78,8 @@ def fit(
     schedule: of that optimizer. It steps after each epoch (`Plateau` on the validation loss) or, made with per="update" as `OneCycle` is, after
     each update. Its total_steps, where it has them, must be the epochs or updates of the run: epochs * ceil(ceil(N / batch_size) / accumulate).
     validation: (x, y), or batches, evaluated after each epoch.
-    shift, flip, noise, normalise, transform: what happens to each image, see `Batches`; validation is normalised alike, and nothing else.
+    shift, flip, noise, normalise, transform: what happens to each image, see `Batches`; validation is normalised alike, and nothing else. The model
+    holds no normalisation: before `predict` and `evaluate` apply it yourself, `normalise(x)`.
     class_weights: of cross_entropy in training, (K,) numbers, or "balanced": `losses.balanced_weights(y)`. The validation counts all alike.
     accumulate: so many batches make one update, by the mean of their gradients, as one batch of all their examples would (but for BatchNorm).
     metrics: functions of (outputs, targets), see `train.metrics`, of the validation; `top_k(3)` is the record's val_top_3.
@@ -143,8 +147,8 @@ def fit(
     moments.train_begin()
 
     with reporter(epochs, batches.shape[0], verbose) as report, between_steps() as interrupted:
-        if batches.from_uint8:
-            report.print("x is uint8: scaled to 0..1, x / 255")
+        for notice in notices(batches, validation, loss_function):
+            report.print(notice)
 
         def pause() -> None:
             """Where Ctrl-C may stop."""

@@ -51,6 +51,10 @@ def test_a_folder_of_pictures_from_training_to_answers(pets, capsys):
     assert [line.partition(":")[0] for line in lines[:-1]] == names
     run = fc.load_run("runs/pets-1")
     assert run.evaluate(x, y).accuracy == np.mean(run.predict(x).labels == y)
+    assert main(["export", "runs/pets-1", "pets.npz"]) == 0
+    mean, std = (f"{values[0]:.6g}" for values in config("runs/pets-1")["normalise"].values())
+    told = f"its images, 0..1, must be normalised first, (x - mean) / std of each channel: mean {mean}; std {std}"
+    assert capsys.readouterr().out.splitlines()[-1] == told
     assert main(["train", "--data", "pets", *words[:-2], "--out", "even"]) == 0
     assert not np.array_equal(fc.load("even/weights.npz")["0.weight"], fc.load("runs/pets-1/weights.npz")["0.weight"])
     capsys.readouterr()

@@ -81,6 +81,8 @@ def test_a_wrong_folder_is_told_with_those_that_are_right(at_home, capsys):
     for verb, folder, *more in (["eval", "runs/digit-1"], ["predict", "runs/digit-1"], ["export", "runs/digit-1", "x.npz"], ["predict", "runs"]):
         assert main([verb, folder, *more]) == 2
         assert one_error(capsys).startswith(f"{folder} holds no run (no config.json); there are runs/digits-1; make one with: ")
+    with pytest.raises(data.FileFormatError, match=r"^runs/digit-1 holds no run \(no config\.json\); there are runs/digits-1; make one with: "):
+        fc.load_run("runs/digit-1")
 
 
 def test_only_a_stopped_run_is_told_how_to_go_on(tmp_path, monkeypatch, capsys):

@@ -222,6 +222,7 @@ def test_one_split_of_the_digits(tmp_path, capsys):
     ("words", "message"),
     [
         (["--data", "nothing"], "--data nothing: no such data; it must be digits, digits:stratified"),
+        (["--data", "nothing", "--size", "24"], "--data nothing: no such data; it must be digits, digits:stratified"),
         (["--data", "digits:other"], "digits: split must be one of 'stratified', 'writers', got 'other'"),
         (["--data", "mnist"], "write mnist:DIR, the folder with its files"),
         (["--data", "mnist:DIR"], "no train-images-idx3-ubyte"),

@@ -41,6 +41,34 @@ def test_stratified_test_is_a_fifth_of_each_digit():
     assert (np.abs(in_test - in_all / 5) < 1).all()
 
 
+@pytest.mark.parametrize("form", [np.array, lambda y: np.array(["cat", "dog"])[y], lambda y: np.eye(2)[y], lambda y: y[:, None]])
+def test_a_split_takes_the_same_share_of_each_class(form):
+    labels = np.repeat([0, 1], (20, 10))
+    x, y = np.arange(30), form(labels)
+    (x_left, y_left), (x_held, y_held) = data.stratified_split(x, y, 0.3)
+    np.testing.assert_array_equal(np.bincount(labels[x_held]), [6, 3])
+    np.testing.assert_array_equal(np.sort(np.r_[x_left, x_held]), x)
+    for indices, part in ((x_left, y_left), (x_held, y_held)):
+        assert (np.diff(indices) > 0).all()
+        np.testing.assert_array_equal(part, y[indices])
+    np.testing.assert_array_equal(data.stratified_split(x, labels, 0.3)[1][0], x_held)
+
+
+@pytest.mark.parametrize(
+    ("y", "share", "message"),
+    [
+        ([0, 0, 1, 1], 0, "share must be above 0 and below 1, got 0"),
+        ([0, 0, 1], 0.3, r"x and y must have the same length N, got x\(4,\), y\(3,\)"),
+        ([0, 0, 0, 1], 0.6, "share 0.6 leaves none of class 1, 1 in all: write a smaller one"),
+        ([0, 0, 1, 1], 0.2, "share 0.2 of at most 2 examples of a class is none: write a larger one"),
+        ([0.5, 0, 1, 1], 0.2, "y must hold integers"),
+    ],
+)
+def test_a_split_that_cannot_be(y, share, message):
+    with pytest.raises((ValueError, TypeError), match=f"^stratified_split: {message}"):
+        data.stratified_split(np.arange(4), y, share)
+
+
 def test_writers_test_is_the_last_fifth_in_file_order():
     """Train and test one after the other are the file."""
     (x, y), (x_test, y_test) = data.digits("writers")

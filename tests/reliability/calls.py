@@ -118,6 +118,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "data.mnist": lambda: Call(data.mnist, (".",), may=(OSError,)),
     "data.npy_folder": lambda: Call(data.npy_folder, ("classes",), may=(OSError,)),
     "data.npz": lambda: Call(data.npz, ("data.npz",), may=(OSError,)),
+    "data.stratified_split": lambda: Call(data.stratified_split, (f32(6, 2), np.array([0, 0, 0, 1, 1, 1]), 0.3)),
     "fc.load_run": lambda: Call(fc.load_run, ("run",), then=str, may=(OSError,)),
     "train.Predictions.top": lambda: Call(run().predict(abs(np.sin(f32(2, 4, 4)))).top, (2,)),
     "train.Run.batch": lambda: Call(run().batch, ("predict", abs(np.sin(f32(2, 4, 4)))), anything=("op",)),

@@ -40,7 +40,7 @@ def mean_loss(outputs, targets):
         ({"callbacks": [dict]}, "callbacks must be functions of an epoch's dict or train.Callback objects, got the class dict"),
         ({"metrics": train.metrics.accuracy}, r"metrics must be a list of functions.*, got accuracy: write metrics=\[accuracy\]"),
         ({"metrics": "accuracy"}, "metrics must be a list of functions.*, got 'accuracy'"),
-        ({"metrics": [dict]}, "metrics must be functions, whose names are those in the history, got the class dict"),
+        ({"metrics": [dict]}, "metrics must be functions such as .*, got the class dict"),
         ({"callbacks": train.KeepBest()}, r"callbacks must be a list of .*, got one KeepBest: write callbacks=\[KeepBest\(\.\.\.\)\]"),
         ({"callbacks": [train.KeepBest]}, r"callbacks must be .*, got the class KeepBest: call it"),
         ({"verbose": "yes"}, "verbose must be an integer, got 'yes'"),

@@ -54,6 +54,17 @@ def test_a_pipe_gets_a_line_for_each_epoch(digits, capsys, clock):
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_may_not_be_meant_is_told_once(digits, capsys):
+    x, y = digits
+    few = x[y < 2], y[y < 2]
+    missing = "8 of the 10 classes are missing in the validation: data.stratified_split(x, y) takes some of each"
+    for validation, said in ((few, [missing]), (digits, [])):
+        train.fit(net(), digits, epochs=2, validation=validation)
+        assert capsys.readouterr().err.splitlines()[:-2] == said
+    train.fit(net(), digits, epochs=1, validation=few, verbose=0)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(("verbose", "seconds", "lines"), [(1, 0.1, 5), (1, 31, 15), (2, 31, 5)])
 def test_long_epochs_say_how_far_they_are(capsys, clock, verbose, seconds, lines):
     go(showing.reporter(5, 100, verbose), clock, seconds)
