@@ -7,6 +7,7 @@ from typing import ParamSpec, TypeVar
 P, R = ParamSpec("P"), TypeVar("R")
 
 LEAVE_OUT = "leave the line out"
+LEAVE_IT_OUT = "leave it out"
 NO_MODE = "a pass says what it is: model(x) infers, model.forward(x) and train.step train"
 UNPACK = "write value, d_outputs = losses.cross_entropy(outputs, y); backward(d_outputs), where outputs, backward = model.forward(x)"
 ONE_DEVICE = f"all arrays are NumPy's, in the memory of the CPU: {LEAVE_OUT}"
@@ -122,6 +123,18 @@ for _name in ("CrossEntropyLoss", "NLLLoss", "MSELoss", "BCEWithLogitsLoss", "BC
     ANSWERS["losses"][_name] = ANSWERS["layers"][_name]
 
 KEYWORDS: dict[str, dict[str, str]] = {
+    "Schedule": {
+        **dict.fromkeys(("epochs", "steps_per_epoch"), "write total_steps=: with per='epoch' the epochs, with per='update' epochs * len(batches)"),
+        **dict.fromkeys(("T_max", "total_iters"), "write total_steps="),
+        **dict.fromkeys(("eta_min", "end_lr"), "write min_lr="),
+        "pct_start": "write rise=",
+        "div_factor": "write start=",
+        "final_div_factor": "write end=",
+        **dict.fromkeys(("cycle_momentum", "base_momentum", "max_momentum"), "the momentum stays as it is: leave it out"),
+        **dict.fromkeys(("anneal_strategy", "three_phase"), "both parts are half a cosine: leave it out"),
+        "last_epoch": "a schedule goes on with load_state_dict(state): leave it out",
+        "verbose": LEAVE_IT_OUT,
+    },
     "fit": {
         "validation_split": "write (x, y), held = data.stratified_split(x, y, 0.1), then fit(model, (x, y), validation=held)",
         **dict.fromkeys(("val_data", "valid", "eval_set"), "write validation=(x, y)"),

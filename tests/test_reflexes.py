@@ -30,6 +30,7 @@ def test_an_answer_shows_the_line(table, name):
 CALLS = {
     "fit": [train.fit],
     "image_folder": [data.image_folder],
+    "Schedule": [optim.Step, optim.Linear, optim.Cosine, optim.OneCycle],
     "Layer": [layers.Linear, layers.Conv2d, layers.ConvTranspose2d],
 }
 
