@@ -13,6 +13,7 @@ from fastconv.geometry import array, integer, number, whole
 from fastconv.kernels.elementwise.cross_entropy import NO_WEIGHTS, NONE
 from fastconv.kernels.elementwise.cross_entropy import cross_entropy as softmax_cross_entropy
 from fastconv.ops.operands import dense, floats
+from fastconv.reflexes import answered
 
 LARGEST_LABEL = 2**63 - 1
 __getattr__ = reflexes.of_module("losses", __name__)
@@ -37,6 +38,7 @@ class Loss(tuple[float, np.ndarray]):
         __float__ = __add__ = __radd__ = __mul__ = __rmul__ = __truediv__ = _no_number
 
 
+@answered("loss")
 def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weights=None, ignore_index: int | None = None) -> Loss:
     """Mean over the batch of -log softmax(outputs)[target]; d_outputs = (softmax(outputs) - one_hot(targets)) / N.
 
@@ -127,6 +129,7 @@ def _class_weights(class_weights, classes: int) -> np.ndarray:
     return weights.astype(np.float64)
 
 
+@answered("loss")
 def mse(outputs, targets) -> Loss:
     """Mean over all elements of (outputs - targets)**2; d_outputs = 2 (outputs - targets) / count. The same shapes and dtypes."""
     outputs, targets = _alike("mse", outputs, targets)
@@ -135,6 +138,7 @@ def mse(outputs, targets) -> Loss:
         return Loss((float(np.mean(difference**2)), (difference * (2 / difference.size)).astype(outputs.dtype)))
 
 
+@answered("loss")
 def huber(outputs, targets, *, delta: float = 1.0) -> Loss:
     """Mean over all elements of d**2 / 2 where |d| <= delta, else delta * (|d| - delta / 2), with d = outputs - targets.
 
@@ -153,6 +157,7 @@ def huber(outputs, targets, *, delta: float = 1.0) -> Loss:
     return Loss((value, (np.copysign(slope, difference) / difference.size).astype(outputs.dtype)))
 
 
+@answered("loss")
 def bce_with_logits(outputs, targets) -> Loss:
     """Binary cross-entropy: mean over all elements of -t log s - (1 - t) log(1 - s), with s = 1 / (1 + exp(-outputs)), t = targets in 0..1.
 

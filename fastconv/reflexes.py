@@ -57,6 +57,8 @@ ANSWERS: dict[str, dict[str, str]] = {
         "Concatenate": "write Concat(*branches), or functional.cat([x, y]) in the forward of a Module",
         "SpatialDropout2D": "write Dropout2d(p)",
         "ModuleList": "write a list: self.blocks = [layer, layer]",
+        "ParameterList": "write a list: self.scales = [layers.Parameter(array)]",
+        "ParameterDict": 'write a dict: self.scales = {"name": layers.Parameter(array)}',
         "ModuleDict": 'write a dict: self.blocks = {"name": layer}',
         "functional": "write from fastconv import functional as F",
         "DataParallel": f"one process uses all cores: {LEAVE_OUT}",
@@ -91,6 +93,38 @@ ANSWERS: dict[str, dict[str, str]] = {
         "OneCycleLR": "write optim.OneCycle(optimizer, max_lr, total_steps)",
         "ReduceLROnPlateau": "write optim.Plateau(optimizer)",
     },
+    "Optimizer": {
+        "param_groups": "write optimizer.groups, or optimizer.lr for the rate",
+        "add_param_group": "give all groups when it is made: optim.Adam([{'params': parameters}, {'params': others, 'lr': 1e-4}])",
+        "state": "write optimizer.state_dict()",
+        "learning_rate": "write optimizer.lr",
+    },
+    "Schedule": {
+        **dict.fromkeys(("get_last_lr", "get_lr"), "write optimizer.lr, or [group['lr'] for group in optimizer.groups]"),
+        "last_epoch": "write schedule.steps",
+    },
+    "fastconv": {
+        **dict.fromkeys(("no_grad", "inference_mode"), f"{NO_MODE}: {LEAVE_OUT}"),
+        "manual_seed": "write fc.seed(0)",
+        "nn": "write from fastconv import layers as nn; a model is an fc.Module",
+        "cat": "write functional.cat([x, y])",
+        **dict.fromkeys(("tensor", "Tensor", "from_numpy"), "arrays are NumPy's: write np.array(values, np.float32)"),
+        "device": ONE_DEVICE,
+        "utils": "batches are here: data.Batches(x, y, batch_size)",
+        "Parameter": "write layers.Parameter(array)",
+    },
+    "data": {
+        "DataLoader": "write data.Batches(x, y, batch_size)",
+        **dict.fromkeys(("TensorDataset", "Dataset"), "a data set is a pair of arrays: data.Batches(x, y, batch_size)"),
+        "random_split": "write (x, y), held = data.stratified_split(x, y, 0.1)",
+    },
+    "init": {
+        **{f"{name}_": f"write layers.init.{name}, without the underscore" for name in (
+            "zeros", "ones", "constant", "uniform", "normal", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal",
+        )},
+        "trunc_normal_": "write layers.init.truncated_normal",
+        "calculate_gain": "write layers.init.gain",
+    },
     "functional": {
         "nll_loss": "write losses.cross_entropy(outputs, targets): it takes scores, and log-probabilities as well",
         "cross_entropy": "write value, d_outputs = losses.cross_entropy(outputs, targets)",
@@ -123,6 +157,35 @@ for _name in ("CrossEntropyLoss", "NLLLoss", "MSELoss", "BCEWithLogitsLoss", "BC
     ANSWERS["losses"][_name] = ANSWERS["layers"][_name]
 
 KEYWORDS: dict[str, dict[str, str]] = {
+    "loss": {
+        **dict.fromkeys(("reduction", "size_average", "reduce"), "the value is the mean over the batch: leave it out"),
+        "weight": "write class_weights=, of cross_entropy: one number for each class",
+        "pos_weight": "all elements count alike: leave it out",
+        "beta": "write delta=, of huber",
+        "from_logits": "outputs are scores: leave it out",
+        "input": "write outputs=",
+        "target": "write targets=",
+    },
+    "Optimizer": {
+        "dampening": "it is 0: leave it out",
+        **dict.fromkeys(("amsgrad", "foreach", "fused", "maximize", "capturable", "differentiable"), LEAVE_IT_OUT),
+        "learning_rate": "write lr=",
+        "epsilon": "write eps=",
+        **dict.fromkeys(("beta_1", "beta_2"), "write betas=(0.9, 0.999)"),
+        "clipnorm": "write clip_norm=",
+        "clipvalue": "write clip_value=",
+    },
+    "zero_grad": {"set_to_none": "gradients are marked as zero, which costs nothing: leave it out"},
+    "Batches": {
+        **dict.fromkeys(
+            ("num_workers", "pin_memory", "persistent_workers", "prefetch_factor", "worker_init_fn", "collate_fn"),
+            "batches are cut from arrays in memory: leave it out",
+        ),
+        "drop_last": "the last batch may be smaller: leave it out, or give arrays of whole batches, x[: len(x) // 32 * 32]",
+        "generator": "write stream=streams.Stream(5)",
+        "normalize": "write normalise=data.Normalise.of(x)",
+    },
+    "init": {"a": "write negative_slope="},
     "Schedule": {
         **dict.fromkeys(("epochs", "steps_per_epoch"), "write total_steps=: with per='epoch' the epochs, with per='update' epochs * len(batches)"),
         **dict.fromkeys(("T_max", "total_iters"), "write total_steps="),

@@ -8,13 +8,18 @@ import re
 import numpy as np
 import pytest
 
+import fastconv as fc
 from fastconv import data, functional, layers, losses, optim, reflexes, train
 from fastconv.layers.traced import Traced
 
-MODULES = {"layers": layers, "losses": losses, "optim": optim, "functional": functional}
+MODULES = {
+    "layers": layers, "losses": losses, "optim": optim, "functional": functional, "data": data, "fastconv": fc, "init": layers.init,
+}  # fmt: skip
+OPTIMIZER = optim.SGD(layers.Linear(2, 2).parameters(), lr=0.1)
 LOSS = losses.mse(np.ones(2, np.float32), np.zeros(2, np.float32))
 OWNERS = {
     **MODULES, "Layer": layers.ReLU(), "Parameter": layers.Parameter(np.ones(1, np.float32)), "traced": Traced(None, 0), "Loss": LOSS,
+    "Optimizer": OPTIMIZER, "Schedule": optim.Exponential(OPTIMIZER, 0.9),
 }  # fmt: skip
 
 
@@ -31,6 +36,11 @@ CALLS = {
     "fit": [train.fit],
     "image_folder": [data.image_folder],
     "Schedule": [optim.Step, optim.Linear, optim.Cosine, optim.OneCycle],
+    "loss": [losses.cross_entropy, losses.mse, losses.huber, losses.bce_with_logits],
+    "Optimizer": [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop],
+    "zero_grad": [optim.SGD.zero_grad, layers.Linear.zero_grad],
+    "Batches": [data.Batches],
+    "init": [layers.init.kaiming_normal, layers.init.kaiming_uniform],
     "Layer": [layers.Linear, layers.Conv2d, layers.ConvTranspose2d],
 }
 
@@ -48,14 +58,14 @@ def test_an_unknown_argument_is_answered_with_the_line(table, name):
 def written() -> list[tuple[str, str]]:
     """Each name of the package that an answer tells to write."""
     text = "\n".join(line for answers in [*reflexes.ANSWERS.values(), *reflexes.KEYWORDS.values()] for line in answers.values())
-    dotted = re.findall(r"\b(layers|losses|optim|functional|data|train)\.([a-zA-Z]\w*)", text)
+    dotted = re.findall(r"\b(layers|losses|optim|functional|data|train|fc)\.([a-zA-Z]\w*)", text)
     bare = re.findall(r"\b([A-Z][a-zA-Z]*\d?d?)\(", "\n".join(reflexes.ANSWERS["layers"].values()))
     return sorted({*dotted, *(("layers", name) for name in bare)})
 
 
 @pytest.mark.parametrize(("module", "name"), written())
 def test_what_an_answer_tells_to_write_is_there(module, name):
-    assert hasattr({**MODULES, "data": data, "train": train}[module], name)
+    assert hasattr({**MODULES, "fc": fc, "train": train}[module], name)
 
 
 def test_the_frozen_of_pytorch_is_taken():

@@ -10,9 +10,11 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from copy import copy
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv import reflexes
 from fastconv.geometry import instance, integer, number, real
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.state import compare, refuse
@@ -42,6 +44,11 @@ class Schedule(ABC):
             raise ValueError(f"{name}: there are {len(self.base_lrs)} rates for the optimizer's {len(optimizer.groups)} groups")
         self.steps = 0
         self._set()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str):
+            raise AttributeError(reflexes.answer("Schedule", type(self).__name__, name))
 
     def step(self, metric: float | None = None) -> None:
         """Set the rates of the next step. metric: what to watch, such as the validation's loss; only `Plateau` looks at it."""
