@@ -6,17 +6,19 @@ from typing import ParamSpec, TypeVar
 
 P, R = ParamSpec("P"), TypeVar("R")
 
-LEAVE_OUT = "leave the line out"
-LEAVE_IT_OUT = "leave it out"
+LEAVE_OUT = "leave it out"
+LEAVE_CALL = "leave the call out"
 NO_MODE = "a pass says what it is: model(x) infers, model.forward(x) and train.step train"
 UNPACK = "write value, d_outputs = losses.cross_entropy(outputs, y); backward(d_outputs), where outputs, backward = model.forward(x)"
 ONE_DEVICE = f"all arrays are NumPy's, in the memory of the CPU: {LEAVE_OUT}"
+NO_MOVE = f"all arrays are NumPy's, in the memory of the CPU: {LEAVE_CALL}"
 
 ANSWERS: dict[str, dict[str, str]] = {
     "Layer": {
-        "train": f"{NO_MODE}: {LEAVE_OUT}",
-        "eval": f"{NO_MODE}: {LEAVE_OUT}",
-        **dict.fromkeys(("to", "cuda", "cpu", "device"), ONE_DEVICE),
+        "train": f"{NO_MODE}: {LEAVE_CALL}",
+        "eval": f"{NO_MODE}: {LEAVE_CALL}",
+        **dict.fromkeys(("to", "cuda", "cpu"), NO_MOVE),
+        "device": ONE_DEVICE,
         **dict.fromkeys(("half", "float", "double"), "layers are made with their dtype: Conv2d(..., dtype=np.float64)"),
         "backward": "forward returns the way back: y, backward = model.forward(x)",
         "compile": "write train.fit(model, (x, y), optimizer=optim.Adam(model.parameters())); a quick copy for inference is fc.compile(model, shape)",
@@ -126,6 +128,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "calculate_gain": "write layers.init.gain",
     },
     "functional": {
+        "relu_": "write functional.relu(x)",
         "nll_loss": "write losses.cross_entropy(outputs, targets): it takes scores, and log-probabilities as well",
         "cross_entropy": "write value, d_outputs = losses.cross_entropy(outputs, targets)",
         "mse_loss": "write value, d_outputs = losses.mse(outputs, targets)",
@@ -137,7 +140,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("permute", "transpose", "unsqueeze", "squeeze", "chunk", "split", "repeat", "expand", "sum", "max", "matmul"),
                         "write a Layer, whose forward is given arrays, or x.view(-1, ...), x.flatten(1), x.mean((2, 3)), functional.cat"),
         **dict.fromkeys(("detach", "item", "numpy", "data", "tolist"), "it has no numbers until forward has returned: return it among the outputs"),
-        **dict.fromkeys(("to", "cuda", "cpu", "contiguous", "clone", "float"), LEAVE_OUT),
+        **dict.fromkeys(("to", "cuda", "cpu", "contiguous", "clone", "float"), LEAVE_CALL),
         "device": ONE_DEVICE,
         **dict.fromkeys(("softmax", "log_softmax"), "write functional.softmax(x, dim=1), or return the scores: losses.cross_entropy takes them"),
     },
@@ -150,7 +153,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "dim": "write p.ndim",
         "copy_": "write p.value = array",
         **{name: f"write p.value.{name}()" for name in ("sum", "mean", "std", "min", "max")},
-        "to": ONE_DEVICE,
+        "to": NO_MOVE,
     },
 }  # fmt: skip
 for _name in ("CrossEntropyLoss", "NLLLoss", "MSELoss", "BCEWithLogitsLoss", "BCELoss", "HuberLoss", "SmoothL1Loss"):
@@ -168,7 +171,7 @@ KEYWORDS: dict[str, dict[str, str]] = {
     },
     "Optimizer": {
         "dampening": "it is 0: leave it out",
-        **dict.fromkeys(("amsgrad", "foreach", "fused", "maximize", "capturable", "differentiable"), LEAVE_IT_OUT),
+        **dict.fromkeys(("amsgrad", "foreach", "fused", "maximize", "capturable", "differentiable"), LEAVE_OUT),
         "learning_rate": "write lr=",
         "epsilon": "write eps=",
         **dict.fromkeys(("beta_1", "beta_2"), "write betas=(0.9, 0.999)"),
@@ -196,7 +199,7 @@ KEYWORDS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("cycle_momentum", "base_momentum", "max_momentum"), "the momentum stays as it is: leave it out"),
         **dict.fromkeys(("anneal_strategy", "three_phase"), "both parts are half a cosine: leave it out"),
         "last_epoch": "a schedule goes on with load_state_dict(state): leave it out",
-        "verbose": LEAVE_IT_OUT,
+        "verbose": LEAVE_OUT,
     },
     "fit": {
         "validation_split": "write (x, y), held = data.stratified_split(x, y, 0.1), then fit(model, (x, y), validation=held)",
