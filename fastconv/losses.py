@@ -35,7 +35,8 @@ class Loss(tuple[float, np.ndarray]):
         def _no_number(self, other=None) -> NoReturn:
             raise TypeError(f"a loss is a pair and no number: {reflexes.UNPACK}")
 
-        __float__ = __add__ = __radd__ = __mul__ = __rmul__ = __truediv__ = _no_number
+        __float__ = __round__ = __add__ = __radd__ = __mul__ = __rmul__ = __truediv__ = _no_number
+        __lt__ = __le__ = __gt__ = __ge__ = _no_number
 
 
 @answered("loss")

@@ -188,14 +188,16 @@ KEYWORDS: dict[str, dict[str, str]] = {
         "generator": "write stream=streams.Stream(5)",
         "normalize": "write normalise=data.Normalise.of(x)",
     },
-    "init": {"a": "write negative_slope="},
+    "init": {"a": "write negative_slope=", "gain": "write scale="},
     "Schedule": {
-        **dict.fromkeys(("epochs", "steps_per_epoch"), "write total_steps=: with per='epoch' the epochs, with per='update' epochs * len(batches)"),
+        **dict.fromkeys(
+            ("epochs", "steps_per_epoch"), "write total_steps=epochs * len(batches) where a step is an update, total_steps=epochs with per='epoch'"
+        ),
         **dict.fromkeys(("T_max", "total_iters"), "write total_steps="),
         **dict.fromkeys(("eta_min", "end_lr"), "write min_lr="),
-        "pct_start": "write rise=",
-        "div_factor": "write start=",
-        "final_div_factor": "write end=",
+        "pct_start": "write rise=0.3",
+        "div_factor": "write start=25",
+        "final_div_factor": "write end=1e4",
         **dict.fromkeys(("cycle_momentum", "base_momentum", "max_momentum"), "the momentum stays as it is: leave it out"),
         **dict.fromkeys(("anneal_strategy", "three_phase"), "both parts are half a cosine: leave it out"),
         "last_epoch": "a schedule goes on with load_state_dict(state): leave it out",

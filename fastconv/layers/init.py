@@ -104,12 +104,14 @@ def truncated_normal(p: Target, mean: float = 0.0, std: float = 1.0, low: float 
     return _fill(op, p, values.reshape(shape))
 
 
+@answered("init")
 def xavier_uniform(p: Target, scale: float = 1.0, *, rng: Generator = None) -> Target:
     """Uniform in +-scale * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010). scale: PyTorch's gain, `init.gain("tanh")` for tanh."""
     bound = number("xavier_uniform", "scale", scale) * math.sqrt(6 / sum(_fans("xavier_uniform", p)))
     return uniform(p, -bound, bound, rng=rng)
 
 
+@answered("init")
 def xavier_normal(p: Target, scale: float = 1.0, *, rng: Generator = None) -> Target:
     """Normal, with the standard deviation scale * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
     std = number("xavier_normal", "scale", scale) * math.sqrt(2 / sum(_fans("xavier_normal", p)))
@@ -129,6 +131,7 @@ def kaiming_normal(p: Target, mode: str = "fan_in", nonlinearity: str = "relu", 
     return normal(p, 0.0, _kaiming("kaiming_normal", p, mode, nonlinearity, negative_slope), rng=rng)
 
 
+@answered("init")
 def orthogonal(p: Target, scale: float = 1.0, *, rng: Generator = None) -> Target:
     """A matrix (O, I * taps) with orthogonal rows, or columns where it has more rows, of length scale (Saxe et al. 2014)."""
     op = "orthogonal"
