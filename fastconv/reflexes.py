@@ -172,7 +172,8 @@ KEYWORDS: dict[str, dict[str, str]] = {
     },
     "Optimizer": {
         "dampening": "it is 0: leave it out",
-        **dict.fromkeys(("amsgrad", "foreach", "fused", "maximize", "capturable", "differentiable"), LEAVE_OUT),
+        **dict.fromkeys(("amsgrad", "foreach", "fused", "capturable", "differentiable"), LEAVE_OUT),
+        "maximize": "a step goes downhill: give backward -d_outputs",
         "learning_rate": "write lr=",
         "epsilon": "write eps=",
         **dict.fromkeys(("beta_1", "beta_2"), "write betas=(0.9, 0.999)"),

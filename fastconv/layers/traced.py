@@ -74,8 +74,8 @@ class Traced(Recorded):
         """Over all spatial axes: `x.mean((2, 3))` is (N, C)."""
         dims = [] if dim is None else [whole("mean", "dim", each) for each in (dim if isinstance(dim, (tuple, list)) else [dim])]
         ndim, spatial = self.ndim, tuple(range(2, self.ndim))
-        if tuple(sorted(each + ndim * (each < 0) for each in dims)) != spatial or not spatial:
-            hint = f"write x.mean({spatial if ndim > 3 else 2})" if spatial else "it has none"
+        if tuple(sorted(each + ndim * (each < 0) for each in dims)) != spatial or len(spatial) not in MEANS:
+            hint = f"write x.mean({spatial if ndim > 3 else 2})" if len(spatial) in MEANS else "it must have 1 to 3"
             raise ValueError(f"mean: over all spatial axes of x{self.shape} at once: {hint}, got dim={dim}")
         y = MEANS[len(dims)](self)
         return y if keepdim else y.flatten(1)
