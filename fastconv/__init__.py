@@ -6,7 +6,7 @@ from fastconv import ops, layers, losses, optim, train, data, models
 import sys
 
 try:
-    from fastconv import data, functional, layers, losses, models, ops, optim, train
+    from fastconv import data, functional, layers, losses, models, ops, optim, reflexes, train
     from fastconv.differences import GradientError, gradcheck
     from fastconv.inference import compile
     from fastconv.kernels.compile import get_num_threads, set_num_threads
@@ -47,3 +47,5 @@ __all__ = [
     "set_num_threads",
     "train",
 ]
+
+__getattr__ = reflexes.of_module("fastconv", __name__)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastconv.geometry import array, flag
+from fastconv.geometry import LARGEST, array, flag, integer
 from fastconv.layers import Layer, Module
 
 STEP = 1e-5  # of float64 inputs near 1: the error of a difference, about STEP^2 + u / STEP, is near its least
@@ -16,17 +16,20 @@ class GradientError(ArithmeticError):
     """A backward pass and central differences disagree; the message names each array that is off, its worst element, and by how much."""
 
 
-def gradcheck(layer_or_function: Layer | Callable, inputs: np.ndarray | tuple[np.ndarray, ...], *, training: bool = True) -> None:
+def gradcheck(
+    layer_or_function: Layer | Callable, inputs: np.ndarray | tuple[np.ndarray, ...], *, training: bool = True, elements: int | None = 200
+) -> None:  # fmt: skip
     """Compare a backward pass with central differences of the forward pass; returns None if they agree, else raises GradientError.
 
-    For each element v of the inputs and parameters, dL/dv as backward gives it must be (L(v + h) - L(v - h)) / 2h, where L = sum(y * dy) with a fixed
-    random dy: within 1e-6 of the largest gradient of the same array.
+    For elements v of each input and parameter, dL/dv as backward gives it must be (L(v + h) - L(v - h)) / 2h, where L = sum(y * dy) with a fixed
+    random dy: within 1e-6 of the largest that is compared of the same array.
 
     layer_or_function: a `Layer`, of which a float64 copy is checked (`training` is what its forward is called with; random streams start
         anew for each pass, so that dropout draws the same mask; its own parameters, gradients and statistics stay as they are), or a function
         f(*inputs) -> (y, backward), where backward(dy) returns a gradient per input, or, as losses are, f(*inputs) -> (value, gradient).
-    inputs: an array, or a tuple of them for a function or `Module` of several; they are taken as float64. Small ones: each element costs two
-        forward passes. Keep them off kinks, ties in a max pooling or zeros before a ReLU, where there is no derivative.
+    inputs: an array, or a tuple of them for a function or `Module` of several; they are taken as float64. Keep them off kinks, ties in a
+        max pooling or zeros before a ReLU, where there is no derivative.
+    elements: how many of each array are compared, as each costs two forward passes; of larger arrays they are drawn, always the same. None: all.
 
     TypeError where the forward pass does not give float64 for float64, or no way back; ValueError where gradients do not have their input's shape.
 
@@ -55,6 +58,7 @@ def gradcheck(layer_or_function: Layer | Callable, inputs: np.ndarray | tuple[np
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     xs = [_float64(i, x) for i, x in enumerate(given)]
     training = flag("gradcheck", "training", training)
+    most = LARGEST if elements is None else integer("gradcheck", "elements", elements, 1)
     if isinstance(layer_or_function, Layer):
         if len(xs) != 1 and not isinstance(layer_or_function, Module):
             raise TypeError(f"gradcheck: inputs must be one array for a layer, got {len(xs)}")
@@ -73,7 +77,9 @@ def gradcheck(layer_or_function: Layer | Callable, inputs: np.ndarray | tuple[np
     for what, varied, gradient in zip([*names, *(label for label, _ in parameters)], [*xs, *(p.value for _, p in parameters)], found):
         if np.shape(gradient) != varied.shape:
             raise ValueError(f"gradcheck: {name}: the gradient of {what} has the shape {np.shape(gradient)}, it must be {varied.shape}")
-        off += _compare(what, np.asarray(gradient), _slopes(lambda: np.sum(forward(*xs)[0] * dy), varied), rounding)
+        chosen = _chosen(varied, most)
+        slopes = _slopes(lambda: np.sum(forward(*xs)[0] * dy), varied, chosen)
+        off += _compare(what, np.asarray(gradient), slopes, chosen, rounding)
     if off:
         raise GradientError(f"gradcheck: {name}: {'; '.join(off)}")
 
@@ -126,28 +132,38 @@ def _backward(name: str, forward: Callable, xs: list[np.ndarray]) -> tuple[np.nd
     return dy, list(gradients)
 
 
-def _slopes(loss: Callable[[], float], array: np.ndarray) -> np.ndarray:
-    """Central differences of the loss by each element of an array that it reads."""
-    slopes = np.empty_like(array)
-    for i in np.ndindex(array.shape):
+def _chosen(array: np.ndarray, most: int) -> list[tuple[int, ...]]:
+    """The indices of the elements that are compared."""
+    indices = list(np.ndindex(array.shape))
+    if len(indices) <= most:
+        return indices
+    return [indices[i] for i in np.sort(np.random.default_rng(0).choice(len(indices), most, replace=False))]
+
+
+def _slopes(loss: Callable[[], float], array: np.ndarray, chosen: list[tuple[int, ...]]) -> np.ndarray:
+    """Central differences of the loss by these elements of an array that it reads."""
+    slopes = np.empty(len(chosen))
+    for n, i in enumerate(chosen):
         kept = array[i]
         h = STEP * max(1.0, abs(kept))
         array[i] = kept + h
         above = loss()
         array[i] = kept - h
-        slopes[i] = (above - loss()) / (2 * h)
+        slopes[n] = (above - loss()) / (2 * h)
         array[i] = kept
     return slopes
 
 
-def _compare(what: str, gradient: np.ndarray, slopes: np.ndarray, rounding: float) -> list[str]:
+def _compare(what: str, gradient: np.ndarray, slopes: np.ndarray, chosen: list[tuple[int, ...]], rounding: float) -> list[str]:
     """Nothing, or what is wrong in words."""
-    error = abs(gradient - slopes)
+    given = np.array([gradient[i] for i in chosen])
+    error = abs(given - slopes)
     wrong = ~(error <= TOLERANCE * abs(slopes).max(initial=0) + rounding)  # NaN is wrong, too
     if not wrong.any():
         return []
-    where = tuple(map(int, np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)))
+    worst = np.argmax(np.nan_to_num(error, nan=np.inf))
+    compared = "elements" if len(chosen) == gradient.size else "elements compared"
     return [
-        f"the gradient of {what} is wrong at {wrong.sum()} of {wrong.size} elements, most at {list(where)}: "
-        f"backward gives {gradient[where]:.6g}, differences of the forward pass {slopes[where]:.6g}, off by {error[where]:.2g}"
+        f"the gradient of {what} is wrong at {wrong.sum()} of {wrong.size} {compared}, most at {list(chosen[worst])}: "
+        f"backward gives {given[worst]:.6g}, differences of the forward pass {slopes[worst]:.6g}, off by {error[worst]:.2g}"
     ]

@@ -4,6 +4,8 @@ Computed in float64 and given back in the dtype of the outputs; the value is a P
 function of two arguments is wanted, `functools.partial(losses.cross_entropy, label_smoothing=0.1)` is one.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 import numpy as np
 
 from fastconv import reflexes
@@ -11,12 +13,34 @@ from fastconv.geometry import array, integer, number, whole
 from fastconv.kernels.elementwise.cross_entropy import NO_WEIGHTS, NONE
 from fastconv.kernels.elementwise.cross_entropy import cross_entropy as softmax_cross_entropy
 from fastconv.ops.operands import dense, floats
+from fastconv.reflexes import answered
 
 LARGEST_LABEL = 2**63 - 1
 __getattr__ = reflexes.of_module("losses", __name__)
 
 
-def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weights=None, ignore_index: int | None = None) -> tuple[float, np.ndarray]:
+class Loss(tuple[float, np.ndarray]):
+    """The pair (value, d_outputs) that a loss function returns, to be unpacked: it is not a number, and says so."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # which knows that a pair has none of these
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(reflexes.answer("Loss", "a loss", name))
+
+        def __format__(self, words: str) -> str:
+            return self._no_number() if words else repr(self)
+
+        def _no_number(self, other=None) -> NoReturn:
+            raise TypeError(f"a loss is a pair and no number: {reflexes.UNPACK}")
+
+        __float__ = __round__ = __add__ = __radd__ = __mul__ = __rmul__ = __truediv__ = _no_number
+        __lt__ = __le__ = __gt__ = __ge__ = _no_number
+
+
+@answered("loss")
+def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weights=None, ignore_index: int | None = None) -> Loss:
     """Mean over the batch of -log softmax(outputs)[target]; d_outputs = (softmax(outputs) - one_hot(targets)) / N.
 
     outputs: (N, K) scores, float32 or float64, of any size (the largest is subtracted first). targets: (N,) integers 0..K-1.
@@ -40,7 +64,7 @@ def cross_entropy(outputs, targets, *, label_smoothing: float = 0.0, class_weigh
     value, wrong = softmax_cross_entropy(dense(outputs), labels, d_outputs, weights, smoothing, ignored)
     if wrong >= 0:
         raise _no_class("cross_entropy", outputs.shape, targets, wrong)
-    return value, d_outputs
+    return Loss((value, d_outputs))
 
 
 def class_labels(op: str, shape: tuple[int, ...], targets, ignore_index: int | None = None) -> np.ndarray:
@@ -106,15 +130,17 @@ def _class_weights(class_weights, classes: int) -> np.ndarray:
     return weights.astype(np.float64)
 
 
-def mse(outputs, targets) -> tuple[float, np.ndarray]:
+@answered("loss")
+def mse(outputs, targets) -> Loss:
     """Mean over all elements of (outputs - targets)**2; d_outputs = 2 (outputs - targets) / count. The same shapes and dtypes."""
     outputs, targets = _alike("mse", outputs, targets)
     with np.errstate(invalid="ignore", over="ignore"):  # the value is NaN or Inf, and says so
         difference = outputs.astype(np.float64) - targets
-        return float(np.mean(difference**2)), (difference * (2 / difference.size)).astype(outputs.dtype)
+        return Loss((float(np.mean(difference**2)), (difference * (2 / difference.size)).astype(outputs.dtype)))
 
 
-def huber(outputs, targets, *, delta: float = 1.0) -> tuple[float, np.ndarray]:
+@answered("loss")
+def huber(outputs, targets, *, delta: float = 1.0) -> Loss:
     """Mean over all elements of d**2 / 2 where |d| <= delta, else delta * (|d| - delta / 2), with d = outputs - targets.
 
     d_outputs = d / count, but not beyond -delta / count..delta / count: outliers pull no harder. The same shapes and dtypes; ValueError for other
@@ -129,10 +155,11 @@ def huber(outputs, targets, *, delta: float = 1.0) -> tuple[float, np.ndarray]:
         size = np.abs(difference)
         slope = np.minimum(size, delta)
         value = float(np.mean(slope * (size - slope / 2)))  # both cases: below delta, slope is size
-    return value, (np.copysign(slope, difference) / difference.size).astype(outputs.dtype)
+    return Loss((value, (np.copysign(slope, difference) / difference.size).astype(outputs.dtype)))
 
 
-def bce_with_logits(outputs, targets) -> tuple[float, np.ndarray]:
+@answered("loss")
+def bce_with_logits(outputs, targets) -> Loss:
     """Binary cross-entropy: mean over all elements of -t log s - (1 - t) log(1 - s), with s = 1 / (1 + exp(-outputs)), t = targets in 0..1.
 
     Computed as max(x, 0) - t x + log(1 + exp(-|x|)), x = outputs, which overflows nowhere; d_outputs = (s - t) / count. The same shapes and
@@ -149,7 +176,7 @@ def bce_with_logits(outputs, targets) -> tuple[float, np.ndarray]:
         small = np.exp(-np.abs(x))
         value = float(np.mean(np.maximum(x, 0) - targets * x + np.log1p(small)))
         sigmoid = np.where(x < 0, small, 1) / (1 + small)
-    return value, ((sigmoid - targets) / x.size).astype(outputs.dtype)
+    return Loss((value, ((sigmoid - targets) / x.size).astype(outputs.dtype)))
 
 
 def _alike(op: str, outputs, targets) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ The names and shapes are PyTorch's. safetensors: github.com/huggingface/safetens
 import io
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ def save(model: Layer, path: str | os.PathLike) -> None:
     """
     path = as_path("save", "path", path)
     if not isinstance(model, Layer):
-        raise TypeError(f"save: model must be a Layer, got {type(model).__name__}")
+        hint = ": write fc.save(model, path), which takes its state itself" if isinstance(model, Mapping) else ""
+        raise TypeError(f"save: model must be a Layer, got {type(model).__name__}{hint}")
     if path.suffix not in KINDS:
         raise ValueError(f"save: path must end in {' or '.join(KINDS)}, got {path}")
     state = model.state_dict()

@@ -92,6 +92,22 @@ def test_the_layer_stays_as_it_was():
     assert not any(p.has_grad for p in net.parameters())
 
 
+def test_of_large_arrays_some_elements_are_compared_unless_all_are_asked_for():
+    passes = []
+
+    def square(x):
+        passes.append(1)
+        return x * x, lambda dy: 2 * x * dy
+
+    fc.gradcheck(square, np.ones((30, 10)))
+    assert len(passes) == 2 + 2 * 200
+    passes.clear()
+    fc.gradcheck(square, np.ones((30, 10)), elements=None)
+    assert len(passes) == 2 + 2 * 300
+    with pytest.raises(fc.GradientError, match=r"input 0 is wrong at 7 of 7 elements compared, most at"):
+        fc.gradcheck(lambda x: (x * x, lambda dy: 3 * x * dy), np.ones((30, 10)), elements=7)
+
+
 def test_functions_and_losses():
     def product(a, b):
         return a * b, lambda dy: (dy * b, dy * a)
@@ -111,6 +127,7 @@ def test_functions_and_losses():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: fc.gradcheck(Scale(), X, elements=0), ValueError, "elements must be between 1 and"),
         (lambda: fc.gradcheck(3, X), TypeError, "layer_or_function must be a Layer or a function, got int"),
         (lambda: fc.gradcheck(Scale(), (X, X)), TypeError, "inputs must be one array for a layer, got 2"),
         (lambda: fc.gradcheck(np.sin, X), TypeError, r"sin must return a pair, \(y, backward\) or \(value, gradient\), got ndarray"),

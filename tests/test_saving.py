@@ -183,7 +183,7 @@ def test_names_that_are_neither(tmp_path):
             fc.load(tmp_path / name)
     with pytest.raises(ValueError, match=r"^save: path must end in .npz or .safetensors, got model.pt$"):
         fc.save(models.small_cnn(), "model.pt")
-    with pytest.raises(TypeError, match=r"^save: model must be a Layer, got dict$"):
+    with pytest.raises(TypeError, match=r"^save: model must be a Layer, got dict: write fc.save\(model, path\), which takes its state itself$"):
         fc.save(models.small_cnn().state_dict(), tmp_path / "model.npz")
     for name in ("no.npz", "no.safetensors"):
         with pytest.raises(FileNotFoundError, match=name):

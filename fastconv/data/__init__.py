@@ -1,5 +1,6 @@
 """Data sets and batches."""
 
+from fastconv import reflexes
 from fastconv.data.arrays import encode_labels
 from fastconv.data.batches import Batches
 from fastconv.data.cifar10 import cifar10
@@ -18,3 +19,5 @@ __all__ = [
     "SPLITS", "Batches", "FileFormatError", "ImageFolder", "Normalise", "cifar10", "class_names", "digits", "encode_labels", "idx", "image_folder",
     "images", "mnist", "npy_folder", "npz", "stratified_split",
 ]  # fmt: skip
+
+__getattr__ = reflexes.of_module("data", __name__)

@@ -12,6 +12,7 @@ from fastconv.data.normalise import Normalise
 from fastconv.geometry import array, described, flag, function, instance, integer, real
 from fastconv.kernels.elementwise.batches import PLAN, QUANTILES, take_changed
 from fastconv.ops.operands import dense
+from fastconv.reflexes import answered
 
 
 class Batches:
@@ -31,6 +32,7 @@ class Batches:
     arguments.
     """
 
+    @answered("Batches")
     def __init__(
         self, x, y, batch_size: int, *, shuffle: bool = True, shift: int = 0, flip: float = 0, noise: float = 0,
         normalise: Normalise | None = None, transform: Callable[[np.ndarray], np.ndarray] | None = None, stream: streams.Stream | None = None,

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fastconv import streams
+from fastconv import reflexes, streams
 from fastconv.geometry import function, instance, number, real, shown
 from fastconv.layers.group_norm import OwnStatistics
 from fastconv.layers.initial import generator
@@ -18,12 +18,14 @@ from fastconv.layers.layer import Layer
 from fastconv.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from fastconv.layers.parameter import Parameter
 from fastconv.ops.operands import FLOATS
+from fastconv.reflexes import answered
 
 Target = TypeVar("Target", Parameter, np.ndarray)
 Generator = np.random.Generator | None
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 NORMALIZATIONS = BatchNorm1d, BatchNorm2d, BatchNorm3d, OwnStatistics
 FARTHEST = 2  # standard deviations that the mean of a truncated normal distribution may lie outside: it is drawn again until it is inside
+__getattr__ = reflexes.of_module("init", __name__)
 
 
 def whole_model(model: Layer, draw: Callable, **options) -> None:
@@ -102,29 +104,34 @@ def truncated_normal(p: Target, mean: float = 0.0, std: float = 1.0, low: float 
     return _fill(op, p, values.reshape(shape))
 
 
+@answered("init")
 def xavier_uniform(p: Target, scale: float = 1.0, *, rng: Generator = None) -> Target:
     """Uniform in +-scale * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010). scale: PyTorch's gain, `init.gain("tanh")` for tanh."""
     bound = number("xavier_uniform", "scale", scale) * math.sqrt(6 / sum(_fans("xavier_uniform", p)))
     return uniform(p, -bound, bound, rng=rng)
 
 
+@answered("init")
 def xavier_normal(p: Target, scale: float = 1.0, *, rng: Generator = None) -> Target:
     """Normal, with the standard deviation scale * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
     std = number("xavier_normal", "scale", scale) * math.sqrt(2 / sum(_fans("xavier_normal", p)))
     return normal(p, 0.0, std, rng=rng)
 
 
+@answered("init")
 def kaiming_uniform(p: Target, mode: str = "fan_in", nonlinearity: str = "relu", negative_slope: float = 0.01, *, rng: Generator = None) -> Target:
     """Uniform in +-gain * sqrt(3 / fan), gain that of the nonlinearity (He et al. 2015). mode: "fan_in", or "fan_out" for gradients of equal size."""
     bound = math.sqrt(3) * _kaiming("kaiming_uniform", p, mode, nonlinearity, negative_slope)
     return uniform(p, -bound, bound, rng=rng)
 
 
+@answered("init")
 def kaiming_normal(p: Target, mode: str = "fan_in", nonlinearity: str = "relu", negative_slope: float = 0.01, *, rng: Generator = None) -> Target:
     """Normal, with the standard deviation gain / sqrt(fan), gain that of the nonlinearity (He et al. 2015). mode: as for `kaiming_uniform`."""
     return normal(p, 0.0, _kaiming("kaiming_normal", p, mode, nonlinearity, negative_slope), rng=rng)
 
 
+@answered("init")
 def orthogonal(p: Target, scale: float = 1.0, *, rng: Generator = None) -> Target:
     """A matrix (O, I * taps) with orthogonal rows, or columns where it has more rows, of length scale (Saxe et al. 2014)."""
     op = "orthogonal"

@@ -11,7 +11,7 @@ from fastconv.geometry import array, described, flag
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.named import Named
 from fastconv.layers.outermost import outermost_call, outermost_forward
-from fastconv.layers.parameter import Parameter, no_parameter_gradients
+from fastconv.layers.parameter import Buffer, Parameter, no_parameter_gradients
 from fastconv.layers.recorded import Recorded
 from fastconv.layers.summary import Summary, summarize
 
@@ -73,7 +73,7 @@ def _checked(backward: Step, y: Any, kept: list[tuple[Parameter, int]]) -> Any:
     several = [(f"dy[{i}]", each.shape, each.dtype) for i, each in enumerate(y)] if isinstance(y, tuple) else None
     shape, dtype = (None, None) if several else (y.shape, y.dtype)
 
-    def checked(dy, input_grad: bool = True, param_grad: bool = True):
+    def checked(dy=None, input_grad: bool = True, param_grad: bool = True):
         if not pending:
             raise RuntimeError("backward: used a second time; its saved arrays are gone, call forward again")
         for p, version in kept:
@@ -94,11 +94,16 @@ def _checked(backward: Step, y: Any, kept: list[tuple[Parameter, int]]) -> Any:
 
 
 def _fitting(name: str, dy, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    if dy is None:
+        raise TypeError(f"backward: {name} is missing, the gradient of the loss with respect to the output: {reflexes.UNPACK}")
+    if isinstance(dy, tuple) and len(dy) == 2 and isinstance(dy[0], float):
+        raise TypeError(f"backward: {name} is a pair, the loss and its gradient; pass the second: {reflexes.UNPACK}")
     dy = array("backward", name, dy)
+    if dy.shape != shape:
+        hint = "" if dy.shape else f": if it is the loss, pass its gradient, which the loss function returns second: {reflexes.UNPACK}"
+        raise ValueError(f"backward: {name}{dy.shape} does not fit the output {shape}{hint}")
     if dy.dtype != dtype:
         raise TypeError(f"backward: {name} has dtype {dy.dtype}, but the output was {dtype}: write {name}.astype(np.{dtype})")
-    if dy.shape != shape:
-        raise ValueError(f"backward: {name}{dy.shape} does not fit the output {shape}")
     return dy
 
 
@@ -195,7 +200,10 @@ class Layer(Named, ABC):
             raise AttributeError(reflexes.answer("Layer", type(self).__name__, name))
 
     def __setattr__(self, name: str, value) -> None:
-        """A layer whose options change binds its passes anew, and is counted."""
+        """A layer whose options change binds its passes anew, and is counted. TypeError for an array in place of a Parameter or Buffer."""
+        held = self.__dict__.get(name)
+        if isinstance(held, (Parameter, Buffer)) and not (value is None or isinstance(value, (Parameter, Buffer))):
+            raise TypeError(f"{type(self).__name__}: {name} is a {type(held).__name__}, got {described(value)}: write layer.{name}.value = ...")
         changes.count += 1
         passes = self.__dict__.get("_passes")
         if isinstance(passes, BoundPasses):

@@ -8,6 +8,7 @@ import numpy as np
 from fastconv.geometry import flag
 from fastconv.layers.parameter import Buffer, Parameter
 from fastconv.layers.state import Loaded, Rename, taken
+from fastconv.reflexes import answered
 from fastconv.streams import Stream
 
 
@@ -53,6 +54,7 @@ class Named:
         """How many numbers the parameters hold; what is shared counts once."""
         return sum(p.size for p in self.parameters())
 
+    @answered("zero_grad")
     def zero_grad(self) -> None:
         """Mark the gradients of all parameters as zero, as `optimizer.zero_grad` does of its own."""
         for p in self.parameters():

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv import memory, reflexes
 from fastconv.geometry import array, flag, shown
-from fastconv.layers.values import Values
+from fastconv.layers.values import Shaped, Values
 from fastconv.ops.layout import Layout
 from fastconv.ops.operands import floats
 
@@ -32,7 +32,7 @@ def no_parameter_gradients(unwanted: bool = True) -> Iterator[None]:
         _unwanted.now = before
 
 
-class Parameter:
+class Parameter(Shaped):
     """An array that training changes, and its gradient.
 
     value: float32 or float64, of any shape; it is copied, lists of floats as NumPy's float64. TypeError for other dtypes.
@@ -169,18 +169,6 @@ class Parameter:
             grad_memory[...] = self.grad_memory
         self._live_in(home, memory, grad_memory)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._value.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._value.dtype
-
-    @property
-    def size(self) -> int:
-        return self._value.size
-
     def __repr__(self) -> str:
         return f"Parameter{self.shape} {self.dtype}{', frozen' if self.frozen else ''}"
 
@@ -211,7 +199,7 @@ def add_gradients(weight: Parameter | None, bias: Parameter | None, weight_grad:
     return w is not None or b is not None
 
 
-class Buffer:
+class Buffer(Shaped):
     """An array that is saved with a layer but that no gradient reaches, such as running statistics. With `.frozen = True` the layer leaves it."""
 
     def __init__(self, value: np.ndarray):

@@ -32,13 +32,17 @@ def taken(state: Mapping, own: Mapping[str, np.ndarray], rename: Rename | None, 
     wrong = [f"missing {name}" for name in missing] + [f"unexpected {name}" for name in unexpected] if strict else []
     # Each is read once: some files are read as they are asked.
     given = {name: array("load_state_dict", name, state[source[name]]).copy() for name in own if name in source}
+    other_shapes = []
     for name, new in given.items():
         if new.shape != own[name].shape:
+            other_shapes.append(name)
             wrong.append(f"{name} has the shape {new.shape}, the model's is {own[name].shape}")
         elif new.dtype != own[name].dtype:
             wrong.append(f"{name} is {new.dtype}, the model's is {own[name].dtype}")
     if wrong:
         advice = _advice(absent, unexpected, own, source, state) if strict and (missing or unexpected) else ""
+        if other_shapes and not strict:
+            advice = f"; to keep the model's own, take them out of the dict: state.pop({source[other_shapes[0]]!r})"
         raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(wrong))}{advice}")
     return given, Loaded(missing, unexpected)
 

@@ -72,9 +72,11 @@ class Traced(Recorded):
 
     def mean(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> "Traced":
         """Over all spatial axes: `x.mean((2, 3))` is (N, C)."""
-        dims = [] if dim is None else sorted(whole("mean", "dim", each) for each in (dim if isinstance(dim, (tuple, list)) else [dim]))
-        if dims not in ([2], [2, 3], [2, 3, 4], [-1], [-2, -1], [-3, -2, -1]):
-            raise ValueError(f"mean: over all spatial axes alone, for images dim=(2, 3), got dim={dim}")
+        dims = [] if dim is None else [whole("mean", "dim", each) for each in (dim if isinstance(dim, (tuple, list)) else [dim])]
+        ndim, spatial = self.ndim, tuple(range(2, self.ndim))
+        if tuple(sorted(each + ndim * (each < 0) for each in dims)) != spatial or len(spatial) not in MEANS:
+            hint = f"write x.mean({spatial if ndim > 3 else 2})" if len(spatial) in MEANS else "it must have 1 to 3"
+            raise ValueError(f"mean: over all spatial axes of x{self.shape} at once: {hint}, got dim={dim}")
         y = MEANS[len(dims)](self)
         return y if keepdim else y.flatten(1)
 
@@ -89,6 +91,11 @@ class Traced(Recorded):
 
     def __mul__(self, other: Any) -> "Traced":
         return self.through(PRODUCT, other) if isinstance(other, Traced) else scale(_number("*", other))(self)
+
+    def __pow__(self, exponent: Any) -> "Traced":
+        if whole("**", "exponent", exponent) != 2:
+            raise ValueError(f"**: a traced value has its square alone, x ** 2, got x ** {exponent}: write a product, or a Layer")
+        return self * self
 
     def __truediv__(self, other: Any) -> "Traced":
         return scale(1 / _number("/", other))(self)

@@ -18,6 +18,28 @@ def _telling(name: str):
     return told
 
 
+class Shaped:
+    """Something around an array, with its shape and dtype."""
+
+    _value: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._value.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._value.dtype
+
+    @property
+    def size(self) -> int:
+        return self._value.size
+
+    @property
+    def ndim(self) -> int:
+        return self._value.ndim
+
+
 class Values(np.ndarray):
     """A view of a parameter's array, or a view of such a view. What is computed from it is a plain array.
 

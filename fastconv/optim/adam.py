@@ -7,6 +7,7 @@ import numpy as np
 from fastconv.geometry import real
 from fastconv.kernels.elementwise import updates
 from fastconv.optim.optimizer import Optimizer
+from fastconv.reflexes import answered
 
 
 class Adam(Optimizer):
@@ -19,6 +20,7 @@ class Adam(Optimizer):
 
     STATE = ("mean", "square")
 
+    @answered("Optimizer")
     def __init__(
         self, parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0, *,
         clip_norm: float | None = None, clip_value: float | None = None,
@@ -52,6 +54,7 @@ class AdamW(Adam):
     Decay Regularization", algorithm 2, with the decay times lr, as in PyTorch.
     """
 
+    @answered("Optimizer")
     def __init__(
         self, parameters, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.01, *,
         clip_norm: float | None = None, clip_value: float | None = None,

@@ -2,14 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv import reflexes
 from fastconv.geometry import entries, flag, number, real
 from fastconv.kernels.elementwise import updates
 from fastconv.layers.parameter import Parameter, flatten
 from fastconv.optim.state import compare, refuse
+from fastconv.reflexes import answered
 
 
 class Optimizer(ABC):
@@ -52,6 +55,12 @@ class Optimizer(ABC):
         for group in self.groups:
             group["lr"] = lr
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str):
+            raise AttributeError(reflexes.answer("Optimizer", type(self).__name__, name))
+
+    @answered("zero_grad")
     def zero_grad(self) -> None:
         """Mark all gradients as zero; the next backward pass overwrites them."""
         for p in self.parameters:
@@ -163,6 +172,8 @@ class Optimizer(ABC):
         for i, group in enumerate(groups):
             entry = group.get("params")
             members = entries(entry)
+            if not members and isinstance(parameters if entry is given else entry, Iterable):
+                raise TypeError(f"{self._name}: parameters must be a non-empty list of Parameter; the list is empty: are all of them frozen?")
             if not members or not all(isinstance(p, Parameter) for p in members):
                 hint = "write model.parameters(), or a list of groups {'params': [...], option: value}"
                 raise TypeError(f"{self._name}: parameters must be a non-empty list of Parameter: {hint}")

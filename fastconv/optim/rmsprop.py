@@ -2,6 +2,7 @@
 
 from fastconv.kernels.elementwise import updates
 from fastconv.optim.optimizer import Optimizer
+from fastconv.reflexes import answered
 
 
 class RMSprop(Optimizer):
@@ -15,6 +16,7 @@ class RMSprop(Optimizer):
 
     STATE = ("square", "mean", "velocity")  # zeros that nobody touches cost no memory
 
+    @answered("Optimizer")
     def __init__(
         self, parameters, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0.0, momentum: float = 0.0,
         centered: bool = False, *, clip_norm: float | None = None, clip_value: float | None = None,

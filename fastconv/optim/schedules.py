@@ -10,12 +10,15 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from copy import copy
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv import reflexes
 from fastconv.geometry import instance, integer, number, real
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.state import compare, refuse
+from fastconv.reflexes import answered
 
 PER = ("epoch", "update")
 
@@ -41,6 +44,11 @@ class Schedule(ABC):
             raise ValueError(f"{name}: there are {len(self.base_lrs)} rates for the optimizer's {len(optimizer.groups)} groups")
         self.steps = 0
         self._set()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str):
+            raise AttributeError(reflexes.answer("Schedule", type(self).__name__, name))
 
     def step(self, metric: float | None = None) -> None:
         """Set the rates of the next step. metric: what to watch, such as the validation's loss; only `Plateau` looks at it."""
@@ -88,6 +96,7 @@ class Schedule(ABC):
 class Step(Schedule):
     """lr = base_lr * gamma ** (step // step_size): a stair. PyTorch's StepLR. A step is an epoch, or per="update"."""
 
+    @answered("Schedule")
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, *, per: str = "epoch"):
         self.step_size, self.gamma = integer("Step", "step_size", step_size, 1), number("Step", "gamma", gamma)
         super().__init__(optimizer, per=per, step_size=self.step_size, gamma=self.gamma)
@@ -102,6 +111,7 @@ class MultiStep(Schedule):
     A step is an epoch, or per="update".
     """
 
+    @answered("Schedule")
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, *, per: str = "epoch"):
         if isinstance(milestones, str) or not isinstance(milestones, Iterable) or getattr(milestones, "ndim", 1) != 1:
             raise TypeError(f"MultiStep: milestones must be a list of integers, got {milestones!r}")
@@ -120,6 +130,7 @@ class Linear(Schedule):
     0 < start_factor <= 1 and 0 <= end_factor <= 1.
     """
 
+    @answered("Schedule")
     def __init__(
         self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_steps: int = 5, *, per: str = "epoch"
     ):  # fmt: skip
@@ -137,6 +148,7 @@ class Linear(Schedule):
 class Exponential(Schedule):
     """lr = base_lr * gamma ** step. PyTorch's ExponentialLR. gamma: 0 to 1. A step is an epoch, or per="update"."""
 
+    @answered("Schedule")
     def __init__(self, optimizer: Optimizer, gamma: float, *, per: str = "epoch"):
         self.gamma = number("Exponential", "gamma", gamma, 1)
         super().__init__(optimizer, per=per, gamma=self.gamma)
@@ -156,6 +168,7 @@ class Cosine(Schedule):
     (warmup + 1); Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.2, for the warm-up.
     """
 
+    @answered("Schedule")
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup: int = 0, min_lr: float = 0.0, *, per: str = "epoch"):
         self.total_steps, self.warmup = integer("Cosine", "total_steps", total_steps, 1), integer("Cosine", "warmup", warmup, 0)
         if self.warmup >= self.total_steps:
@@ -181,6 +194,7 @@ class OneCycle(Schedule):
 
     shortest = 2
 
+    @answered("Schedule")
     def __init__(
         self, optimizer: Optimizer, max_lr, total_steps: int, rise: float = 0.3, start: float = 25.0, end: float = 1e4, *, per: str = "update"
     ):  # fmt: skip
@@ -217,6 +231,7 @@ class Plateau(Schedule):
 
     needs_metric = True
 
+    @answered("Schedule")
     def __init__(
         self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
         threshold_mode: str = "rel", cooldown: int = 0, min_lr: float = 0.0,

@@ -2,6 +2,7 @@
 
 from fastconv.kernels.elementwise import updates
 from fastconv.optim.optimizer import Optimizer
+from fastconv.reflexes import answered
 
 
 class SGD(Optimizer):
@@ -14,6 +15,7 @@ class SGD(Optimizer):
 
     STATE = ("velocity",)
 
+    @answered("Optimizer")
     def __init__(
         self, parameters, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, *,
         clip_norm: float | None = None, clip_value: float | None = None,

@@ -254,3 +254,19 @@ def test_backward_does_not_write_its_dy_or_the_input():
     value, d_outputs = losses.cross_entropy(model(x), np.array([0, 2]))
     assert np.isfinite(value)
     assert d_outputs.shape == dy.shape
+
+
+@pytest.mark.parametrize(
+    ("dys", "error", "message"),
+    [
+        ((), TypeError, "dy is missing, the gradient of the loss with respect to the output: write value, d_outputs ="),
+        ((None,), TypeError, "dy is missing"),
+        ((0.5,), ValueError, r"dy\(\) does not fit the output \(2, 3\): if it is the loss, pass its gradient, which"),
+        ((losses.mse(np.ones((2, 3)), np.ones((2, 3))),), TypeError, "dy is a pair, the loss and its gradient; pass the second: write value"),
+        ((np.ones((3, 2)),), ValueError, r"dy\(3, 2\) does not fit the output \(2, 3\)$"),
+    ],
+)
+def test_what_is_no_gradient_is_told_before_its_dtype(dys, error, message):
+    _, backward = layers.Linear(4, 3).forward(np.ones((2, 4), np.float32))
+    with pytest.raises(error, match=f"^backward: {message}"):
+        backward(*dys)

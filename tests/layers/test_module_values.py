@@ -111,11 +111,19 @@ class Arithmetic(Module):
         return (2 * y).reshape(x.size(0), -1, 2).tanh(), (b + a).relu().flatten(1)
 
 
+def test_a_square_is_the_product_with_itself():
+    class Square(Module):
+        def forward(self, x):
+            return x**2
+
+    np.testing.assert_array_equal(Square()(images((2, 3))), images((2, 3)) ** 2)
+
+
 def test_arithmetic_has_gradients():
     class Summed(Arithmetic):
         def forward(self, x):
             left, right = super().forward(x)
-            return left.flatten(1) + F.cat([right, right, right])
+            return left.flatten(1) ** 2 + F.cat([right, right, right])
 
     fc.gradcheck(Summed(), images((2, 2, 2, 4), dtype=np.float64))
 

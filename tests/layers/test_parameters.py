@@ -139,6 +139,12 @@ def test_assigning_value_copies_in_place():
     assert (array == 8).all()
 
 
+def test_parameters_and_buffers_tell_their_shape_and_dtype():
+    norm = layers.BatchNorm2d(3)
+    assert (norm.weight.ndim, norm.weight.shape, norm.weight.dtype) == (1, (3,), np.float32)
+    assert (norm.running_var.shape, norm.running_var.dtype) == ((3,), np.float32)
+
+
 def test_assigning_a_wrong_shape_or_dtype_is_an_error_and_changes_nothing():
     p = layers.Linear(3, 2).weight
     before = p.value.copy()
@@ -147,6 +153,17 @@ def test_assigning_a_wrong_shape_or_dtype_is_an_error_and_changes_nothing():
     with pytest.raises(TypeError, match=r"must be float32, got float64; write value\.astype\(np\.float32\)"):
         p.value = np.zeros((2, 3))
     np.testing.assert_array_equal(p.value, before)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("weight", "Parameter"), ("running_mean", "Buffer")])
+def test_an_array_in_place_of_a_parameter_or_buffer_is_an_error(name, kind):
+    norm = layers.BatchNorm2d(3)
+    held = getattr(norm, name)
+    with pytest.raises(TypeError, match=f"BatchNorm2d: {name} is a {kind}, got ndarray: write layer.{name}.value = ..."):
+        setattr(norm, name, np.zeros(3, np.float32))
+    assert getattr(norm, name) is held
+    setattr(norm, name, type(held)(np.zeros(3, np.float32)))
+    setattr(norm, name, None)
 
 
 def test_a_shared_parameter_is_listed_once():

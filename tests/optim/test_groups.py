@@ -79,10 +79,11 @@ def test_wrong_groups_are_errors():
     cases = [
         ([{"params": [a]}, {"params": [b, a]}], ValueError, r"SGD: Parameter\(2,\) float64 is in group 0 and in group 1"),
         ([{"params": [a]}, {"params": [b], "momentun": 1}], ValueError, "group 1 has an option 'momentun'; there are lr, momentum, "),
-        ([{"params": [a], "lr": -1}], ValueError, "lr must be finite and >= 0, got -1"), ([{"params": []}], TypeError, "non-empty list"),
+        ([{"params": [a], "lr": -1}], ValueError, "lr must be finite and >= 0, got -1"), ([{"params": []}], TypeError, "the list is empty"),
         ([{"params": [a], "nesterov": True}], ValueError, "nesterov needs a momentum"), ([{"lr": 1}], TypeError, "list of groups"),
         ([{"params": a}], TypeError, "non-empty list"), ([a, {"params": [b]}], TypeError, "non-empty list"),
-        ({"params": [a]}, TypeError, "non-empty list"),
+        ({"params": [a]}, TypeError, "non-empty list"), ([], TypeError, "the list is empty: are all of them frozen?"),
+        (filter(lambda p: p.frozen, [a]), TypeError, "the list is empty: are all of them frozen?"),
     ]  # fmt: skip
     for groups, error, words in cases:
         with pytest.raises(error, match=words):

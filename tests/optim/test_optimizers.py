@@ -117,7 +117,7 @@ def test_an_optimizer_goes_on_after_its_parameters_moved(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("parameters", [[], layers.Linear(2, 2), layers.Sequential(layers.Linear(2, 2)), [np.zeros(3)], None], ids=repr)
+@pytest.mark.parametrize("parameters", [layers.Linear(2, 2), layers.Sequential(layers.Linear(2, 2)), [np.zeros(3)], None], ids=repr)
 def test_what_is_no_list_of_parameters_is_an_error_that_says_what_to_write(kind, parameters):
     with pytest.raises(TypeError, match=r"write model\.parameters\(\)"):
         kind(parameters, lr=0.1)

@@ -19,7 +19,7 @@ NO_CALL = {  # public names that are no one's to call
     "fc.GradientError", "data.FileFormatError", "layers.Layer", "layers.Module", "fc.Module", "layers.Backward",
     "optim.Optimizer", "optim.Schedule", "train.Callback",  # raised, or derived from
     "train.History", "train.RateTest", "train.Record", "train.Score", "train.ClassTable",
-    "data.ImageFolder", "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms",  # results
+    "data.ImageFolder", "train.Evaluation", "train.Predictions", "train.Run", "explain.Factor", "explain.Terms", "losses.Loss",  # results
     "losses.class_labels", "layers.once", "layers.flatten", "plot.need_matplotlib",  # used between the floors
 }  # fmt: skip
 INNER = {
