@@ -4,7 +4,8 @@
     the helper      -> model, shape of x       backward: ..., pool, conv         stores each; stops when both have met, or with this process
 
 The helper goes through the step without running anything (`foreseeing`), which tells in milliseconds what will be compiled. A model that it cannot
-read, of classes that a script itself defines, is compiled here alone. First steps on two cores of a Zen 3, by one process and by two: LeNet-5 26 and 15 s, ResNet-20 30 and 21.
+read, of classes that a script itself defines, is compiled here alone. First steps on two cores of a Zen 3, by one process and by two: LeNet-5 26
+and 15 s, ResNet-20 30 and 21.
 """
 
 import atexit
