@@ -118,12 +118,18 @@ class OursPasses(_Passes, Ours):
             passes, saved = normalization(x.shape, x.dtype, Options()), np.empty(2 * C)
             kept, gradients = Kept(x, (layer.weight.memory, layer.bias.memory), saved), (np.empty(C, np.float32), np.empty(C, np.float32))
             passes.forward(x, kept.parameters, saved)
-            backward = lambda: passes.backward(dy, kept, gradients)[0]  # noqa: E731
+
+            def backward():
+                return passes.backward(dy, kept, gradients)[0]
+
         elif task.kind == "GroupNorm":
             passes, parameters = group_normalization(x.shape, x.dtype, layer.num_groups, layer.eps), (layer.weight.memory, layer.bias.memory)
             saved = np.empty(passes.saved)
             passes.forward(x, parameters, saved)
-            backward = lambda: passes.backward(dy, x, parameters, saved, True, True)[0]  # noqa: E731
+
+            def backward():
+                return passes.backward(dy, x, parameters, saved, True, True)[0]
+
         elif task.kind in ("ReLU", "SiLU", "GELU"):
             passes = map_passes(x.shape, x.dtype, task.kind.lower(), (0.0, 0.0))
             backward = partial(passes.input_grad, dy, passes.forward(x) if passes.of == "y" else x)

@@ -49,9 +49,9 @@ class OwnStatistics(Layer):
             if not (learned or input_grad):
                 return None
             dx, dweight, dbias = passes.backward(dy, x, parameters, saved, input_grad, learned)
-            for p, gradient in ((self.weight, dweight), (self.bias, dbias)):
+            for p, gradient in ((self.weight, dweight), (self.bias, dbias)) if learned else ():
                 if p is not None:
-                    p.add_grad(self._in_shape(passes, gradient) if learned else gradient)
+                    p.add_grad(self._in_shape(passes, gradient))
             return dx
 
         return y, once_of(backward, y, self.weight, self.bias)
