@@ -14,8 +14,8 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -27,23 +27,30 @@ from fastconv.layers import Layer
 LEAST = 3  # kernels that are compiled before a helper is worth its start, a second and a half of a core
 
 
-@contextmanager
-def helped(model: Layer, x, y, loss_function: Callable) -> Iterator[None]:
-    """A forward and a backward pass: if they begin to compile kernels, they get a helper, once a process. On one thread there is none."""
-    compiled = []
+class helped:
+    """`with helped(...)`: a forward and a backward pass; if they begin to compile kernels, they get a helper, once a process. None on one thread.
 
-    def count(name: str) -> None:
-        compiled.append(name)
-        if len(compiled) == LEAST:
-            _start(model, x, y, loss_function)
+    A class, as every step comes by here: it takes 0.8 us, a generator 3.5.
+    """
 
-    if not helpers:
-        on_compile.append(count)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):
-            on_compile.remove(count)
+    __slots__ = ("compiled", "step")
+
+    def __init__(self, model: Layer, x, y, loss_function: Callable):
+        self.step, self.compiled = (model, x, y, loss_function), 0
+
+    def __enter__(self) -> None:
+        if not helpers:
+            on_compile.append(self)
+
+    def __exit__(self, *error) -> None:
+        if self in on_compile:
+            on_compile.remove(self)
+
+    def __call__(self, name: str) -> None:
+        """A kernel is about to be compiled."""
+        self.compiled += 1
+        if self.compiled == LEAST:
+            _start(*self.step)
 
 
 helpers: list[subprocess.Popen] = []
