@@ -83,8 +83,10 @@ class Shelves:
     count and free.
     """
 
-    def __init__(self, limit: int):
+    def __init__(self, limit: int, source: Callable[[int], np.ndarray] | None = None):
+        """source: gives so many bytes for a chunk (None: the system)."""
         self.limit = limit  # bytes that wait at most, but for those in chunks of which a part lives
+        self._source = source or (lambda size: np.empty(size, BYTE))
         self.made = 0  # bytes: of the arrays that live and of what waits
         self._lock = threading.Lock()
         self._shelves: dict[int, list[Slab]] = {}  # by size
@@ -129,9 +131,9 @@ class Shelves:
         larger = max(size, min(self.made // 2, LARGEST) // PAGE * PAGE)
         for wanted in (larger, size):
             with suppress(MemoryError):
-                return Chunk(np.empty(wanted + ALIGNMENT, BYTE), wanted)
+                return Chunk(self._source(wanted + ALIGNMENT), wanted)
         self._drop(0)
-        return Chunk(np.empty(size + ALIGNMENT, BYTE), size)
+        return Chunk(self._source(size + ALIGNMENT), size)
 
     def _gather(self) -> None:
         """What waits goes back to its chunks."""
@@ -154,6 +156,14 @@ class Shelves:
             with self._lock:
                 self._gather()
                 self._drop(limit)
+
+    def borrowed(self, array: np.ndarray) -> np.ndarray:
+        """An array that may lie in memory from here, without a lease: when it dies, its memory is given to others. Other arrays as they are."""
+        where = array.__array_interface__["data"][0]
+        for chunk in self._chunks:
+            if chunk.start <= where < chunk.start + chunk.size:
+                return np.ndarray(array.shape, array.dtype, chunk.memory, where - address(chunk.memory), array.strides)
+        return array
 
     def fresh(self, size: int) -> np.ndarray:
         """So many new bytes; where the system has none left, what waits here is freed for them."""
@@ -202,7 +212,7 @@ def empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     if size < SMALLEST:  # NumPy aligns to 16 bytes: every vector of weights would lie across two cache lines (92 GFLOP/s instead of 109)
         slab = shelves.fresh(size + ALIGNMENT)
         return np.ndarray(shape, dtype, slab, -address(slab) % ALIGNMENT)
-    return shelves.take(tuple(shape), dtype)
+    return _own.shelves.take(tuple(shape), dtype)
 
 
 def flat(count: int, dtype: np.dtype) -> np.ndarray:
@@ -212,26 +222,47 @@ def flat(count: int, dtype: np.dtype) -> np.ndarray:
     return empty((count,), dtype)
 
 
-class _Scratch(threading.local):
-    """Small scratch arrays of this thread, by dtype and use."""
+class _Own(threading.local):
+    """This thread's: shelves, and small scratch arrays by dtype and use."""
 
     def __init__(self):
+        self.shelves = shelves
         self.slabs: dict[tuple[np.dtype, str], np.ndarray] = {}
         self.limit = KEPT
 
 
-_kept = _Scratch()
+_own = _Own()
 
 
 @contextmanager
-def own_scratch(slabs: dict) -> Iterator[None]:
-    """Within, this thread's scratch arrays are those of `slabs`, of any size: for calls that are noted to be made again, whoever else then runs."""
-    before = _kept.slabs, _kept.limit
-    _kept.slabs, _kept.limit = slabs, sys.maxsize
+def own_scratch(slabs: dict, limit: int = sys.maxsize) -> Iterator[None]:
+    """Within, this thread's scratch up to the limit is that of `slabs`: for calls that are noted to be made again, whoever else then runs."""
+    before = _own.slabs, _own.limit
+    _own.slabs, _own.limit = slabs, limit
     try:
         yield
     finally:
-        _kept.slabs, _kept.limit = before
+        _own.slabs, _own.limit = before
+
+
+class Arena(Shelves):
+    """Memory for calls that are noted to be made again: it stays, and whatever is noted within uses it anew from its beginning.
+
+    It is a part of what waits on the common shelves, to which it goes back with the arena.
+    """
+
+    def __init__(self):
+        super().__init__(sys.maxsize, lambda size: shelves.take((size,), BYTE))
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Within, the large arrays of this thread are made here, and its scratch is no other thread's."""
+        before, _own.shelves = _own.shelves, self
+        try:
+            with own_scratch({}, KEPT):
+                yield
+        finally:
+            _own.shelves = before
 
 
 def scratch(count: int, dtype: np.dtype, use: str = "scratch") -> np.ndarray:
@@ -239,11 +270,11 @@ def scratch(count: int, dtype: np.dtype, use: str = "scratch") -> np.ndarray:
 
     Up to 1 MB it is the same memory again and again: nothing else of this thread runs while a kernel does.
     """
-    if count * dtype.itemsize > _kept.limit:
-        return shelves.take((count,), dtype)
-    slab = _kept.slabs.get((dtype, use))
+    if count * dtype.itemsize > _own.limit:
+        return _own.shelves.take((count,), dtype)
+    slab = _own.slabs.get((dtype, use))
     if slab is None or slab.size < count:
-        slab = _kept.slabs[dtype, use] = empty((max(count, SMALLEST // dtype.itemsize),), dtype)
+        slab = _own.slabs[dtype, use] = empty((max(count, SMALLEST // dtype.itemsize),), dtype)
     return slab[:count]
 
 

@@ -90,5 +90,5 @@ def _walk_alone(program: Program) -> None:
 
 def _with_pool(call: Call, threads: bool) -> tuple:
     if isinstance(call, Launch):
-        return call.entry, (pool_address() if threads and call.work >= team.least else 0, *call.operands)
+        return call.bound.entry, (pool_address() if threads and call.work >= team.least else 0, *call.operands)
     return call

@@ -1,6 +1,6 @@
 """What a compiled model does in turn. A step knows its options and weights; for a batch size it is bound to the memory that it reads and writes.
 
-Binding runs the step's pass once: its launches are noted (`kernels.compile.collecting`), and a call of the model makes the same launches again.
+Binding runs the step's pass once: its launches are noted (`kernels.compile.noting`), and a call of the model makes the same launches again.
 """
 
 import math
@@ -14,7 +14,7 @@ from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.inference.fold import Affine
 from fastconv.kernels import table
-from fastconv.kernels.compile import Launch, collecting
+from fastconv.kernels.compile import Launch, noting
 from fastconv.kernels.elementwise.activations import Add as AddPass
 from fastconv.kernels.elementwise.activations import Map as MapPass
 from fastconv.kernels.elementwise.norm import BatchNorm
@@ -48,11 +48,10 @@ Call = Launch | tuple[Callable, tuple]  # a launch, or a Python function and its
 
 def noted(make: Callable[[], tuple[Callable, tuple]]) -> list[Call]:
     """The launches of the pass that `make` binds, with its operands; of one without drivers (the plain edition) itself."""
-    with collecting() as launches:
-        run, operands = make()
-    launches.clear()  # of packing weights, which is done
-    run(*operands)
-    return list(launches) or [(run, operands)]
+    run, operands = make()  # which may pack weights, once
+    with noting() as notes:
+        run(*operands)
+    return list(notes.launches) or [(run, operands)]
 
 
 class Step(ABC):

@@ -1,6 +1,7 @@
 """Layers side by side: skip connections and concatenation."""
 
 from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 
@@ -76,8 +77,8 @@ class Concat(Layer):
         y, split = CONCATENATION.forward(outputs, training)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            parts = [step(part, input_grad) for step, part in zip(backwards, split(dy, ()))]
-            return sum(parts[1:], parts[0]) if input_grad else None
+            parts = [step(part, input_grad) for step, part in zip(backwards, split(dy, [True] * len(backwards)))]
+            return reduce(lambda a, b: sum_pass(a.shape, a.dtype)(a, b), parts) if input_grad else None
 
         return y, once_through(list(zip(self.branches, backwards)), backward, y)
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastconv import memory
 from fastconv.layers.norm import _BatchNorm
 from fastconv.layers.parameter import Parameter, learn
 from fastconv.layers.shortcut import Shortcut
 from fastconv.ops.operands import floats
-from fastconv.ops.passes import relu_passes, sum_pass
+from fastconv.ops.passes import columns, relu_passes, sum_pass
 
 Ways = Callable[[np.ndarray, Sequence[bool]], Sequence[np.ndarray | None]]
 
@@ -89,11 +88,9 @@ class Concatenation(Join):
     """One behind the other along the channels, which alone may differ."""
 
     def forward(self, xs, training):
-        shape = self.output_shape(*[x.shape for x in xs])
-        ends = np.cumsum([x.shape[1] for x in xs])
-        y = memory.channels_last(shape, xs[0].dtype) if len(shape) > 2 else np.empty(shape, xs[0].dtype)
-        np.concatenate(xs, axis=1, out=y)
-        return y, lambda dy, wanted: np.split(dy, ends[:-1], axis=1)
+        xs = floats("Concat", **{f"branch {i}": x for i, x in enumerate(xs)})
+        passes = columns(self.output_shape(*[x.shape for x in xs]), tuple([x.shape[1] for x in xs]), xs[0].dtype)
+        return passes.join(xs), passes.split
 
     def output_shape(self, *shapes):
         if min(map(len, shapes)) < 2:

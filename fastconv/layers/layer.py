@@ -25,6 +25,7 @@ class _Changes:
 
 
 changes = _Changes()
+CHANGED = "backward: a parameter has changed since forward; call forward again"
 
 
 class Backward(Protocol):
@@ -78,13 +79,13 @@ def _checked(backward: Step, y: Any, kept: list[tuple[Parameter, int]]) -> Any:
             raise RuntimeError("backward: used a second time; its saved arrays are gone, call forward again")
         for p, version in kept:
             if p.version != version:
-                raise RuntimeError("backward: a parameter has changed since forward; call forward again")
+                raise RuntimeError(CHANGED)
         if input_grad is not True and input_grad is not False:
             input_grad = flag("backward", "input_grad", input_grad)
         if several:
             dy = _all_fitting(dy, several)
         elif type(dy) is not np.ndarray or dy.dtype != dtype or dy.shape != shape:
-            dy = _fitting("dy", dy, shape, dtype)
+            dy = fitting("dy", dy, shape, dtype)
         if param_grad is True:
             return pending.pop()(dy, input_grad)
         with no_parameter_gradients(not flag("backward", "param_grad", param_grad)):
@@ -93,7 +94,7 @@ def _checked(backward: Step, y: Any, kept: list[tuple[Parameter, int]]) -> Any:
     return checked
 
 
-def _fitting(name: str, dy, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def fitting(name: str, dy, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if dy is None:
         raise TypeError(f"backward: {name} is missing, the gradient of the loss with respect to the output: {reflexes.UNPACK}")
     if isinstance(dy, tuple) and len(dy) == 2 and isinstance(dy[0], float):
@@ -111,7 +112,7 @@ def _all_fitting(dys, outputs: list[tuple]) -> tuple[np.ndarray | None, ...]:
     """A gradient for each output, None for those on which the loss does not depend."""
     if not isinstance(dys, (tuple, list)) or len(dys) != len(outputs):
         raise TypeError(f"backward: dy must be a tuple of {len(outputs)} gradients, one for each output (None: it has none), got {described(dys)}")
-    return tuple(None if dy is None else _fitting(name, dy, shape, dtype) for dy, (name, shape, dtype) in zip(dys, outputs))
+    return tuple(None if dy is None else fitting(name, dy, shape, dtype) for dy, (name, shape, dtype) in zip(dys, outputs))
 
 
 def only_layers(op: str, name: str, given: tuple) -> None:
@@ -216,6 +217,7 @@ class Layer(Named, ABC):
         other.__dict__ |= self.__dict__
         if isinstance(self.__dict__.get("_passes"), BoundPasses):
             other.__dict__["_passes"] = BoundPasses()
+        other.__dict__.pop("_replays", None)
         return other
 
     def inner(self, input_shape: tuple[int, ...]) -> Iterator[tuple[str, "Layer", tuple[int, ...]]]:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,16 @@ from fastconv.layers.tape import Run, inferred, planned, trained
 from fastconv.layers.traced import Traced
 from fastconv.ops.operands import FLOATS, floats, shape_tuple
 from fastconv.streams import Stream
+
+
+class Trace(NamedTuple):
+    """A pass as it was recorded, which has not run yet."""
+
+    record: Record
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[int, ...]  # their numbers
+    single: bool  # one output, which is no tuple
+    runs: list[Run]
 
 
 class Module(Layer):
@@ -86,18 +96,21 @@ class Module(Layer):
 
     if not TYPE_CHECKING:
 
-        def forward(self, x: Any, training: bool = True) -> tuple[Any, Backward]:
-            """(y, backward), as of any `Layer`; what a subclass writes as forward is what it runs."""
-            record, inputs, outputs, single, runs = self._recorded(x if isinstance(x, tuple) else (x,), training, {})
+        def forward(self, x: Any, training: bool = True, *, trace: "Trace | None" = None) -> tuple[Any, Backward]:
+            """(y, backward), as of any `Layer`; what a subclass writes as forward is what it runs, unless that has been done: `trace`."""
+            record, inputs, outputs, single, runs = trace or self.trace(x, training)
             return trained(runs, record, inputs, outputs, single)
 
-    def _recorded(self, given: tuple, training: bool, words: dict) -> tuple[Record, tuple[np.ndarray, ...], tuple[int, ...], bool, list[Run]]:
-        """The record of a pass, its inputs, the numbers of its outputs, whether that is a single one, and what runs."""
+    def trace(self, x: Any, training: bool = True) -> "Trace":
+        """What forward does with x, an array or a tuple of them."""
+        return self._recorded(x if isinstance(x, tuple) else (x,), training, {})
+
+    def _recorded(self, given: tuple, training: bool, words: dict) -> "Trace":
         op = type(self).__name__
         inputs = tuple(x if type(x) is np.ndarray and x.dtype in FLOATS else floats(op, x=x)[0] for x in given)
         record, outputs, single = self.record([x.shape for x in inputs], training, words)
         key = tuple(record.nodes), outputs
-        return record, inputs, outputs, single, self._kept().of(key, lambda: planned(record.nodes, record.inputs, outputs))
+        return Trace(record, inputs, outputs, single, self._kept().of(key, lambda: planned(record.nodes, record.inputs, outputs)))
 
     def _kept(self) -> BoundPasses:
         """Plans by what was recorded, and shapes by those of the inputs; there also where a subclass does not call `super().__init__()`."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv import memory, reflexes
 from fastconv.geometry import array, flag, shown
+from fastconv.kernels.compile import each_time
 from fastconv.layers.values import Shaped, Values
 from fastconv.ops.layout import Layout
 from fastconv.ops.operands import floats
@@ -188,7 +189,7 @@ def add_gradients(weight: Parameter | None, bias: Parameter | None, weight_grad:
     accumulate = (w is not None and w.has_grad) or (b is not None and b.has_grad)
     for p in (w, b):
         if p is not None and accumulate and not p.has_grad:
-            p.grad_memory.fill(0)
+            each_time(p.grad_memory.fill, 0)
     if w is not None:
         weight_grad(w.grad_memory, None if b is None else b.grad_memory, accumulate)
     elif b is not None:

@@ -4,15 +4,16 @@ import math
 
 import numpy as np
 
-from fastconv import ops, streams
+from fastconv import streams
 from fastconv.geometry import Geometry, bind, flag, integer
+from fastconv.kernels.compile import each_time
 from fastconv.kernels.table import chosen
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import generator, weight_and_bias
 from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import add_gradients
 from fastconv.layers.recorded import Recorded
-from fastconv.ops.elementwise import probability
+from fastconv.ops.elementwise import drop, probability
 from fastconv.ops.layout import activation
 from fastconv.ops.linear import linear_geometry, linear_passes
 from fastconv.ops.operands import FLOATS, floats, of_layer, shape_tuple
@@ -138,11 +139,13 @@ class Dropout(Layer):
         if not training or self.p == 0:
             (x,) = floats("Dropout", x=x)
             return x, once_of(lambda dy, input_grad=True: dy if input_grad else None, x)
-        key, p = self.stream.key(), self.p
-        y = ops.dropout(x, p, key)
+        (x,) = floats("Dropout", x=x)
+        key, p = np.empty(1, np.uint64), self.p
+        each_time(lambda: key.fill(self.stream.key()))
+        y = drop(x, p, key)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            return ops.dropout(dy, p, key) if input_grad else None
+            return drop(dy, p, key) if input_grad else None
 
         return y, once_of(backward, y)
 

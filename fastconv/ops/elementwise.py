@@ -4,12 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from fastconv import memory
 from fastconv.geometry import shown, whole
 from fastconv.kernels.elementwise.activations import Add, Map, MapGrad
 from fastconv.kernels.elementwise.dropout import Dropout
 from fastconv.kernels.elementwise.spans import Flat
-from fastconv.ops.operands import dense, floats
+from fastconv.ops.layout import Layout, activation
+from fastconv.ops.operands import floats
 
 
 def relu(x) -> np.ndarray:
@@ -37,7 +37,12 @@ def dropout(x, p: float, key: int) -> np.ndarray:
     key = whole("dropout", "key", key)
     if not 0 <= key < 2**64:
         raise ValueError(f"dropout: key must be between 0 and 2**64 - 1, got {key}")
-    return _each(Dropout, x, options=((np.uint64(key), np.uint64(int(p * 2**64)), 1 / (1 - p)),))
+    return drop(x, p, np.array([key], np.uint64))
+
+
+def drop(x: np.ndarray, p: float, key: np.ndarray) -> np.ndarray:
+    """`dropout` by a key in an array of one np.uint64."""
+    return _each(Dropout, x, options=((key, np.uint64(int(p * 2**64)), 1 / (1 - p)),))
 
 
 def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -55,14 +60,15 @@ def probability(op: str, p) -> float:
 
 
 @lru_cache(maxsize=256)
-def _bound(kernel: type[Flat], size: int, dtype: np.dtype, *words) -> Flat:
-    return kernel(size, dtype, *words)
+def _bound(kernel: type[Flat], shape: tuple[int, ...], dtype: np.dtype, *words) -> tuple[Layout, Flat]:
+    lies = activation(shape, dtype)
+    return lies, kernel(lies.size, dtype, *words)
 
 
 def _each(kernel: type[Flat], *operands: np.ndarray, bound_to: tuple = (), options: tuple = ()) -> np.ndarray:
-    """Run a pass over the flat channels-last memory of all operands and of a new result. bound_to: what else the pass is bound to."""
-    last = [dense(np.moveaxis(a, 1, -1) if a.ndim > 2 else a) for a in operands]
-    out = memory.empty(last[0].shape, last[0].dtype)
+    """Run a pass over the flat memory of all operands, as activations lie, and of a new result. bound_to: what else the pass is bound to."""
+    lies, run = _bound(kernel, operands[0].shape, operands[0].dtype, *bound_to)
+    out, memory = lies.empty()
     if out.size:
-        _bound(kernel, out.size, out.dtype, *bound_to)(*(a.reshape(-1) for a in last), out.reshape(-1), *options)
-    return np.moveaxis(out, -1, 1) if out.ndim > 2 else out
+        run(*(lies.flat(a) for a in operands), memory, *options)
+    return out

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from fastconv import memory
+from fastconv.kernels.compile import each_time
 from fastconv.kernels.elementwise.transpose import Transpose
 
 transpose_pass = lru_cache(512)(Transpose)
@@ -56,7 +57,7 @@ class Layout:
         if self._has_planes(a):
             self._transpose(False)(a.reshape(-1), flat)
         else:
-            np.copyto(flat.reshape(self.memory_shape), a.transpose(self.axes))
+            each_time(np.copyto, flat.reshape(self.memory_shape), a.transpose(self.axes))
 
     def _has_planes(self, a: np.ndarray) -> bool:
         """Whether this activation (no argmax, of whose elements there are no vectors) lies as PyTorch's do: a plane of pixels for each channel."""
@@ -76,10 +77,12 @@ class Layout:
     def rows(self, a: np.ndarray) -> np.ndarray:
         """(N, C * positions), in the order of the public axes: all positions of channel 0 first; a view where it lies so, else a copy."""
         N, size = self.shape[0], math.prod(self.shape[1:])
-        if a.flags.c_contiguous or len(self.shape) <= 2 or a.strides != self.strides or not a.flags.aligned:
-            return np.ascontiguousarray(a).reshape(N, size)
+        if a.flags.c_contiguous:
+            return a.reshape(N, size)
         copy = memory.empty((N, size), self.dtype)
-        if self.size:
+        if len(self.shape) <= 2 or a.strides != self.strides or not a.flags.aligned:
+            each_time(np.copyto, copy.reshape(self.shape), a)
+        elif self.size:
             self._transpose(True)(self.flat(a), copy.reshape(-1))
         return copy
 

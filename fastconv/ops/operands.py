@@ -7,6 +7,7 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import LARGEST, array, shown, whole
+from fastconv.kernels.compile import each_time
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -83,7 +84,7 @@ def dense(a: np.ndarray) -> np.ndarray:
         except ValueError:
             pass
     copy = memory.empty(a.shape, a.dtype)
-    np.copyto(copy, a)
+    each_time(np.copyto, copy, a)
     return copy
 
 

@@ -4,7 +4,7 @@ Public functions and layers validate, then end here. A layer keeps those of the 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from fastconv.geometry import Geometry, Shares
 from fastconv.kernels import table
 from fastconv.kernels.elementwise.activations import Add, Map, MapGrad
+from fastconv.kernels.elementwise.columns import AddRow, CopyColumns
 from fastconv.memory import flat as new_memory
 from fastconv.ops import layout
 
@@ -195,6 +196,38 @@ map_passes = lru_cache(KEPT)(MapPasses)
 
 def relu_passes(shape: tuple[int, ...], dtype: np.dtype) -> MapPasses:
     return map_passes(shape, dtype, "relu", (0.0, 0.0))
+
+
+class Columns:
+    """Activations of so many channels each, one behind the other along these, and the way back. shape: of all together."""
+
+    def __init__(self, shape: tuple[int, ...], channels: tuple[int, ...], dtype: np.dtype):
+        N, C, *extent = shape
+        self.y, rows = layout.activation(shape, dtype), N * math.prod(extent)
+        self.parts = [layout.activation((N, own, *extent), dtype) for own in channels]
+        firsts = [sum(channels[:i]) for i in range(len(channels))]
+        self._join = [CopyColumns(rows, own, (own, 0), (C, first), dtype) for own, first in zip(channels, firsts)]
+        self._split = [CopyColumns(rows, own, (C, first), (own, 0), dtype) for own, first in zip(channels, firsts)]
+
+    def join(self, xs: Sequence[np.ndarray]) -> np.ndarray:
+        y, memory = self.y.empty()
+        for x, lies, run in zip(xs, self.parts, self._join):
+            run(lies.flat(x), memory)
+        return y
+
+    def split(self, dy: np.ndarray, wanted: Sequence[bool]) -> list[np.ndarray | None]:
+        """dy's part of each x that is wanted."""
+        flat, parts = self.y.flat(dy), []
+        for lies, run, wish in zip(self.parts, self._split, wanted):
+            part, memory = lies.empty() if wish else (None, None)
+            if wish:
+                run(flat, memory)
+            parts.append(part)
+        return parts
+
+
+columns = lru_cache(KEPT)(Columns)
+add_row = lru_cache(KEPT)(AddRow)
 
 
 class SumPass:

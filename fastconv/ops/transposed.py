@@ -19,8 +19,8 @@ import numpy as np
 from fastconv.geometry import Geometry, bind, spatial, transposed_geometry
 from fastconv.kernels import table
 from fastconv.ops.convolution import check_dy, check_out, check_result, conv_words, extents, into, spatial_axes, sum_dy
-from fastconv.ops.operands import floats, shape_tuple
-from fastconv.ops.passes import Convolution, convolution
+from fastconv.ops.operands import dense, floats, shape_tuple
+from fastconv.ops.passes import Convolution, add_row, convolution
 
 
 def conv_transpose2d(x, w, b=None, *, stride=1, padding=0, output_padding=0, output_size=None, groups=1, dilation=1) -> np.ndarray:
@@ -129,17 +129,16 @@ def transposed_passes(op, rank, dtype, shapes, *words) -> Convolution:
 
 
 def add_bias(y: np.ndarray, b: np.ndarray | None) -> np.ndarray:
-    """y + b, in place: the input gradient's kernels know no bias."""
-    if b is not None:
-        with np.errstate(all="ignore"):  # Inf and NaN pass as silently as in a kernel
-            y += b.reshape(-1, *(1,) * (y.ndim - 2))
+    """y + b, in place: the input gradient's kernels know no bias. y: as they return it."""
+    if b is not None and y.size:
+        add_row(y.size // len(b), len(b), y.dtype)(b, y.ravel("K"))
     return y
 
 
 def forward(op, rank, x, w, b, *options):
     x, w, b = floats(op, x=x, w=w, b=b)
     c = transposed_passes(op, rank, x.dtype, (x.shape, w.shape, None if b is None else b.shape, None), *checked_options(op, rank, *options))
-    return add_bias(c.input_grad(x, c.w.flat(w)), b)
+    return add_bias(c.input_grad(x, c.w.flat(w)), None if b is None else dense(b))
 
 
 def input_grad(op, rank, dy, w, input_shape, *options):

@@ -19,7 +19,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from fastconv.kernels.compile import foreseeing, get_num_threads
+from fastconv.kernels.compile import foreseeing, get_num_threads, kind_of
 from fastconv.kernels.compile.cache import folder, on_compile
 from fastconv.kernels.selfcheck import vectors_work
 from fastconv.layers import Layer
@@ -80,10 +80,10 @@ def help_out() -> None:
     """The helper: compiles what a step takes that stands on stdin, its last pass first."""
     model, shape, dtype, y, loss_function = pickle.load(sys.stdin.buffer)
     vectors_work()
-    with foreseeing() as calls, np.errstate(all="ignore"):
+    with foreseeing() as notes, np.errstate(all="ignore"):
         outputs, backward = model.forward(np.zeros(shape, dtype), training=True)
         with suppress(Exception):  # it may look at what its kernel has not computed
             loss_function(outputs, y)
         backward(np.zeros(outputs.shape, outputs.dtype), input_grad=False)
-    for driver, kinds in reversed(calls):
-        driver.entry(*kinds)
+    for launch in reversed(notes.launches):
+        launch.bound.driver.entry(*map(kind_of, launch.operands))

@@ -11,6 +11,7 @@ from fastconv.optim import Optimizer
 from fastconv.streams import Stream
 from fastconv.train.ahead import helped
 from fastconv.train.arguments import OPTIMIZER, Loss, as_loss, check_model
+from fastconv.train.replay import training_pass
 from fastconv.train.scores import called
 
 
@@ -32,10 +33,9 @@ def step(model: Layer, x, y, loss_function: Loss | str, optimizer: Optimizer) ->
 
 def add_gradients(model: Layer, x, y, loss_function: Loss, share: float = 1.0) -> tuple[float, np.ndarray]:
     """Add `share` times the loss's gradients to those of the parameters. Returns the loss and the outputs."""
-    with helped(model, x, y, loss_function):
-        outputs, backward = model.forward(x, training=True)
+    with helped(model, x, y, loss_function), training_pass(model, x) as (outputs, backward):
         value, d_outputs = called(loss_function, outputs, y)
-        backward(d_outputs if share == 1 else d_outputs * share, input_grad=False)
+        backward(d_outputs if share == 1 else d_outputs * share)
     return value, outputs
 
 

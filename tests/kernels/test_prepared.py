@@ -8,7 +8,7 @@ from geometries import CONVOLUTIONS, DTYPES, normals
 
 from fastconv.geometry import Geometry, conv_geometry
 from fastconv.kernels import table
-from fastconv.kernels.compile import collecting
+from fastconv.kernels.compile import noting
 
 ROWS = [row for row in table.OPERATIONS["conv_forward"] if row.prepared]
 # Winograd's inputs shared by all threads, or blocks of tiles; one group and several; ragged panels; more than 64 input channels
@@ -57,13 +57,14 @@ def test_noted_launches_make_the_same_call_again():
     g = GEOMETRIES["3x3"]
     x, w, b = draw(g, np.float32)
     y = np.empty(math.prod(g.output_shape), np.float32)
-    with collecting() as launches:
-        ROWS[-1].bind(g, np.dtype(np.float32), 0.0)(x, w, b, y)
+    run = ROWS[-1].bind(g, np.dtype(np.float32), 0.0)
+    with noting() as notes:
+        run(x, w, b, y)
     expected = y.copy()
     y[:] = np.nan
-    ((entry, operands, work),) = launches
-    entry(0, *operands)
+    (launch,) = notes.launches
+    launch()
     np.testing.assert_array_equal(y, expected)
-    assert work > 0
-    ROWS[-1].bind(g, np.dtype(np.float32), 0.0)(x, w, b, y)  # bound outside: not noted
-    assert len(launches) == 1
+    assert launch.work > 0
+    run(x, w, b, y)  # not noted any more
+    assert len(notes.launches) == 1

@@ -41,14 +41,11 @@ if sys.argv[1] == "foresee":
     ahead.help_out()
     calls.reverse()
 else:
-    class Watched(launch.Foreseen):
-        def __call__(self, work, *operands):
-            super().__call__(work, *operands)
-            launch.Bound.__call__(self, work, *operands)
-    with launch.bound_as(Watched, []) as noted:
+    from fastconv.kernels.compile import kind_of, noting
+    with noting() as notes:
         value, backward = model.forward(x)
         backward(losses.cross_entropy(value, y)[1], input_grad=False)
-    calls = [(driver.__name__, *map(str, kinds)) for driver, kinds in noted]
+    calls = [(made.bound.driver.__name__, *(str(kind_of(operand)) for operand in made.operands)) for made in notes.launches]
 print(*calls, sep="\\n")
 """
 

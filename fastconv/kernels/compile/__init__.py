@@ -12,17 +12,16 @@ from fastconv.kernels.compile.flags import inlined, reference, serial
 from fastconv.kernels.compile.launch import (
     Bound,
     Driver,
-    Launch,
     Work,
     chunks,
-    collecting,
     driver,
-    foreseeing,
+    kind_of,
     parallel,
     pool_address,
     spread,
     threads_for,
 )
+from fastconv.kernels.compile.notes import Call, Launch, each_time, foreseeing, noting
 from fastconv.kernels.compile.outline import outlined
 from fastconv.kernels.compile.records import Record
 from fastconv.kernels.compile.threads import FLOPS, get_num_threads, set_num_threads, team
@@ -30,16 +29,19 @@ from fastconv.kernels.compile.threads import FLOPS, get_num_threads, set_num_thr
 __all__ = [
     "FLOPS",
     "Bound",
+    "Call",
     "Driver",
     "Launch",
     "Record",
     "Work",
     "chunks",
-    "collecting",
     "driver",
+    "each_time",
     "foreseeing",
     "get_num_threads",
     "inlined",
+    "kind_of",
+    "noting",
     "outlined",
     "parallel",
     "pool_address",

@@ -11,8 +11,7 @@ there are. `pool` is the address of the one parallel loop, or 0: then the same c
 
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from fastconv.kernels.compile.flags import FLAGS, PARALLEL, compiled
+from fastconv.kernels.compile.notes import under_way
 from fastconv.kernels.compile.outline import call_by_name
 from fastconv.kernels.compile.records import WORD, borrowed, view
 from fastconv.kernels.compile.threads import team
@@ -143,7 +143,7 @@ class Driver:
         self.code = compiled(function, FLAGS)
 
     def bind(self) -> "Bound":
-        return binding.get()(self)
+        return Bound(self)
 
     def entry(self, *kinds: types.Type) -> Callable:
         """The machine code for operands of these types: called without looking at them again (1 us less)."""
@@ -163,6 +163,12 @@ class Bound:
         self.entry: Callable | None = None
 
     def __call__(self, work: float, *operands) -> None:
+        if under_way.notes is None:
+            self.run(work, *operands)
+        else:
+            under_way.notes.launch(self, work, operands)
+
+    def run(self, work: float, *operands) -> None:
         if self.entry is None:
             self.entry = self.driver.entry(*map(kind_of, operands))
         if work < team.least:  # as `launch` does, 0.7 us sooner: half of what a tiny pass takes
@@ -175,64 +181,6 @@ class Bound:
 
     def _alone(self, *operands) -> None:
         self.entry(0, *operands)
-
-
-class Launch(NamedTuple):
-    """What a pass called: machine code and its operands, and the number of operations, as a bound driver is called with."""
-
-    entry: Callable
-    operands: tuple
-    work: float
-
-
-class Noted(Bound):
-    """A bound driver that also notes each of its calls. The operands stay alive with the notes, so that the same call can be made again."""
-
-    __slots__ = ("launches",)
-
-    def __init__(self, driver: Driver, launches: list[Launch]):
-        super().__init__(driver)
-        self.launches = launches
-
-    def __call__(self, work: float, *operands) -> None:
-        super().__call__(work, *operands)
-        self.launches.append(Launch(self.entry, operands, work))
-
-
-class Foreseen(Bound):
-    """A bound driver that does not run: each of its calls is noted, the driver and the types of the operands."""
-
-    __slots__ = ("calls",)
-
-    def __init__(self, driver: Driver, calls: list[tuple[Driver, tuple[types.Type, ...]]]):
-        super().__init__(driver)
-        self.calls = calls
-
-    def __call__(self, work: float, *operands) -> None:
-        self.calls.append((self.driver, tuple(map(kind_of, operands))))
-
-
-binding: ContextVar[Callable[[Driver], Bound]] = ContextVar("binding", default=Bound)
-
-
-@contextmanager
-def bound_as(kind: type, notes: list) -> Iterator[list]:
-    """The list in which all passes that are bound within note their calls, in order: `Noted` or `Foreseen`."""
-    token = binding.set(lambda driver: kind(driver, notes))
-    try:
-        yield notes
-    finally:
-        binding.reset(token)
-
-
-def collecting() -> AbstractContextManager[list[Launch]]:
-    """The launches of all passes that are bound within, in the order of their calls."""
-    return bound_as(Noted, [])
-
-
-def foreseeing() -> AbstractContextManager[list[tuple[Driver, tuple[types.Type, ...]]]]:
-    """The same, but nothing runs: what would have to be compiled for it. Results hold anything, and what is bound within is of no use after it."""
-    return bound_as(Foreseen, [])
 
 
 driver = Driver

@@ -17,9 +17,9 @@ def mix(value):
 
 @driver
 def dropout(pool, chunks, x, y, stream):
-    """y[i] = x[i] * scale if the i-th number of the stream `key` is >= threshold, else 0; its own gradient, too. stream: key, threshold, scale"""
+    """y[i] = x[i] * scale if the i-th number of the stream `key` is >= threshold, else 0; its own gradient, too. stream: (key,), threshold, scale"""
     key, threshold, scale = stream
-    spread(pool, chunks, spans(x.size), dropout_elements, y, x, y, key, threshold, scale)
+    spread(pool, chunks, spans(x.size), dropout_elements, y, x, y, key[0], threshold, scale)
 
 
 @serial
@@ -35,7 +35,7 @@ def dropout_elements(work, x, y, key, threshold, scale):
 
 
 class Dropout(Flat):
-    """run(x, y, (key, threshold, scale)), key and threshold np.uint64: an element is dropped if its number is below the threshold"""
+    """run(x, y, (key, threshold, scale)): an element is dropped if its number is below the threshold. key: one np.uint64 in an array"""
 
     driver = dropout
     operations = 8  # of an element

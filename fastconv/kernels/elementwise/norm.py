@@ -30,8 +30,8 @@ PIVOTS = 16  # pixels whose mean is the pivot
 
 @driver
 def normalize(pool, tile, plan, operands, parameters, running, results, scratch):
-    """The pass. operands: x, shortcut; parameters: weight, bias; running: mean, variance, momentum; results: y, saved. x, shortcut, y: (pixels, C),
-    flat.
+    """The pass. operands: x, shortcut; parameters: weight, bias; running: mean, variance, (momentum,); results: y, saved. x, shortcut, y:
+    (pixels, C), flat.
 
     If the statistics are not the batch's they are the running ones, or where there are none, those in `saved`. scratch: as `norm_scratch` makes it.
     """
@@ -103,8 +103,8 @@ def save_statistics(plan, pivot, totals, running, saved):
         mean += pivot[c]
         saved[c], saved[C + c] = mean, 1 / np.sqrt(variance + plan.eps)
         if tracked:
-            running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean
-            running_var[c] = (1 - momentum) * running_var[c] + momentum * (variance * M / (M - 1))
+            running_mean[c] = (1 - momentum[0]) * running_mean[c] + momentum[0] * mean
+            running_var[c] = (1 - momentum[0]) * running_var[c] + momentum[0] * (variance * M / (M - 1))
 
 
 @outlined
@@ -157,8 +157,8 @@ class BatchNorm:
     """The pass bound to so many pixels and channels: `run(operands, parameters, y, saved, running)` on flat arrays as kernels see them.
 
     operands: (x,) or, where a shortcut is added, (x, shortcut). parameters: (weight, bias), or () for 1 and 0. saved: 2 * C float64, mean and
-    rate, for the gradient. running: (mean, variance, momentum), which a training pass updates, or (). Not of the batch: normalizes with the running
-    statistics, or without any with what `saved` holds.
+    rate, for the gradient. running: (mean, variance, momentum), the last of one float64, which a training pass updates, or (). Not of the batch:
+    normalizes with the running statistics, or without any with what `saved` holds.
     """
 
     def __init__(self, shape: tuple[int, int], dtype: np.dtype, options: Options):
@@ -167,7 +167,7 @@ class BatchNorm:
         self.record, self.run = Record(self.plan), normalize.bind()
         self.work = 4 * self.plan.size
         none = np.empty(0, self.dtype)
-        self.none, self.no_parameters, self.no_running = none, (none, none), (none, none, 0.0)
+        self.none, self.no_parameters, self.no_running = none, (none, none), (none, none, np.zeros(1))
 
     def __call__(self, operands, parameters, y, saved, running=()) -> None:
         scratch = norm_scratch(self.plan, self.dtype, self.work)
