@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from fastconv import ops
 from fastconv.geometry import bind
+from fastconv.kernels.compile import each_time
 from fastconv.layers.layer import Backward, once_of
 from fastconv.layers.simple import Dropout
+from fastconv.ops.elementwise import drop
+from fastconv.ops.layout import activation
 from fastconv.ops.operands import floats, shape_tuple
 
 
@@ -23,10 +25,16 @@ class _ChannelDropout(Dropout):
         self.output_shape(x.shape)
         if not training or self.p == 0:
             return x, once_of(lambda dy, input_grad=True: dy if input_grad else None, x)
-        factors = ops.dropout(np.ones(x.shape[:2], x.dtype), self.p, self.stream.key())
-        factors = factors.reshape(*factors.shape, *(1,) * (x.ndim - 2))
-        y = x * factors
-        return y, once_of(lambda dy, input_grad=True: dy * factors if input_grad else None, y)
+        lies, key, ones = activation(x.shape, x.dtype), np.empty(1, np.uint64), np.ones(x.shape[:2], x.dtype)
+        each_time(lambda: key.fill(self.stream.key()))
+        factors = drop(ones, self.p, key).reshape(*ones.shape, *(1,) * (x.ndim - 2))
+
+        def scaled(a: np.ndarray) -> np.ndarray:
+            product, _ = lies.empty()
+            return each_time(np.multiply, a, factors, product)
+
+        y = scaled(x)
+        return y, once_of(lambda dy, input_grad=True: scaled(dy) if input_grad else None, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         shape = shape_tuple(type(self).__name__, "input_shape", input_shape)

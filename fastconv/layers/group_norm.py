@@ -6,13 +6,14 @@ from abc import abstractmethod
 import numpy as np
 
 from fastconv.geometry import bind, flag, integer, number
+from fastconv.kernels.compile import each_time
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import float_dtype
 from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.parameter import Parameter, learn
 from fastconv.ops.group_norm import GroupNormalization, LayerNormalization, group_normalization, layer_normalization
 from fastconv.ops.norm import AXES
-from fastconv.ops.operands import FLOATS, floats, of_layer, shape_tuple
+from fastconv.ops.operands import FLOATS, dense, floats, of_layer, shape_tuple
 
 
 class OwnStatistics(Layer):
@@ -51,7 +52,7 @@ class OwnStatistics(Layer):
             dx, dweight, dbias = passes.backward(dy, x, parameters, saved, input_grad, learned)
             for p, gradient in ((self.weight, dweight), (self.bias, dbias)) if learned else ():
                 if p is not None:
-                    p.add_grad(self._in_shape(passes, gradient))
+                    each_time(p.add_grad, self._in_shape(passes, gradient))
             return dx
 
         return y, once_of(backward, y, self.weight, self.bias)
@@ -164,7 +165,7 @@ class LayerNorm(OwnStatistics):
             raise ValueError(f"LayerNorm: x{shape} must end in normalized_shape={self.normalized_shape}")
 
     def _in_memory(self, passes):
-        return tuple(p.reshape(self.normalized_shape).transpose(passes.order).reshape(-1) for p in super()._in_memory(passes))
+        return tuple(dense(p.reshape(self.normalized_shape).transpose(passes.order)).reshape(-1) for p in super()._in_memory(passes))
 
     def _in_shape(self, passes, gradient):
         memory_shape = [self.normalized_shape[axis] for axis in passes.order]

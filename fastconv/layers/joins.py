@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fastconv.kernels.compile import each_time
 from fastconv.layers.norm import _BatchNorm
 from fastconv.layers.parameter import Parameter, learn
 from fastconv.layers.shortcut import Shortcut
+from fastconv.ops.layout import activation
 from fastconv.ops.operands import floats
 from fastconv.ops.passes import columns, relu_passes, sum_pass
 
@@ -115,12 +117,13 @@ class Product(Elementwise):
 
     def forward(self, xs, training):
         a, b = floats("product", left=xs[0], right=xs[1])
-        self.output_shape(a.shape, b.shape)
+        shape = self.output_shape(a.shape, b.shape)
 
         def backward(dy, wanted):
-            return _summed(dy * b, a.shape) if wanted[0] else None, _summed(dy * a, b.shape) if wanted[1] else None
+            da = _summed(_of(np.multiply, shape, dy, b), a.shape) if wanted[0] else None
+            return da, _summed(_of(np.multiply, shape, dy, a), b.shape) if wanted[1] else None
 
-        return a * b, backward
+        return _of(np.multiply, shape, a, b), backward
 
 
 class Difference(Elementwise):
@@ -128,14 +131,31 @@ class Difference(Elementwise):
 
     def forward(self, xs, training):
         a, b = floats("difference", left=xs[0], right=xs[1])
-        self.output_shape(a.shape, b.shape)
-        return a - b, lambda dy, wanted: (_summed(dy, a.shape), _summed(-dy, b.shape) if wanted[1] else None)
+        shape = self.output_shape(a.shape, b.shape)
+
+        def backward(dy, wanted):
+            return _summed(dy, a.shape), _summed(_of(np.negative, shape, dy), b.shape) if wanted[1] else None
+
+        return _of(np.subtract, shape, a, b), backward
+
+
+def _of(function: np.ufunc, shape: tuple[int, ...], *operands: np.ndarray) -> np.ndarray:
+    result, _ = activation(shape, operands[0].dtype).empty()
+    return each_time(function, *operands, result)
 
 
 def _summed(gradient: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Over the axes along which a value was repeated, in float64."""
     axes = tuple(i for i, (many, own) in enumerate(zip(gradient.shape, shape)) if many != own)
-    return gradient.sum(axis=axes, keepdims=True, dtype=np.float64).astype(gradient.dtype) if axes else gradient
+    if not axes:
+        return gradient
+    result, _ = activation(shape, gradient.dtype).empty()
+
+    def add_up(gradient: np.ndarray, result: np.ndarray) -> None:
+        result[...] = gradient.sum(axis=axes, keepdims=True, dtype=np.float64)
+
+    each_time(add_up, gradient, result)
+    return result
 
 
 SUM, CONCATENATION, PRODUCT, DIFFERENCE = Sum(), Concatenation(), Product(), Difference()

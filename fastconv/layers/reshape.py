@@ -5,9 +5,16 @@ import math
 import numpy as np
 
 from fastconv.geometry import integer, real
+from fastconv.kernels.compile import each_time
 from fastconv.layers.layer import Backward, Layer, once_of
 from fastconv.layers.simple import Flatten
+from fastconv.ops.layout import activation
 from fastconv.ops.operands import floats, shape_tuple
+
+
+def in_order(x: np.ndarray) -> np.ndarray:
+    """(N, size): each example's elements in PyTorch's order."""
+    return activation(x.shape, x.dtype).rows(x)
 
 
 class Reshape(Layer):
@@ -21,8 +28,8 @@ class Reshape(Layer):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Reshape", x=x)
         before = x.shape
-        y = x.reshape(self.output_shape(before))
-        return y, once_of(lambda dy, input_grad=True: dy.reshape(before) if input_grad else None, y)
+        y = in_order(x).reshape(self.output_shape(before))
+        return y, once_of(lambda dy, input_grad=True: in_order(dy).reshape(before) if input_grad else None, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         N, *extents = shape_tuple("Reshape", "input_shape", input_shape) or (1, 0)
@@ -62,8 +69,15 @@ class Scale(Layer):
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
         (x,) = floats("Scale", x=x)
         factor, offset = x.dtype.type(self.factor), x.dtype.type(self.offset)
-        y = x * factor + offset
-        return y, once_of(lambda dy, input_grad=True: dy * factor if input_grad else None, y)
+        lies = activation(x.shape, x.dtype)
+
+        def scaled(a: np.ndarray) -> np.ndarray:
+            product, _ = lies.empty()
+            return each_time(np.multiply, a, factor, product)
+
+        y = scaled(x)
+        each_time(np.add, y, offset, y)
+        return y, once_of(lambda dy, input_grad=True: scaled(dy) if input_grad else None, y)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape_tuple("Scale", "input_shape", input_shape)

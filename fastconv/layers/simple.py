@@ -16,7 +16,7 @@ from fastconv.layers.recorded import Recorded
 from fastconv.ops.elementwise import drop, probability
 from fastconv.ops.layout import activation
 from fastconv.ops.linear import linear_geometry, linear_passes
-from fastconv.ops.operands import FLOATS, floats, of_layer, shape_tuple
+from fastconv.ops.operands import FLOATS, dense, floats, of_layer, shape_tuple
 from fastconv.ops.passes import Convolution, relu_passes
 from fastconv.reflexes import answered
 
@@ -109,7 +109,7 @@ class Flatten(Layer):
         y = self._passes.of((shape, x.dtype), lambda: activation(shape, x.dtype)).rows(x)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
-            return dy.reshape(shape) if input_grad else None
+            return dense(dy).reshape(shape) if input_grad else None
 
         return y, once_of(backward, y)
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastconv.kernels.compile import each_time
 from fastconv.kernels.elementwise.group_norm import GroupNorm
 from fastconv.kernels.elementwise.layer_norm import LayerNorm
 from fastconv.ops import layout
@@ -31,7 +32,9 @@ class OwnStatistics:
     def backward(self, dy: np.ndarray, x: np.ndarray, parameters: tuple, saved: np.ndarray, input_grad: bool, learned: bool) -> tuple:
         """dx or None, dweight and dbias in float64; learned: whether these two are wanted."""
         dx, memory = self.x.empty() if input_grad else (None, None)
-        gradients = (np.zeros(self.parameters), np.zeros(self.parameters)) if learned or self.sums_anyway else ()
+        gradients = (np.empty(self.parameters), np.empty(self.parameters)) if learned or self.sums_anyway else ()
+        for gradient in gradients:
+            each_time(gradient.fill, 0)
         if self.x.size:
             self._passes.backward(self.x.flat(dy), self.x.flat(x), parameters[0] if parameters else None, saved, memory, gradients)
         return dx, *(gradients or (None, None))
