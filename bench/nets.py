@@ -181,7 +181,7 @@ def markdown(machine: report.Machine, steps: list[Steps], others: list[Fresh], p
         ["In a new process, from the call to the loss; importing is not in it."],
         first_steps(others),
         ["## Memory of a step, MB"],
-        ["The peak of the process's resident memory during one step, beyond what was there before, in a new process after a step of one image."],
+        ["The peak of the process's resident memory during three steps, beyond what was there before, in a new process after a step of one image."],
         memory(others),
         ["## Where our step's time goes, ms"],
     ]

@@ -5,7 +5,7 @@ Those of `net_peers` take the name of a net for the layer, and "step" or "losses
 those of `inference_peers` a net and "infer".
     time     seconds and flops of one call
     result   writes the arrays of one call to "file"
-    memory   bytes that one call takes beyond its operands and results, at its peak; null where the system does not tell
+    memory   bytes that the first calls take beyond their operands and results, at their peak; null where the system does not tell
     first    seconds of the very first call, compilation included
 """
 
@@ -24,6 +24,7 @@ from bench.peers import PEERS, Ours, Peer
 from bench.timing import seconds_a_call
 
 ROOT = Path(__file__).parent.parent
+WARM = 2  # calls before the first that is timed: bind passes, note them, choose algorithms
 PAUSE = 0.01  # seconds; the threads of the process before spin for a while after their last call
 BRIEF = {"OPENBLAS_THREAD_TIMEOUT": "20"}  # 2**20 cycles: NumPy's threads would spin for 100 ms
 
@@ -86,9 +87,9 @@ def peer_class(name: str) -> type[Peer]:
 
 
 def extra_memory(peer: Peer, line: str, name: str) -> int | None:
-    """The peak of resident memory during one call, less what was there before and less the results.
+    """The peak of resident memory during the first calls, less what was there before and less the results.
 
-    One image before it loads code and wakes threads. Linux only: elsewhere a process cannot reset its own peak.
+    One image before them loads code and wakes threads. Linux only: elsewhere a process cannot reset its own peak.
     """
     layer = peer.parse(line)
     calls = peer.calls(layer)
@@ -99,7 +100,8 @@ def extra_memory(peer: Peer, line: str, name: str) -> int | None:
     except OSError:
         return None
     before = _resident("VmRSS")
-    result = calls[name]()
+    for _ in range(1 + WARM):
+        result = calls[name]()
     return max(0, _resident("VmHWM") - before - sum(array.nbytes for array in peer.arrays(result)))
 
 
@@ -110,11 +112,15 @@ def _resident(entry: str) -> int:
 
 def serve(peer: Peer, answer: Callable[[dict], None]) -> None:
     calls = lru_cache(maxsize=1)(lambda line: peer.calls(peer.parse(line)))
+    warm = None  # what was timed last
     for request in map(json.loads, sys.stdin):
         line, name = request["layer"], request["pass"]
         match request["do"]:
             case "time":
                 call = calls(line)[name]
+                if warm != (warm := (line, name)):
+                    for _ in range(WARM):
+                        call()
                 time.sleep(PAUSE)
                 answer({"seconds": seconds_a_call(call), "flops": peer.flops(peer.parse(line))})
             case "result":
