@@ -85,14 +85,6 @@ def test_zeros_are_zero_in_used_memory():
     assert not memory.zeros(LARGE, np.float32).any()
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 40, 500), (2, 3, 4, 5, 600), (5, 7)])
-def test_channels_last_has_the_channels_of_a_pixel_side_by_side(shape):
-    """`y.transpose(0, 2, 3, 1)` is C-contiguous."""
-    a = memory.channels_last(shape, np.float32)
-    assert a.shape == shape
-    assert np.moveaxis(a, 1, -1).flags.c_contiguous
-
-
 def test_no_more_than_the_limit_waits(shelves):
     """With a limit."""
     arrays = [shelves.take((2**20,), np.dtype(np.uint8)) for _ in range(20)]

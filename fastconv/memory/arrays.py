@@ -15,7 +15,7 @@ from functools import wraps
 
 import numpy as np
 
-from fastconv.shelves import ALIGNMENT, Shelves, address
+from fastconv.memory.recycling import ALIGNMENT, Shelves, address
 
 SMALLEST = 64 * 1024  # bytes; below, malloc keeps its own shelves
 TINY = 32 * 1024  # bytes
@@ -133,10 +133,3 @@ def zeros(shape: tuple[int, ...], dtype) -> np.ndarray:
     array = empty(shape, dtype)
     array.fill(0)
     return array
-
-
-def channels_last(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """An uninitialized (N, C, spatial...) array whose memory is (N, spatial..., C): the channels of a pixel are neighbors."""
-    N, C, *spatial = shape
-    array = empty((N, *spatial, C), dtype)
-    return array.transpose(0, array.ndim - 1, *range(1, array.ndim - 1))
