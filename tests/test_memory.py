@@ -222,7 +222,7 @@ def test_small_arrays_get_what_waits_too(monkeypatch):
             raise MemoryError
         return usual(*words)
 
-    monkeypatch.setattr(memory.np, "empty", none_left)
+    monkeypatch.setattr(np, "empty", none_left)
     assert memory.empty((3,), np.float32).shape == (3,)
     assert memory.shelves.made <= refused[0] - (1 << 28)
 

@@ -4,10 +4,12 @@ import copy
 
 import numpy as np
 
+from fastconv import layers
 from fastconv.layers import Sequential
 from fastconv.train import replay
 from fastconv.train.steps import add_gradients
 
+SHAPE = 4, 1, 8, 8  # of a batch for `net`
 STEPS = 4  # by layers, noted, and twice again
 
 
@@ -60,3 +62,10 @@ def compared(model, x_shape, dtype=np.float32, batches=lambda x: x, change=lambd
                 p.value += normal(p.shape, 200 + step + i, dtype)
         assert_same(found[1], found[0])
     return model
+
+
+def net() -> Sequential:
+    return Sequential(
+        *(layers.Conv2d(1, 8, 3), layers.BatchNorm2d(8), layers.ReLU(), layers.MaxPool2d(2), layers.Dropout(0.25)),
+        *(layers.Flatten(), layers.Linear(72, 3)),
+    )

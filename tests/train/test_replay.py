@@ -1,5 +1,7 @@
 """Passes that are noted and made again: of every layer, to the same bits as by the layers."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,9 @@ from fastconv import layers
 from fastconv.layers import Sequential
 from fastconv.layers.reshape import Scale
 from fastconv.train import replay
+from fastconv.train.steps import add_gradients
 from tests.layers.test_layers import CASES
-from tests.train.replays import compared, noted
+from tests.train.replays import SHAPE, assert_same, by_layers, compared, loss, net, normal, noted, state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -82,3 +85,35 @@ def test_joins_of_a_module(dtype):
             return F.cat([x * gate, x - gate, x])
 
     assert noted(compared(Net(), (2, 3, 5, 6), dtype)) == 1
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        np.asfortranarray,
+        lambda x: x.transpose(0, 1, 3, 2),
+        lambda x: np.frombuffer(b"0" + x.tobytes(), np.uint8, offset=1).view(np.float32).reshape(x.shape),  # not aligned
+        lambda x: x[::-1],
+    ],
+    ids=["Fortran", "transposed", "unaligned", "from the end"],
+)
+def test_batches_that_lie_otherwise(batches):
+    compared(net(), SHAPE, batches=batches)
+
+
+def test_batches_of_two_sizes_are_noted_both():
+    sizes = iter((4, 3, 4, 3))
+    model = compared(net(), SHAPE, batches=lambda x: x[: next(sizes)])
+    assert noted(model) == 2
+
+
+def test_in_turn_what_lies_as_it_was_noted_and_what_does_not():
+    model = net()
+    for step in range(2):
+        add_gradients(model, normal(SHAPE, step), normal((4, 3), step), loss)
+    plain = by_layers(copy.deepcopy(model))
+    for step, order in enumerate("CFCF"):
+        dy = np.asarray(normal((4, 3), step), order=order)
+        results = [add_gradients(each, normal(SHAPE, step), dy, lambda outputs, targets: (0.0, targets)) for each in (plain, model)]
+        assert_same(state(model, results[1][1]), state(plain, results[0][1]))
+    assert noted(model) == 1
