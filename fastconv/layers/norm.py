@@ -3,7 +3,6 @@
 import numpy as np
 
 from fastconv.geometry import bind, flag, integer, number
-from fastconv.kernels.compile import each_time
 from fastconv.layers.bound import BoundPasses
 from fastconv.layers.initial import float_dtype
 from fastconv.layers.layer import Backward, Layer, once_of
@@ -11,32 +10,6 @@ from fastconv.layers.parameter import Buffer, Parameter, add_gradients
 from fastconv.layers.shortcut import Shortcut, check_sum
 from fastconv.ops.norm import Kept, Normalization, Options, normalization
 from fastconv.ops.operands import floats, of_layer, shape_tuple
-
-
-class Running:
-    """Running statistics on their way through a pass. The layer gets new arrays: whoever holds the old ones has the statistics of the step before."""
-
-    def __init__(self, layer: "_BatchNorm", moves: bool):
-        """moves: the pass is one that changes them."""
-        self.layer, self.moves = layer, moves
-        self.mean, self.variance, self.momentum = np.empty(layer.num_features, layer.dtype), np.empty(layer.num_features, layer.dtype), np.zeros(1)
-
-    def take(self) -> tuple:
-        """Copies, and the momentum, as the pass takes them; nothing where the layer keeps none."""
-        layer = self.layer
-        if layer.running_mean is None:
-            return ()
-        self.mean[...], self.variance[...] = layer.running_mean.value, layer.running_var.value
-        if self.moves:
-            self.momentum[0] = 1 / (layer.num_batches_tracked.value.item() + 1) if layer.momentum is None else layer.momentum
-        return self.mean, self.variance, self.momentum
-
-    def give(self) -> None:
-        """What the pass has made of them is the layer's."""
-        layer = self.layer
-        if self.moves and layer.running_mean is not None:
-            layer.running_mean.value, layer.running_var.value = self.mean.copy(), self.variance.copy()
-            layer.num_batches_tracked.value = np.array(layer.num_batches_tracked.value.item() + 1, np.int64)
 
 
 class _BatchNorm(Layer):
@@ -81,9 +54,7 @@ class _BatchNorm(Layer):
             raise ValueError(f"{op}: one element per channel has no variance to train with, got x{x.shape}: use larger batches or training=False")
         parameters = () if self.weight is None else (self.weight.memory, self.bias.memory)
         saved = np.empty(2 * self.num_features)
-        running = Running(self, of_batch and x.size > 0)
-        y = passes.forward(x, parameters, saved, each_time(running.take), plus)
-        each_time(running.give)
+        y = passes.forward(x, parameters, saved, self._running(), plus)
         kept = Kept(x, parameters, saved, y if passes.masked else None)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
@@ -122,6 +93,13 @@ class _BatchNorm(Layer):
     def _bind(self, x: np.ndarray, options: Options) -> Normalization:
         self._check_shape(x.shape)
         return normalization(x.shape, x.dtype, options)
+
+    def _running(self) -> tuple:
+        """What the pass of a batch changes where it lies, and the others read; nothing where the layer keeps none."""
+        if self.running_mean is None:
+            return ()
+        momentum = -1.0 if self.momentum is None else self.momentum
+        return self.running_mean.value, self.running_var.value, self.num_batches_tracked.value.reshape(1), momentum
 
     @property
     def dtype(self) -> np.dtype | None:

@@ -201,10 +201,13 @@ def add_gradients(weight: Parameter | None, bias: Parameter | None, weight_grad:
 
 
 class Buffer(Shaped):
-    """An array that is saved with a layer but that no gradient reaches, such as running statistics. With `.frozen = True` the layer leaves it."""
+    """An array that is saved with a layer but that no gradient reaches, such as running statistics. With `.frozen = True` the layer leaves it.
+
+    value: numbers of any dtype and shape; it is copied, as is what is assigned to `.value` later. Passes of training change it where it lies.
+    """
 
     def __init__(self, value: np.ndarray):
-        self._value = array("Buffer", "value", value)
+        self._value = np.array(array("Buffer", "value", value), order="C")  # its own, which kernels may change
         if self._value.dtype.kind not in "biuf":
             raise TypeError(f"Buffer: value must be an array of numbers, got dtype {self._value.dtype}")
         self._frozen = False
@@ -215,14 +218,14 @@ class Buffer(Shaped):
 
     @value.setter
     def value(self, new) -> None:
-        """Another array in its place, of the same shape and dtype."""
+        """Copied, of the same shape and dtype."""
         if type(new) is not np.ndarray:
             new = array("Buffer.value", "value", new)
         if new.shape != self._value.shape:
             raise ValueError(f"Buffer.value: the new value must have the shape {self._value.shape}, got {new.shape}")
         if new.dtype != self._value.dtype:
             raise TypeError(f"Buffer.value: the new value must be {self._value.dtype}, got {new.dtype}; write value.astype(np.{self._value.dtype})")
-        self._value = new
+        self._value[...] = new
 
     @property
     def frozen(self) -> bool:
@@ -255,6 +258,8 @@ class Flat:
 
     def gather(self) -> None:
         """Move the parameters in; again, if another model or optimizer has taken them meanwhile."""
+        if all(p.home is self for p in self.parameters):  # as in every step but the first
+            return
         for p, start, end in self.places():
             if p.home is not self:
                 p.move(self, self.values[start:end], self.grads[start:end])
@@ -265,13 +270,16 @@ class Flat:
 
     def runs(self, key: Callable[[Parameter], Hashable]) -> list[tuple[Hashable, slice]]:
         """The stretches of neighbors that have a gradient and the same key: one, as a rule."""
+        keys = [key(p) if p.has_grad else None for p in self.parameters]
+        if keys[0] is not None and keys.count(keys[0]) == len(keys):
+            return [(keys[0], slice(0, self.ends[-1]))]
         runs: list[tuple[Hashable, slice]] = []
-        for p, start, end in zip(self.parameters, [0, *self.ends], self.ends):
-            if not p.has_grad:
+        for own, start, end in zip(keys, [0, *self.ends], self.ends):
+            if own is None:
                 continue
-            if runs and runs[-1][0] == key(p) and runs[-1][1].stop == start:
+            if runs and runs[-1][0] == own and runs[-1][1].stop == start:
                 start = runs.pop()[1].start
-            runs.append((key(p), slice(start, end)))
+            runs.append((own, slice(start, end)))
         return runs
 
 

@@ -88,7 +88,8 @@ class Normalization:
     def forward(self, x: np.ndarray, parameters: tuple, saved: np.ndarray, running: tuple = (), shortcut: np.ndarray | None = None) -> np.ndarray:
         """y; parameters: weight and bias, or nothing. saved: (2C,) float64, mean and 1 / sqrt(variance + eps), written where they are computed.
 
-        running: mean, variance and momentum, which the batch's statistics change in place; where x is not normalized by its own, the statistics.
+        running: mean, variance, count and momentum, of which the batch's statistics change the first three in place; where x is not normalized by
+        its own, the statistics.
         shortcut: of x's shape, where the options say that it is added.
         """
         y, memory = self.x.empty()

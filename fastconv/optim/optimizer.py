@@ -112,7 +112,7 @@ class Optimizer(ABC):
             return 1.0
         squares = 0.0
         for flat in self.flats:
-            for _, run in flat.runs(lambda p: None):
+            for _, run in flat.runs(lambda p: 0):
                 squares += updates.square_sum(flat.grads[run], self.clip_value)
         self.grad_norm = math.sqrt(squares)
         scale = self.clip_norm / (self.grad_norm + 1e-6)

@@ -93,7 +93,7 @@ class Replays:
 
     def _key(self, x: np.ndarray, outputs: tuple) -> tuple:
         """What a pass depends on beside numbers."""
-        state = [(id(p.memory), p.has_grad, p.frozen) for p in self._parameters], [buffer.frozen for buffer in self._buffers]
+        state = [(id(p.memory), p.has_grad, p.frozen) for p in self._parameters], [(id(buffer.value), buffer.frozen) for buffer in self._buffers]
         return x.shape, x.strides, x.dtype, outputs, chosen.get(), team.size, *map(tuple, state)
 
     def _note(self, key: tuple, model: Layer, x: np.ndarray, words: dict) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:

@@ -42,7 +42,7 @@ def add_gradients(model: Layer, x, y, loss_function: Loss, share: float = 1.0) -
 @contextmanager
 def all_or_nothing(buffers: list[Buffer], streams: list[Stream]) -> Iterator[Callable[[], None]]:
     """A body that raises leaves running statistics and random streams as they were before it; what `with` gives puts them back later on."""
-    values = [buffer.value for buffer in buffers]  # a forward pass puts new arrays in their place
+    values = [buffer.value.copy() for buffer in buffers]
     states = [stream.state() for stream in streams]
 
     def rewind() -> None:

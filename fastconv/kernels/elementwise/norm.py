@@ -30,7 +30,7 @@ PIVOTS = 16  # pixels whose mean is the pivot
 
 @driver
 def normalize(pool, tile, plan, operands, parameters, running, results, scratch):
-    """The pass. operands: x, shortcut; parameters: weight, bias; running: mean, variance, (momentum,); results: y, saved. x, shortcut, y:
+    """The pass. operands: x, shortcut; parameters: weight, bias; running: mean, variance, count, momentum; results: y, saved. x, shortcut, y:
     (pixels, C), flat.
 
     If the statistics are not the batch's they are the running ones, or where there are none, those in `saved`. scratch: as `norm_scratch` makes it.
@@ -91,10 +91,17 @@ def add_row(tile, plan, x, start, pivot, sums, squares):
 
 @outlined
 def save_statistics(plan, pivot, totals, running, saved):
-    """saved = mean and rate of the batch; running = (1 - momentum) * running + momentum * the batch's, the variance's unbiased (over M - 1)"""
+    """saved = mean and rate of the batch; running = (1 - momentum) * running + momentum * the batch's, the variance's unbiased (over M - 1)
+
+    count: of the batches so far; momentum below 0: 1 / count, which gives the average of all.
+    """
     C, M = plan.channels, plan.pixels
-    running_mean, running_var, momentum = running
+    running_mean, running_var, count, momentum = running
     tracked = len(running_mean) > 0
+    if tracked:
+        count[0] += 1
+        if momentum < 0:
+            momentum = 1 / count[0]
     for c in range(C):
         mean = sum_of_chunks(plan, totals, 0, c) / M
         variance = sum_of_chunks(plan, totals, 1, c) / M - mean * mean
@@ -103,8 +110,8 @@ def save_statistics(plan, pivot, totals, running, saved):
         mean += pivot[c]
         saved[c], saved[C + c] = mean, 1 / np.sqrt(variance + plan.eps)
         if tracked:
-            running_mean[c] = (1 - momentum[0]) * running_mean[c] + momentum[0] * mean
-            running_var[c] = (1 - momentum[0]) * running_var[c] + momentum[0] * (variance * M / (M - 1))
+            running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean
+            running_var[c] = (1 - momentum) * running_var[c] + momentum * (variance * M / (M - 1))
 
 
 @outlined
@@ -157,8 +164,8 @@ class BatchNorm:
     """The pass bound to so many pixels and channels: `run(operands, parameters, y, saved, running)` on flat arrays as kernels see them.
 
     operands: (x,) or, where a shortcut is added, (x, shortcut). parameters: (weight, bias), or () for 1 and 0. saved: 2 * C float64, mean and
-    rate, for the gradient. running: (mean, variance, momentum), the last of one float64, which a training pass updates, or (). Not of the batch:
-    normalizes with the running statistics, or without any with what `saved` holds.
+    rate, for the gradient. running: (mean, variance, count, momentum), the count of one int64, which a pass of the batch updates, or (). Not of the
+    batch: normalizes with the running statistics, or without any with what `saved` holds.
     """
 
     def __init__(self, shape: tuple[int, int], dtype: np.dtype, options: Options):
@@ -167,7 +174,7 @@ class BatchNorm:
         self.record, self.run = Record(self.plan), normalize.bind()
         self.work = 4 * self.plan.size
         none = np.empty(0, self.dtype)
-        self.none, self.no_parameters, self.no_running = none, (none, none), (none, none, np.zeros(1))
+        self.none, self.no_parameters, self.no_running = none, (none, none), (none, none, np.empty(0, np.int64), 0.0)
 
     def __call__(self, operands, parameters, y, saved, running=()) -> None:
         scratch = norm_scratch(self.plan, self.dtype, self.work)
