@@ -4,6 +4,7 @@ Computed in float64 and given back in the dtype of the outputs; the value is a P
 function of two arguments is wanted, `functools.partial(losses.cross_entropy, label_smoothing=0.1)` is one.
 """
 
+import math
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -12,6 +13,8 @@ from fastconv import reflexes
 from fastconv.geometry import array, integer, number, whole
 from fastconv.kernels.elementwise.cross_entropy import NO_WEIGHTS, NONE
 from fastconv.kernels.elementwise.cross_entropy import cross_entropy as softmax_cross_entropy
+from fastconv.kernels.elementwise.distance import distance
+from fastconv.ops.layout import activation
 from fastconv.ops.operands import dense, floats
 from fastconv.reflexes import answered
 
@@ -133,10 +136,7 @@ def _class_weights(class_weights, classes: int) -> np.ndarray:
 @answered("loss")
 def mse(outputs, targets) -> Loss:
     """Mean over all elements of (outputs - targets)**2; d_outputs = 2 (outputs - targets) / count. The same shapes and dtypes."""
-    outputs, targets = _alike("mse", outputs, targets)
-    with np.errstate(invalid="ignore", over="ignore"):  # the value is NaN or Inf, and says so
-        difference = outputs.astype(np.float64) - targets
-        return Loss((float(np.mean(difference**2)), (difference * (2 / difference.size)).astype(outputs.dtype)))
+    return _distance("mse", outputs, targets, math.inf, 2.0)
 
 
 @answered("loss")
@@ -149,13 +149,7 @@ def huber(outputs, targets, *, delta: float = 1.0) -> Loss:
     """
     if not number("huber", "delta", delta):
         raise ValueError(f"huber: delta must be > 0, got {delta}")
-    outputs, targets = _alike("huber", outputs, targets)
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = outputs.astype(np.float64) - targets
-        size = np.abs(difference)
-        slope = np.minimum(size, delta)
-        value = float(np.mean(slope * (size - slope / 2)))  # both cases: below delta, slope is size
-    return Loss((value, (np.copysign(slope, difference) / difference.size).astype(outputs.dtype)))
+    return _distance("huber", outputs, targets, delta, 1.0)
 
 
 @answered("loss")
@@ -167,6 +161,7 @@ def bce_with_logits(outputs, targets) -> Loss:
     targets or targets outside 0..1. PyTorch's BCEWithLogitsLoss.
     """
     outputs, targets = _alike("bce_with_logits", outputs, targets)
+    _no_nan("bce_with_logits", targets)
     wrong = (targets < 0) | (targets > 1)
     if wrong.any():
         at = tuple(int(i[0]) for i in np.nonzero(wrong))
@@ -179,13 +174,26 @@ def bce_with_logits(outputs, targets) -> Loss:
     return Loss((value, ((sigmoid - targets) / x.size).astype(outputs.dtype)))
 
 
+def _distance(op: str, outputs, targets, delta: float, scale: float) -> Loss:
+    outputs, targets = _alike(op, outputs, targets)
+    lies = activation(outputs.shape, outputs.dtype)
+    d_outputs, memory = lies.empty()
+    value = distance(lies.flat(outputs), lies.flat(targets), memory, delta, scale)
+    if value != value:
+        _no_nan(op, targets)
+    return Loss((value, d_outputs))
+
+
 def _alike(op: str, outputs, targets) -> list[np.ndarray]:
-    """Both as float arrays of one shape and dtype, neither empty, no NaN in the targets."""
+    """Both as float arrays of one shape and dtype, neither empty."""
     outputs, targets = floats(op, outputs=outputs, targets=targets)
     if outputs.shape != targets.shape:
         raise ValueError(f"{op}: outputs{outputs.shape} and targets{targets.shape} must have the same shape")
     if not outputs.size:
         raise ValueError(f"{op}: outputs{outputs.shape} is empty")
+    return [outputs, targets]
+
+
+def _no_nan(op: str, targets: np.ndarray) -> None:
     if np.isnan(targets).any():
         raise ValueError(f"{op}: targets hold NaN")
-    return [outputs, targets]
