@@ -34,7 +34,7 @@ from fastconv.ops import layout, passes
 RANDOM = int(os.environ.get("FASTCONV_GEOMETRIES", "12"))  # how many; thousands where kernels or tables are new
 SMALL = {
     "PIXELS": 12,
-    "BAND": 12,
+    "WEIGHT_PIXELS": 12,
     "PATCH": 600,
     "BLOCK_PIXELS": 12,
     "BLOCK_PATCH": 600,

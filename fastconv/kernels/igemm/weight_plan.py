@@ -21,7 +21,7 @@ from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import Record, threads_for
 from fastconv.kernels.igemm.plan import Limits, forward_phases, plans
-from fastconv.kernels.simd.host import BAND, CHUNKS, GATHERED_SPEED, PARTIALS, PATCH, PATCHES, TERMS, TOTALS, menu
+from fastconv.kernels.simd.host import CHUNKS, GATHERED_SPEED, PARTIALS, PATCH, PATCHES, TERMS, TOTALS, WEIGHT_PIXELS, menu
 from fastconv.kernels.simd.tile import Tile
 
 ANY = 1 << 62  # bytes
@@ -54,7 +54,7 @@ class WeightPlan(NamedTuple):
 
 def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, Tile]:
     OCG, size = g.OC // g.G, dtype.itemsize
-    limits = Limits(pixels=min(BAND, max(TERMS // 4, PATCH // (OCG * size))), channels=OCG, itemsize=size)  # dy's panels stay in L2, too
+    limits = Limits(pixels=min(WEIGHT_PIXELS, max(TERMS // 4, PATCH // (OCG * size))), channels=OCG, itemsize=size)  # dy's panels stay in L2, too
     few = g.N * g.OD * g.OH * g.OW <= TERMS
     if few:
         limits = limits._replace(pixels=TERMS, items=1)

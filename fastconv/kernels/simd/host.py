@@ -11,7 +11,7 @@ from fastconv.kernels.simd.tile import Tile
 # Blocking, for all kernels. It is the same on all CPUs with the same registers, so that results are.
 TERMS = 256  # longest running sum; a block of 256 terms x 32 channels of float32 fills an L1 of 32 KB
 PIXELS = 512  # of a work item, if its patch allows: enough to reuse each panel, few enough to share an image among threads
-BAND = 160  # pixels of a weight gradient's item: their cache lines of x and rows of a panel of dy share an L1 (512: up to 1.1 times as long)
+WEIGHT_PIXELS = 160  # pixels of a weight gradient's item: their cache lines of x and rows of a panel of dy share an L1 (512: up to 1.1 times as long)
 PATCH = 160 << 10  # bytes of a patch of one image, which an item reads once a panel: a part of an L2 of 512 KB
 PATCHES = 512 << 10  # of several images: each block of K reads its own part of them
 PANELS = 128 << 10  # bytes of packed weights that a chunk of items keeps

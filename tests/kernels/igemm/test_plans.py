@@ -181,7 +181,7 @@ def check_weight_plan(g, dtype: np.dtype, way: int, **limits) -> None:
     assert plan.dy_rows.max() + of_rows.max() < plan.scratch - plan.patch or not plan.copied
 
 
-BANDS = {"TERMS": 0, "BAND": 3}  # several, also of small images: then totals are kept
+BANDS = {"TERMS": 0, "WEIGHT_PIXELS": 3}  # several, also of small images: then totals are kept
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["contiguous", "gathered", "lanes are k"])
