@@ -63,6 +63,7 @@ class Batches:
         self._pixels, self._last_shape = _channels_last(x)
         self.from_uint8 = x.dtype == np.uint8
         self.dtype = np.dtype(np.float32) if self.from_uint8 else x.dtype
+        self._changes = any((self.shift, self.flip, self.noise, self.normalise))
         none = np.empty(0, self.dtype)
         self._mean_and_scale = normalise.mean_and_scale(self.dtype) if normalise else (none, none)
         self._noise_table = (quarter_normals() * self.noise).astype(self.dtype) if self.noise else none
@@ -80,7 +81,10 @@ class Batches:
                 pixels, last_shape = _channels_last(self._transformed(scaled(_channels_first(pixels[chosen], last_shape))))
                 places = np.arange(len(chosen))
             batch = memory.empty((len(chosen), *pixels.shape[1:]), self.dtype)
-            take_changed(pixels, places, plan, self._noise_table, self._mean_and_scale, batch)
+            if self._changes:
+                take_changed(pixels, places, plan, self._noise_table, self._mean_and_scale, batch)
+            else:
+                np.take(pixels, places, 0, batch, "clip")  # all are there, and "raise" would make another copy
             yield _channels_first(batch, last_shape), self.y[chosen]
 
     def _transformed(self, x: np.ndarray) -> np.ndarray:

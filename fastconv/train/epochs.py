@@ -36,7 +36,7 @@ def epoch(training: Training, loss_function: Loss, accumulate: int, report: Quie
                 total, right, classes = 0.0, 0, are_classes(group[0][1])
                 for x, y in group:
                     value, outputs = add_gradients(model, x, y, loss_function, len(x) / together)
-                    check_finite(parameters, x, value)
+                    check_finite(optimizer, parameters, x, value)
                     total += value * len(x)
                     right += int((outputs.argmax(axis=1) == y).sum()) if classes else 0
                 update(optimizer, parameters)

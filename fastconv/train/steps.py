@@ -63,7 +63,7 @@ def update(optimizer: Optimizer, parameters: list[tuple[str, Parameter]]) -> Non
     optimizer.remember()
     try:
         optimizer.step()
-        if not all(np.isfinite(flat.values).all() for flat in optimizer.flats):
+        if not all(finite(flat.values) for flat in optimizer.flats):
             bad = [name for name, p in parameters if p.has_grad and not np.isfinite(p.value).all()]
             if bad:
                 raise Overflown(optimizer.lr, bad[0])
@@ -102,11 +102,21 @@ class Overflown(NotFinite):
         return FloatingPointError(f"fit: the update overflows at the rate {self.lr:g} in {where}; first not finite: parameter {self.name}; {left}")
 
 
-def check_finite(parameters: list[tuple[str, Parameter]], x: np.ndarray, value: float) -> None:
+def check_finite(optimizer: Optimizer, parameters: list[tuple[str, Parameter]], x: np.ndarray, value: float) -> None:
     """Before the update, so that the parameters are those of the last good step."""
+    for flat in optimizer.flats:
+        flat.gather()
+    if np.isfinite(value) and all(finite(flat.grads) for flat in optimizer.flats):
+        return
     bad = [name for name, p in parameters if p.has_grad and not np.isfinite(p.grad).all()]
     if bad or not np.isfinite(value):
         raise NotFinite(x, value, bad)
+
+
+def finite(a: np.ndarray) -> bool:
+    """Whether a flat array holds neither NaN nor Inf. A finite sum tells in a third of the time; one of finite numbers may overflow."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(a.sum())) or bool(np.isfinite(a).all())
 
 
 def first_not_finite(model: Layer, x: np.ndarray, path: str = "") -> str | None:
