@@ -66,6 +66,7 @@ def profile(model: Layer, x, y, loss_function: Callable, optimizer: Optimizer, *
 
     x, y: the batch, as `train.step` takes it. After each step comes a backward pass with all parameters frozen: it shows what the input
     gradients take, and the weight gradient's time is what is left. Where one pass gives both (BatchNorm), all of it counts as the input's.
+    Layers run in each of these steps, so "between" is more than in those of `train.step`, which are replayed (`train.replay`).
     A ReLU that runs inside the layer before or behind it counts there, so does the sum of a Residual in the last layer of its body. Running
     statistics and random streams move on in both kinds of steps.
     """

@@ -56,11 +56,11 @@ class Program:
         self.bytes = N * sum(sizes) * dtype.itemsize
         calls: list[Call] = []
         scratch: dict = {}
-        with memory.own_scratch(scratch):
+        with memory.own_scratch(scratch), team.hot():
             for node in graph.nodes:
                 calls += node.step.bind([operand(value) for value in node.inputs], operand(node.output))
+            self.alone, self.threaded = ([_with_pool(call, threads) for call in calls] for threads in (False, True))
         self.work = sum(call.work for call in calls if isinstance(call, Launch))
-        self.alone, self.threaded = ([_with_pool(call, threads) for call in calls] for threads in (False, True))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         self._enter(x)

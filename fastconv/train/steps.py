@@ -18,6 +18,7 @@ from fastconv.train.scores import called
 def step(model: Layer, x, y, loss_function: Loss | str, optimizer: Optimizer) -> float:
     """One step of training on one batch: forward, loss, backward, update. Returns the loss before the update.
 
+    Steps on batches of the same kind are replayed from the third one on, to the same bits (`train.replay`): the layers' `forward` is not called then.
     TypeError for what is no Layer, loss or Optimizer; ValueError where the optimizer holds none of the parameters that are to learn.
     """
     check_model("step", model)

@@ -1,5 +1,6 @@
 """Python threads, forked and spawned children, any threading layer: right answers, never an abort; and how many threads are used."""
 
+import math
 import os
 import subprocess
 import sys
@@ -239,3 +240,14 @@ def test_after_a_stall_threads_rest_for_a_while(monkeypatch):
     launch(0.004, 11.0)
     team.resize(2)  # whoever sets the number of threads wants them
     assert launch(0, 11.005) == "threads"
+
+
+@pytest.mark.parametrize(("layer", "size", "least"), [("omp", 2, policy.HOT), ("workqueue", 2, policy.TINY["workqueue"]), ("omp", 1, math.inf)])
+def test_passes_that_follow_one_another_share_less_work(layer, size, least):
+    team = policy.Team()
+    team.layer = layer
+    team.resize(size)
+    usual = team.least
+    with team.hot():
+        assert team.least == least
+    assert team.least == usual
