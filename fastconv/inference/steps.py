@@ -1,6 +1,6 @@
 """What a compiled model does in turn. A step knows its options and weights; for a batch size it is bound to the memory that it reads and writes.
 
-Binding runs the step's pass once: its launches are noted (`kernels.compile.noting`), and a call of the model makes the same launches again.
+Binding runs the step's pass once: what it calls is noted (`kernels.compile.noting`), and a call of the model calls the same again.
 """
 
 import math
@@ -47,11 +47,11 @@ Call = Launch | tuple[Callable, tuple]  # a launch, or a Python function and its
 
 
 def noted(make: Callable[[], tuple[Callable, tuple]]) -> list[Call]:
-    """The launches of the pass that `make` binds, with its operands; of one without drivers (the plain edition) itself."""
+    """What the pass calls that `make` binds, with its operands."""
     run, operands = make()  # which may pack weights, once
     with noting() as notes:
         run(*operands)
-    return list(notes.launches) or [(run, operands)]
+    return notes.calls
 
 
 class Step(ABC):

@@ -70,8 +70,9 @@ def _replaced(operands: tuple, path: tuple[int, ...], array: np.ndarray, flat: n
 class Noted:
     """A pass of training, forth and back, that is made again by calling what it called."""
 
-    def __init__(self, arena: Arena):
-        self.arena = arena
+    def __init__(self, arena: Arena, state: list[np.ndarray]):
+        """state: the arrays by whose identity the pass is known, which are kept."""
+        self.arena, self.state = arena, state
         self.forth: list[Call] = []
         self.back: list[Call] = []
 

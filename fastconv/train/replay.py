@@ -12,6 +12,7 @@ the model. If one of these changes the layers run, and are noted again when they
 """
 
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ from fastconv.ops.operands import FLOATS
 from fastconv.train.noted import Noted, own
 
 KEPT = 16  # kinds of batches that a model remembers; then all are forgotten
+MODELS = 3  # that keep noted passes and their memory; with one more, the one that began to first forgets them
 
 NOT_NOTED = layers.Lambda, Module  # their functions may do anything; of a Module that is the model what forward has called is looked at
 OURS = layers.__name__ + "."
@@ -40,6 +42,7 @@ def all_noted(layer: Any) -> bool:
 
 
 MET, UNLIKE = object(), object()  # a kind of batches that came once, and one that is not noted
+keeping: list["weakref.ref[Replays]"] = []
 
 
 class Replays:
@@ -58,6 +61,21 @@ class Replays:
 
     def __reduce__(self) -> tuple:
         return Replays, ()
+
+    def _keep(self) -> None:
+        """Its passes are about to be noted."""
+        if not any(other() is self for other in keeping):
+            keeping[:] = [other for other in keeping if other() is not None] + [weakref.ref(self)]
+            for found in [other() for other in keeping[:-MODELS]]:
+                if found is not None:
+                    found._forget()
+
+    def _forget(self) -> None:
+        """Noted passes, and their memory; not while one is under way."""
+        if self.lock.acquire(blocking=False):
+            self._kinds, self._arena = {}, Arena()
+            keeping[:] = [other for other in keeping if other() is not self]
+            self.lock.release()
 
     def begin(self, model: Layer, x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
         """The outputs, and the way back."""
@@ -97,7 +115,8 @@ class Replays:
         return x.shape, x.strides, x.dtype, outputs, chosen.get(), team.size, *map(tuple, state)
 
     def _note(self, key: tuple, model: Layer, x: np.ndarray, words: dict) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
-        noted = Noted(self._arena)
+        self._keep()
+        noted = Noted(self._arena, [p.memory for p in self._parameters] + [buffer.value for buffer in self._buffers])
         y, backward = noted.note(lambda: model.forward(x, training=True, **words), noted.forth)
 
         def back(dy: np.ndarray) -> None:

@@ -129,6 +129,15 @@ def test_its_memory_goes_back_with_the_model():
     assert memory.shelves.waiting > before
 
 
+def test_a_few_models_keep_what_was_noted():
+    models = [net() for _ in range(replay.MODELS + 2)]
+    for model in models:
+        for step in range(3):
+            add_gradients(model, normal(SHAPE, step), normal((4, 3), step), loss)
+    assert [noted(model) for model in models] == [0, 0] + [1] * replay.MODELS
+    compared(models[0], SHAPE)
+
+
 def test_outputs_are_the_callers_and_read_only():
     model, kept = net(), []
     for step in range(STEPS):
