@@ -98,10 +98,10 @@ class Module(Layer):
 
         def forward(self, x: Any, training: bool = True, *, trace: "Trace | None" = None) -> tuple[Any, Backward]:
             """(y, backward), as of any `Layer`; what a subclass writes as forward is what it runs, unless that has been done: `trace`."""
-            record, inputs, outputs, single, runs = trace or self.trace(x, training)
+            record, inputs, outputs, single, runs = trace or self._traced(x, training)
             return trained(runs, record, inputs, outputs, single)
 
-    def trace(self, x: Any, training: bool = True) -> "Trace":
+    def _traced(self, x: Any, training: bool = True) -> "Trace":
         """What forward does with x, an array or a tuple of them."""
         return self._recorded(x if isinstance(x, tuple) else (x,), training, {})
 

@@ -81,7 +81,7 @@ class Replays:
         """The outputs, and the way back."""
         nodes, outputs, words = [], (), {}
         if isinstance(model, Module):
-            words = {"trace": (trace := model.trace(x))}
+            words = {"trace": (trace := model._traced(x))}
             if not trace.single:
                 return by_layers(model, x, words)
             nodes, outputs = trace.record.nodes, trace.outputs
