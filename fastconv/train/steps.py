@@ -18,7 +18,8 @@ from fastconv.train.scores import called
 def step(model: Layer, x, y, loss_function: Loss | str, optimizer: Optimizer) -> float:
     """One step of training on one batch: forward, loss, backward, update. Returns the loss before the update.
 
-    Steps on batches of the same kind are replayed from the third one on, to the same bits (`train.replay`): the layers' `forward` is not called then.
+    Steps on batches of the same kind are replayed from the third one on, to the same bits, without calling the layers (`train.replay`). A model with
+    layers of somebody else's runs as they are written, and what a Module has as forward is called in each step.
     TypeError for what is no Layer, loss or Optimizer; ValueError where the optimizer holds none of the parameters that are to learn.
     """
     check_model("step", model)

@@ -55,13 +55,19 @@ every_layer = pytest.mark.parametrize(("layer", "shape"), CASES + OTHERS, ids=la
 
 
 @every_layer
-@pytest.mark.parametrize("algorithm", ["auto", "plain"])
-def test_what_is_noted_does_what_the_layers_do(layer, shape, algorithm):
+def test_what_is_noted_does_what_the_layers_do(layer, shape):
+    assert noted(compared(Sequential(before(shape), layer, layers.Identity()), shape)) == 1
+    only = compared(Sequential(layer), shape)
+    assert noted(only) or isinstance(layer, (layers.Identity, layers.Flatten, layers.Reshape))  # whose output is x
+
+
+@pytest.mark.parametrize("algorithm", ["plain", "reference"])
+def test_passes_that_are_not_launches_alone_are_noted(algorithm):
     with fc.algorithm(algorithm):
-        model = compared(Sequential(before(shape), layer, layers.Identity()), shape)
-        assert noted(model) == 1
-        only = compared(Sequential(layer), shape)
-        assert noted(only) or isinstance(layer, (layers.Identity, layers.Flatten, layers.Reshape))  # whose output is x
+        reflecting = layers.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")
+        body = (layers.ReLU(), layers.MaxPool2d(3, stride=2), layers.ConvTranspose2d(4, 2, 2), layers.AvgPool2d(2), layers.Flatten())
+        assert noted(compared(Sequential(before((2, 3)), layers.Linear(3, 3)), (2, 3))) == 1
+        assert noted(compared(Sequential(layers.BatchNorm2d(3), reflecting, *body, layers.Linear(2, 3)), (2, 3, 6, 6))) == 1
 
 
 def test_every_layer_is_here():

@@ -42,7 +42,7 @@ def row_window(in_place: bool, shape: tuple[int, ...], vector: tuple, extents: t
     """
     (K, S, T, shift), (J, I, before) = shape, extents
     found = []
-    for MR in _heights(J) if in_place else ():
+    for MR in HEIGHTS if in_place else ():
         if MR % T == 0:
             tiles, window = -(-J // MR), Window(MR, K, S, T, shift, *vector)
             last = -(-max(0, J - MR) // T) * T
@@ -51,11 +51,6 @@ def row_window(in_place: bool, shape: tuple[int, ...], vector: tuple, extents: t
             if edges:
                 found.append((tiles * (MR + 1), Row(Window(MR, K, S, T, shift, *vector, (*edges, min(tiles, SEVERAL))), tiles, last)))
     return min(found, key=lambda entry: entry[0])[1] if found else Row(Window(height(J, T), K, S, T, shift, *vector))
-
-
-def _heights(J: int) -> tuple[int, ...]:
-    """Pixels that a tile in place may have: a short row is one tile, all of whose pixels are stored (25x5, 64 channels: 513 -> 230 us)."""
-    return HEIGHTS if max(HEIGHTS) < J else (J, *HEIGHTS)
 
 
 def edges_of(tiles: list[tuple[int, int]], I: int) -> tuple[int, int] | None:
