@@ -31,7 +31,7 @@ from fastconv.kernels.compile import Record, team
 from fastconv.kernels.igemm.plan import Limits
 from fastconv.ops import layout, passes
 
-RANDOM = int(os.environ.get("FASTCONV_GEOMETRIES", "12"))  # how many; thousands where kernels or tables are new
+RANDOM = int(os.environ.get("FASTCONV_GEOMETRIES", "8"))  # how many; thousands where kernels or tables are new
 SMALL = {
     "PIXELS": 12,
     "WEIGHT_PIXELS": 12,
