@@ -25,9 +25,8 @@ class _ChannelDropout(Dropout):
         self.output_shape(x.shape)
         if not training or self.p == 0:
             return x, once_of(lambda dy, input_grad=True: dy if input_grad else None, x)
-        lies, key, ones = activation(x.shape, x.dtype), np.empty(1, np.uint64), np.ones(x.shape[:2], x.dtype)
-        each_time(lambda: key.fill(self.stream.key()))
-        factors = drop(ones, self.p, key).reshape(*ones.shape, *(1,) * (x.ndim - 2))
+        lies, ones = activation(x.shape, x.dtype), np.ones(x.shape[:2], x.dtype)
+        factors = drop(ones, self.p, self._drawn()).reshape(*ones.shape, *(1,) * (x.ndim - 2))
 
         def scaled(a: np.ndarray) -> np.ndarray:
             product, _ = lies.empty()

@@ -136,18 +136,22 @@ class Dropout(Layer):
     recorded = ReLU.recorded
 
     def forward(self, x: np.ndarray, training: bool = True) -> tuple[np.ndarray, Backward]:
-        if not training or self.p == 0:
-            (x,) = floats("Dropout", x=x)
-            return x, once_of(lambda dy, input_grad=True: dy if input_grad else None, x)
         (x,) = floats("Dropout", x=x)
-        key, p = np.empty(1, np.uint64), self.p
-        each_time(lambda: key.fill(self.stream.key()))
+        if not training or self.p == 0:
+            return x, once_of(lambda dy, input_grad=True: dy if input_grad else None, x)
+        key, p = self._drawn(), self.p
         y = drop(x, p, key)
 
         def backward(dy: np.ndarray, input_grad: bool = True) -> np.ndarray | None:
             return drop(dy, p, key) if input_grad else None
 
         return y, once_of(backward, y)
+
+    def _drawn(self) -> np.ndarray:
+        """The key of a pass, in an array: another one each time."""
+        key = np.empty(1, np.uint64)
+        each_time(lambda: key.fill(self.stream.key()))
+        return key
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape_tuple("Dropout", "input_shape", input_shape)

@@ -73,14 +73,14 @@ class Noted:
     def __init__(self, arena: Arena, state: list[np.ndarray]):
         """state: the arrays by whose identity the pass is known, which are kept."""
         self.arena, self.state = arena, state
-        self.forth: list[Call] = []
-        self.back: list[Call] = []
+        self.calls: list[Call] = []
+        self.turn = 0  # how many of them are the way forth
 
-    def note(self, run: Callable[[], Any], calls: list[Call]) -> Any:
-        """run(), and what it calls is added to `calls`."""
+    def note(self, run: Callable[[], Any]) -> Any:
+        """run(), and what it calls is added to the calls."""
         with self.arena(), noting(self._kept) as notes:
             result = run()
-        calls += [Call(call.bound.run, (call.work, *call.operands)) if isinstance(call, Launch) else call for call in notes.calls]
+        self.calls += [Call(call.bound.run, (call.work, *call.operands)) if isinstance(call, Launch) else call for call in notes.calls]
         return result
 
     def _kept(self, operands: tuple) -> tuple:
@@ -92,12 +92,11 @@ class Noted:
 
     def end(self, x: np.ndarray, y: np.ndarray, dy: np.ndarray, parameters: list[Parameter]) -> bool:
         """All is noted; whether it does for other batches. The parameters: those that have got a gradient."""
-        calls = [*self.forth, *self.back]
         try:
-            self.x, self.dy = Given(x, calls), Given(dy, calls)
+            self.x, self.dy = Given(x, self.calls), Given(dy, self.calls)
         except Unlike:
             return False
-        self.calls, self.turn, self.y, self.parameters = calls, len(self.forth), self._view(y), parameters
+        self.y, self.parameters = self._view(y), parameters
         read = self.x.places and (self.dy.places or not parameters)
         return bool(read) and not np.may_share_memory(x, y)
 

@@ -117,10 +117,11 @@ class Replays:
     def _note(self, key: tuple, model: Layer, x: np.ndarray, words: dict) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
         self._keep()
         noted = Noted(self._arena, [p.memory for p in self._parameters] + [buffer.value for buffer in self._buffers])
-        y, backward = noted.note(lambda: model.forward(x, training=True, **words), noted.forth)
+        y, backward = noted.note(lambda: model.forward(x, training=True, **words))
+        noted.turn = len(noted.calls)
 
         def back(dy: np.ndarray) -> None:
-            noted.note(lambda: backward(dy, input_grad=False), noted.back)
+            noted.note(lambda: backward(dy, input_grad=False))
             self._kinds[key] = noted if noted.end(x, y, dy, [p for p in self._parameters if p.has_grad]) else UNLIKE
 
         return own(y), back

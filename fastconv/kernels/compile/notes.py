@@ -29,9 +29,6 @@ class Call(NamedTuple):
     function: Callable
     operands: tuple
 
-    def __call__(self) -> None:
-        self.function(*self.operands)
-
 
 class Notes:
     """Of a pass. keep: what is noted of the operands; as they are, they stay alive with the notes, and so does the memory that they lie in."""

@@ -42,6 +42,8 @@ def add_to_rows(work, tile, b, y):
 
 
 class CopyColumns:
+    """The copy bound to its rows, columns and dtype: `run(x, y)`, flat. x, y: how many columns each has, and which is the first."""
+
     def __init__(self, rows: int, count: int, x: tuple[int, int], y: tuple[int, int], dtype: np.dtype):
         self.shape, self.work, self.tile = (rows, count, *x, *y), rows * count, row_tile(dtype)
         self.run = copy_columns.bind()

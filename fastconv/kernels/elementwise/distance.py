@@ -5,28 +5,20 @@ value = scale / count * sum of (d**2 / 2 where |d| <= delta, else delta * (|d| -
 gradient = scale / count * (d, but not beyond -delta..delta)
 """
 
-from functools import cache
-
 import numpy as np
 
-from fastconv.kernels.compile import Bound, chunks, driver, serial, spread
+from fastconv.kernels.compile import driver, serial, spread
 from fastconv.kernels.elementwise.spans import SPAN, spans
+from fastconv.kernels.elementwise.updates import run
 
 LANES = 16  # sums that run side by side
 
 
 def distance(a: np.ndarray, b: np.ndarray, gradient: np.ndarray, delta: float, scale: float) -> float:
     """The value; the gradient with respect to a is written. Flat arrays of one dtype."""
-    work, items = 4 * a.size, spans.py_func(a.size)
-    sums = np.empty(items * LANES + 1)
-    bound(a.dtype)(work, chunks(items, work), a, b, gradient, (float(delta), float(scale)), sums)
+    sums = np.empty(spans.py_func(a.size) * LANES + 1)
+    run(distance_pass, 4, a, b, gradient, (float(delta), float(scale)), sums)
     return float(sums[-1])
-
-
-@cache
-def bound(dtype: np.dtype) -> Bound:
-    """The pass for arrays of a dtype."""
-    return distance_pass.bind()
 
 
 @driver
