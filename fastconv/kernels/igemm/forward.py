@@ -11,9 +11,10 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, chunks, driver, inlined, serial, spread
-from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
+from fastconv.kernels.igemm.items import inputs_ahead, inputs_of, item_of, outputs_of
 from fastconv.kernels.igemm.packing import packed, panels_of
 from fastconv.kernels.igemm.plan import Limits, Phase, Plan, backward_phases, forward_phases, plans
+from fastconv.kernels.simd.ahead import fetch
 from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_gathered, zeros
 from fastconv.kernels.simd.host import IN_PLACE, PANELS, TERMS, tile_for
 from fastconv.kernels.simd.memory import load_rows, offsets, store_rows
@@ -34,19 +35,23 @@ def correlate_items(work, tile, plan, x, w, bias, y):
         if item.channel == 0 or i == work.first:  # else it has the pixels of the item before
             inputs = inputs_of(item, plan, x, patch)
         fresh = i == work.first or plan.strips > 1 or plan.G > 1 or not plan.kept  # else the item before has left its panels
-        outputs = outputs_of(item, plan, y)
+        outputs, tiles = outputs_of(item, plan, y), -(-item.pixels // tile.MR) * -(-item.channels // tile.NR) * (len(plan.blocks) - 1)
+        ahead = inputs_ahead(x, item, item_of(i + 1, plan), plan, tiles)
         for block in range(len(plan.blocks) - 1):
-            multiply(tile, plan, item, block, inputs, panels_of(tile, plan, w, item, block, (panels, fresh)), bias, outputs)
+            multiply(tile, plan, item, block, (inputs, ahead), panels_of(tile, plan, w, item, block, (panels, fresh)), bias, outputs)
 
 
 @inlined
-def multiply(tile, plan, item, block, inputs, panels, bias, outputs):
+def multiply(tile, plan, item, block, reads, panels, bias, outputs):
     """Loops 3 and 2: one block of the sum in tiles of NR channels x MR pixels. The first overwrites, others add; then bias and clamp."""
     input_offsets, output_offsets = plan.input_offsets[item.narrow], plan.output_offsets[item.narrow]
-    last = item.pixels - 1
+    (inputs, ahead), last = reads, item.pixels - 1
+    t = block * -(-item.pixels // tile.MR) * -(-item.channels // tile.NR)
     for p in range(0, item.channels, tile.NR):
         n, channels = item.channel + p, item.channels - p
         for m in range(0, item.pixels, tile.MR):
+            fetch(ahead, t)
+            t += 1
             acc = sum_block(tile, plan, block, inputs, offsets(tile, input_offsets, m, last), panels, p // tile.NR)
             to = offsets(tile, output_offsets, m, last)
             if block > 0:

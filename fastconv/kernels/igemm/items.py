@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from fastconv.kernels.compile import inlined
 from fastconv.kernels.igemm.packing import pack_patch
+from fastconv.kernels.simd.ahead import lines
 
 
 class Item(NamedTuple):
@@ -32,11 +33,25 @@ def item_of(i, plan):
 
 
 @inlined
+def first_input(item, plan):
+    """Where the item's first input is, its padding counted: perhaps before x."""
+    d, h, w = item.jd * plan.SD + plan.low_d, item.jh * plan.SH + plan.low_h, item.jw * plan.SW + plan.low_w
+    return (((item.n * plan.ID + d) * plan.IH + h) * plan.IW + w) * plan.IC + item.group * plan.ICG
+
+
+@inlined
+def first_output(item, plan):
+    """Where the item's first pixel is, in its group's first channel."""
+    d, h, w = item.jd * plan.step_d + plan.first_d, item.jh * plan.step_h + plan.first_h, item.jw * plan.step_w + plan.first_w
+    return (((item.n * plan.OD + d) * plan.OH + h) * plan.OW + w) * plan.OC + item.group * plan.OCG
+
+
+@inlined
 def inputs_of(item, plan, x, patch):
     """Its inputs: the patch, packed now, or x itself from the item's first input on."""
-    d, h, w = item.jd * plan.SD + plan.low_d, item.jh * plan.SH + plan.low_h, item.jw * plan.SW + plan.low_w
     if not plan.packed:
-        return x[(((item.n * plan.ID + d) * plan.IH + h) * plan.IW + w) * plan.IC + item.group * plan.ICG :]
+        return x[first_input(item, plan) :]
+    d, h, w = item.jd * plan.SD + plan.low_d, item.jh * plan.SH + plan.low_h, item.jw * plan.SW + plan.low_w
     pack_patch(plan, x, item.n, d, h, w, item.group, patch)
     return patch
 
@@ -44,5 +59,18 @@ def inputs_of(item, plan, x, patch):
 @inlined
 def outputs_of(item, plan, y):
     """y from the item's first pixel and its group's first channel on."""
-    d, h, w = item.jd * plan.step_d + plan.first_d, item.jh * plan.step_h + plan.first_h, item.jw * plan.step_w + plan.first_w
-    return y[(((item.n * plan.OD + d) * plan.OH + h) * plan.OW + w) * plan.OC + item.group * plan.OCG :]
+    return y[first_output(item, plan) :]
+
+
+@inlined
+def inputs_ahead(x, item, later, plan, tiles):
+    """What a later item reads, for so many tiles of this one: as much of x as lies between their beginnings."""
+    here, there = first_input(item, plan), first_input(later, plan)
+    return lines(x, there, there + there - here, tiles)
+
+
+@inlined
+def outputs_ahead(dy, item, later, plan, tiles):
+    """The same of outputs, where they are read: of dy."""
+    here, there = first_output(item, plan), first_output(later, plan)
+    return lines(dy, there, there + there - here, tiles)

@@ -167,7 +167,7 @@ def _plan(g: Geometry, phase: Phase, limits: Limits) -> Plan:
     d, h, w = phase.lines
     ICG, OCG = phase.IC // g.G, phase.OC // g.G
     packed = limits.pack or not all(line.stays_inside(extent) for line, extent in zip(phase.lines, phase.inputs))
-    cut = _cut(g, phase, limits)
+    cut = _cut(g, phase, limits, packed)
     patch = _patch(phase, cut.images, cut.rows, cut.columns)
     steps = _steps(patch[1:] if packed else phase.inputs, ICG if packed else phase.IC)
     image, _, row, pixel = steps
@@ -195,14 +195,15 @@ def _patch(phase: Phase, images: int, rows: int, columns: int) -> tuple[int, int
     return images, d.span + 1, (rows - 1) * h.stride + h.span + 1, (columns - 1) * w.stride + w.span + 1
 
 
-def _cut(g: Geometry, phase: Phase, limits: Limits) -> Cut:
+def _cut(g: Geometry, phase: Phase, limits: Limits, packed: bool) -> Cut:
     """As many pixels in an item as limits allow; then, where that makes too few items to share, strips of channels, and fewer rows."""
     d, h, w = phase.lines
     ICG, OCG = phase.IC // g.G, phase.OC // g.G
 
     def small(images: int, rows: int, columns: int) -> bool:
         limit = limits.patch if images == 1 else max(limits.patch, PATCHES)
-        return math.prod(_patch(phase, images, rows, columns)) * ICG * limits.itemsize <= limit
+        channels = ICG if packed or images == 1 else min(ICG, TERMS)  # where images lie, a block of K reads no more of them
+        return math.prod(_patch(phase, images, rows, columns)) * channels * limits.itemsize <= limit
 
     columns = w.count
     while columns > 1 and not small(1, 1, columns):

@@ -12,8 +12,9 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, chunks, driver, inlined, outlined, serial, spread
-from fastconv.kernels.igemm.items import inputs_of, item_of, outputs_of
+from fastconv.kernels.igemm.items import inputs_ahead, inputs_of, item_of, outputs_ahead, outputs_of
 from fastconv.kernels.igemm.weight_plan import GATHERED, LANES_ARE_K, parts, weight_plan
+from fastconv.kernels.simd.ahead import fetch
 from fastconv.kernels.simd.arithmetic import add, add_row, fma_contiguous, fma_gathered, zeros
 from fastconv.kernels.simd.host import TERMS
 from fastconv.kernels.simd.memory import add_to_totals, load_rows, move_row, offsets, offsets_apart, store_rows
@@ -46,15 +47,24 @@ def product_items(work, tile, plan, parts, x, dy, sums):
     for i in range(work.first, work.stop):
         part, group, chunk = i % parts, i // parts % pixels.G, i // parts // pixels.G
         own = totals[(chunk * pixels.G + group) * plan.size :]
-        per_image = pixels.JD * pixels.items_h * pixels.items_w  # bands
+        mine = tiles * part // parts, tiles * (part + 1) // parts
         first = plan.bands * chunk // plan.chunks
         for band in range(first, plan.bands * (chunk + 1) // plan.chunks):
-            item = item_of((band // per_image * pixels.G + group) * per_image + band % per_image, pixels)
+            item, later = item_of(number_of(band, group, pixels), pixels), item_of(number_of(band + 1, group, pixels), pixels)
             inputs, gradients = operands_of(tile, plan, item, x, dy, work.scratch)
             if plan.bias and part == 0:
                 sum_dy(tile, plan, item, gradients[0], gradients[1], own, band == first)
+            sums_of_band = (mine[1] - mine[0]) * -(-item.pixels // TERMS)
+            ahead = inputs_ahead(x, item, later, pixels, sums_of_band), outputs_ahead(dy, item, later, pixels, sums_of_band)
             a, b = (gradients, inputs) if plan.way == LANES_ARE_K else (inputs, gradients)
-            multiply(tile, plan, item, (tiles * part // parts, tiles * (part + 1) // parts), a, b, (own, dw, accumulate), band == first)
+            multiply(tile, plan, item, mine, a, b, (own, dw, accumulate, band == first), ahead)
+
+
+@inlined
+def number_of(band, group, pixels):
+    """Of an item: those of an image's groups follow one another."""
+    per_image = pixels.JD * pixels.items_h * pixels.items_w
+    return (band // per_image * pixels.G + group) * per_image + band % per_image
 
 
 @inlined
@@ -71,16 +81,22 @@ def operands_of(tile, plan, item, x, dy, scratch):
 
 
 @inlined
-def multiply(tile, plan, item, tiles, a, b, sums, fresh):
+def multiply(tile, plan, item, tiles, a, b, sums, ahead):
     """Loops 3 and 2: sums[m, n] (+)= sum over pixels of a[a_offset + m] * b[b_offset + n], tile after tile, 256 pixels at a time"""
-    totals, dw, accumulate = sums
+    (totals, dw, accumulate, fresh), number = sums, 0
     for first in range(0, item.pixels, TERMS):
         a_rows, b_rows = a[1][first : min(first + TERMS, item.pixels)], b[1][first:]  # counted from 0: no test for a negative index
         for t in range(tiles[0], tiles[1]):
-            m, n, anew = t % plan.a_tiles * tile.MR, plan.b_starts[t // plan.a_tiles], 1 if fresh and first == 0 else 0
+            fetch(ahead[0], number)
+            fetch(ahead[1], number)
+            number += 1
             if plan.direct:  # a way of its own through the loop: sums that met those of other ways would pass through memory
-                store_tile(tile, plan, item, t, sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n), (dw, accumulate))
-            elif plan.way == GATHERED:
+                m, n = t // plan.b_tiles * tile.MR, t % plan.b_tiles  # all b of a 0 first: rows of x, which are far apart, are read once
+                acc = sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, plan.b_starts[n])
+                store_tile(tile, plan, item, m, n * tile.NR, acc, (dw, accumulate))
+                continue
+            m, n, anew = t % plan.a_tiles * tile.MR, plan.b_starts[t // plan.a_tiles], 1 if fresh and first == 0 else 0
+            if plan.way == GATHERED:
                 add_to_totals(tile, sum_gathered(tile, plan.a_offsets, m, a[0], a_rows, b[0], b_rows, n), totals, t * tile.MR * tile.NR, anew)
             else:
                 acc = sum_contiguous(tile, plan.a_offsets[m], a[0], a_rows, b[0], b_rows, n)
@@ -88,9 +104,9 @@ def multiply(tile, plan, item, tiles, a, b, sums, fresh):
 
 
 @inlined
-def store_tile(tile, plan, item, t, acc, out):
+def store_tile(tile, plan, item, m, n, acc, out):
     """dw[k, n] (+)= acc, a tile of k and n; rows past the last k repeat it"""
-    (dw, accumulate), C, G, m, n = out, plan.pixels.OCG, plan.pixels.G, t % plan.a_tiles * tile.MR, t // plan.a_tiles * tile.NR
+    (dw, accumulate), C, G = out, plan.pixels.OCG, plan.pixels.G
     rows, to = dw[m * G * C + item.group * C :], offsets_apart(tile, G * C, len(plan.k_index) - m)
     if accumulate:
         acc = add(tile, load_rows(tile, rows, to, n, C - n), acc)

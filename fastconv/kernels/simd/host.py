@@ -21,7 +21,8 @@ PACKED_FOR = 64  # pixels (Linear 32 x 2592 -> 256, cut into 16 items of 8 pixel
 ITEM_FLOPS = 1 << 20  # of an item that is worth having: 10 us of one core
 IN_PLACE = 160  # terms of a sum whose weights are read where they lie, OC elements apart: more share a few sets of L1 (1.2 to 1.7 times slower)
 CHUNKS = 16  # of the pixels of a weight gradient, divided by its number of tiles, or half as many where they cost little
-TOTALS = 16  # bytes of inputs and gradients for each byte of a chunk's totals: threads then share chunks, else tiles, each of which reads them all
+# 16: 1.1 to 1.5 times as long on two threads (16 images, 1x1, 24x24 72 -> 72 and 12x12 64 -> 128)
+TOTALS = 2  # bytes of inputs and gradients for each byte of a chunk's totals: threads then share chunks, else tiles, each of which reads them all
 PARTIALS = 2 << 20  # bytes that the chunks' totals may take together: adding them up costs their memory's speed
 BLOCK_PATCH = 96 << 10  # bytes of a patch of channel blocks: packed once into L2, then read row after row from L1
 BLOCK_PIXELS = 1024  # of an item of channel blocks

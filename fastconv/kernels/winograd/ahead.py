@@ -6,20 +6,8 @@ block's own tiles were prefetched before, so it goes on one row of tiles after t
     tiles 24..48: elements 28672..53248, 176 of them in each micro-tile
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 from fastconv.kernels.compile import serial
-
-
-class Ahead(NamedTuple):
-    """Each micro-tile has `step` elements prefetched, from `start` on and none after `stop`."""
-
-    memory: np.ndarray
-    start: int
-    step: int
-    stop: int
+from fastconv.kernels.simd.ahead import lines
 
 
 @serial
@@ -28,6 +16,6 @@ def elements_of(memory, first, stop, plan, parts):
     per_image, size = plan.TH * plan.TW, len(memory)
     image = size // (plan.tiles // per_image)
     row = image // plan.TH
-    start = min(size, first // per_image * image + first % per_image * row // plan.TW + row)
-    end = min(size, stop // per_image * image + stop % per_image * row // plan.TW + row)
-    return Ahead(memory, start, -(-(end - start) // (16 * parts)) * 16, end)
+    start = first // per_image * image + first % per_image * row // plan.TW + row
+    end = stop // per_image * image + stop % per_image * row // plan.TW + row
+    return lines(memory, start, end, parts)

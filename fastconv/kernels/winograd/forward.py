@@ -19,12 +19,12 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, chunks, driver, outlined, serial, spread, threads_for
+from fastconv.kernels.simd.ahead import Ahead, fetch
 from fastconv.kernels.simd.arithmetic import fma_gathered
 from fastconv.kernels.simd.host import tile_for
 from fastconv.kernels.simd.memory import load_or_zeros, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import Tile
-from fastconv.kernels.simd.transforms import prefetch
-from fastconv.kernels.winograd.ahead import Ahead, elements_of
+from fastconv.kernels.winograd.ahead import elements_of
 from fastconv.kernels.winograd.matrices import transforms
 from fastconv.kernels.winograd.plan import FEW_TILES, WIDEST, Plan, Side, backward_side, forward_side, odd_lines, tiles_plan
 from fastconv.kernels.winograd.transforms import transform_inputs, transform_outputs, transform_weights
@@ -137,14 +137,13 @@ def multiply(tile, plan, V, U, M, shape, channels, ahead):
     shape: tiles, a multiple of MR, and panels; U begins with the first of its channels.
     """
     (count, panels), (start, end), (x, y) = shape, channels, ahead
-    from_x, from_y, size = x.start, y.start, (end - start) * tile.NR
+    rows_of_tiles, size = -(-count // tile.MR), (end - start) * tile.NR
     for pair in range(plan.points * panels):
         k, p = pair // panels, pair % panels
         panel = U[k * plan.U_point + p * size : k * plan.U_point + (p + 1) * size]
         for t in range(0, count, tile.MR):
-            prefetch(x.memory, from_x, min(from_x + x.step, x.stop))
-            prefetch(y.memory, from_y, min(from_y + y.step, y.stop))
-            from_x, from_y = from_x + x.step, from_y + y.step
+            fetch(x, pair * rows_of_tiles + t // tile.MR)
+            fetch(y, pair * rows_of_tiles + t // tile.MR)
             rows, to = offsets_apart(tile, plan.V_tile, tile.MR), offsets_apart(tile, plan.M_tile, tile.MR)
             inputs, at = V[k * plan.V_point + t * plan.V_tile + start :], k * plan.M_point + t * plan.M_tile + p * tile.NR
             acc = load_or_zeros(tile, M, to, at, 1 if start == 0 else 0)

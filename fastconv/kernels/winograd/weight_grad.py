@@ -18,11 +18,11 @@ import numpy as np
 from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, driver, outlined, serial, spread, threads_for
+from fastconv.kernels.simd.ahead import fetch
 from fastconv.kernels.simd.arithmetic import fma_contiguous, zeros
 from fastconv.kernels.simd.host import menu
 from fastconv.kernels.simd.memory import add_to_totals
 from fastconv.kernels.simd.tile import Tile
-from fastconv.kernels.simd.transforms import prefetch
 from fastconv.kernels.winograd.ahead import elements_of
 from fastconv.kernels.winograd.matrices import transforms
 from fastconv.kernels.winograd.plan import BLOCK, LINE, WIDEST, Plan, cut, forward_side, odd_lines, uncut
@@ -128,13 +128,13 @@ def multiply(tile, plan, operands, count, shape, sums, ahead):
     shape: input channels and panels; sums: dU, and whether it is fresh.
     """
     tiles, (V, M), (inputs, panels), (dU, fresh), (x, dy) = plan.tiles, operands, shape, sums, ahead
-    from_x, from_dy = x.start, dy.start
+    t = 0
     for pair in range(tiles.points * panels):
         k, p = pair // panels, pair % panels
         for ic in range(0, inputs, tile.MR):
-            prefetch(x.memory, from_x, min(from_x + x.step, x.stop))
-            prefetch(dy.memory, from_dy, min(from_dy + dy.step, dy.stop))
-            from_x, from_dy = from_x + x.step, from_dy + dy.step
+            fetch(x, t)
+            fetch(dy, t)
+            t += 1
             acc, a, b = zeros(tile), k * tiles.V_point + ic, k * tiles.M_point + p * tile.NR
             for _ in range(count):
                 acc = fma_contiguous(tile, acc, V, a, M, b)

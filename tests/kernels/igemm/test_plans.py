@@ -213,6 +213,14 @@ def test_few_pixels_make_few_items(N, I, O, items):
     assert plan.items == items
 
 
+def test_features_do_not_cut_the_images_of_a_linear():
+    """A block of the sum reads 256 of each, however many there are: one band packs its weights once."""
+    for features in (1000, 2304, 20000):
+        g = linear_geometry(64, features, 128)
+        (plan,) = plans(g, forward_phases(g), Limits(channels=16))
+        assert (plan.patch_n, plan.strips, plan.items) == (64, 8, 8)
+
+
 @pytest.mark.parametrize(("N", "I", "O"), [(64, 9216, 128), (256, 2304, 512)])
 def test_a_weight_gradient_of_few_pixels_needs_no_totals(N, I, O):
     """However large the inputs are, that it reads where they lie."""

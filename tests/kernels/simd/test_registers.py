@@ -20,12 +20,12 @@ from fastconv.kernels.narrow import forward as narrow
 from fastconv.kernels.narrow import weight_grad as narrow_weight_grad
 from fastconv.kernels.narrow.packing import Item as Band
 from fastconv.kernels.narrow.plan import HEIGHTS, forward_plan
+from fastconv.kernels.simd.ahead import Ahead
 from fastconv.kernels.simd.host import MENU, menu, registers
 from fastconv.kernels.simd.sliding import Taps
 from fastconv.kernels.simd.tile import Tile
 from fastconv.kernels.winograd import forward as winograd
 from fastconv.kernels.winograd import weight_grad as winograd_weight_grad
-from fastconv.kernels.winograd.ahead import Ahead
 from fastconv.kernels.winograd.plan import WIDEST
 
 G = Convolution("", (1, 1, 8, 8), (4, 1, 3, 3)).g
@@ -34,15 +34,15 @@ G = Convolution("", (1, 1, 8, 8), (4, 1, 3, 3)).g
 def operands(kernel, dtype) -> tuple:
     """Of the types with which a pass calls this kernel, after the tile."""
     a, table, item = np.empty(1, dtype), np.empty(1, np.int64), Item(*[0] * len(Item._fields))
-    if kernel is forward.multiply:
-        return Record(plans(G, forward_phases(G), Limits())[0]), item, 0, a, Panels(a, 0, 0, 0), a, a
     ahead = Ahead(a, 0, 0, 0), Ahead(a, 0, 0, 0)
+    if kernel is forward.multiply:
+        return Record(plans(G, forward_phases(G), Limits())[0]), item, 0, (a, ahead[0]), Panels(a, 0, 0, 0), a, a
     if kernel is winograd.multiply.kernel:
         return Record(winograd.Forward(G, dtype).plan), a, a, a, (0, 0), (0, 0), ahead
     if kernel is winograd_weight_grad.multiply.kernel:
         return Record(winograd_weight_grad.weight_plan(G, False)[0]), (a, a), 0, (0, 0), (a, 0), ahead
     if kernel is weight_grad.multiply:
-        return Record(weight_plan(G, dtype, False)[0]), item, (0, 1), (a, table), (a, table), (np.empty(1), a, 0), True
+        return Record(weight_plan(G, dtype, False)[0]), item, (0, 1), (a, table), (a, table), (np.empty(1), a, 0, True), ahead
     return Record(col2im.col2im_plan(G, dtype)[0]), a, np.empty((1, 2), np.int64), a, a, 0
 
 

@@ -1,0 +1,33 @@
+"""What the next work item will touch is prefetched while tiles of this one are multiplied: that is bound by arithmetic, the next by memory."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv.kernels.compile import inlined
+from fastconv.kernels.simd.transforms import prefetch
+
+LINE = 16  # elements in a cache line of float32, and in two of float64
+
+
+class Ahead(NamedTuple):
+    """Each tile has `step` elements prefetched, from `start` on and none after `stop`."""
+
+    memory: np.ndarray
+    start: int
+    step: int
+    stop: int
+
+
+@inlined
+def lines(memory, first, stop, tiles):
+    """memory[first:stop] for so many tiles, in whole cache lines for each; only what lies in memory"""
+    start, stop = max(0, min(first, len(memory))), max(0, min(stop, len(memory)))
+    return Ahead(memory, start, -(-max(0, stop - start) // (LINE * max(1, tiles))) * LINE, stop)
+
+
+@inlined
+def fetch(ahead, t):
+    """The part of tile t, counted from 0."""
+    first = ahead.start + t * ahead.step
+    prefetch(ahead.memory, first, min(first + ahead.step, ahead.stop))
