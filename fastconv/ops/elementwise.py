@@ -29,7 +29,7 @@ def relu_grad(dy, y) -> np.ndarray:
 def dropout(x, p: float, key: int) -> np.ndarray:
     """Zero each element with probability p and scale the others by 1 / (1 - p); linear in x, so it is its own gradient.
 
-    The i-th element in channels-last order is dropped if number i of the random stream `key` (64 bits) is below p * 2**64.
+    The i-th element in channels-last order is dropped if number i, of 32 bits, of the random stream `key` is below p * 2**32.
     x: (N, C, spatial...) or (N, F), float32 or float64. The same key drops the same elements. ValueError unless 0 <= p < 1.
     """
     (x,) = floats("dropout", x=x)
@@ -42,7 +42,7 @@ def dropout(x, p: float, key: int) -> np.ndarray:
 
 def drop(x: np.ndarray, p: float, key: np.ndarray) -> np.ndarray:
     """`dropout` by a key in an array of one np.uint64."""
-    return _each(Dropout, x, options=((key, np.uint64(int(p * 2**64)), 1 / (1 - p)),))
+    return _each(Dropout, x, options=((key, np.uint32(p * 2**32), 1 / (1 - p)),))
 
 
 def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -116,7 +116,10 @@ def fits(g: Geometry) -> bool:
 
 
 def pays(g: Geometry) -> bool:
-    """Where it spends less than the phases of `forward`, which pad input channels to a tile, and multiply with dy's padding (right on 14 layers)."""
+    """Where it spends less than the phases of `forward`, which pad input channels to a tile, and multiply with dy's padding (right on 14 layers); and
+    where some of these only write zeros, each to every other pixel (1x1, stride 2: 0.9 to 2.9 times as fast on one thread, 1.1 to 4.3 on two)."""
+    if any(min(S, I) > K for I, _, K, S, _, _ in g.axes):
+        return True
     channels, float32 = g.IC // g.G, np.dtype(np.float32)
     padded = min(-(-channels // tile.NR) * tile.NR / worth for tile, worth in menu(float32))
     phases = math.prod(I * K / S for I, _, K, S, _, _ in g.axes) * padded * (g.OC // g.G)
