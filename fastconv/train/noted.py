@@ -122,7 +122,7 @@ class Noted:
 
 
 def own(y: np.ndarray) -> np.ndarray:
-    """A copy of an output, read-only as those of all training passes."""
-    y = y.copy("K")
+    """A copy of an output, read-only as those of all training passes: a view of memory that is not, for kernels."""
+    y = y.copy("K").view()
     y.setflags(False)
     return y

@@ -38,24 +38,28 @@ class WeightPlan(NamedTuple):
     a_tiles: int
     b_tiles: int
     a_offsets: np.ndarray  # (a_tiles * MR,): an element of a tile, seen from its pixel
+    neighbors: np.ndarray  # (a_tiles,): whether those of a tile lie side by side
     b_starts: np.ndarray  # (b_tiles,): a tile's first element, seen from its pixel
     width: int  # channels of a panel of dy
     panels: int
     copied: bool  # dy is copied into panels; else it is a single one as it lies
+    column_rows: np.ndarray  # (pixels,): where in a column of MR elements of each a pixel's are, where there is one
     dy_rows: np.ndarray  # (pixels,): where in a panel a pixel's row is
     k_index: np.ndarray  # the sum of k and channel n is totals[k_index[k] + n_index[n]]
     n_index: np.ndarray
     direct: bool  # one running sum is all of it: it goes into dw without totals
     size: int  # of a chunk's totals in a group, and of its sums of dy after them
     bias: bool  # the sums of dy are wanted
-    patch: int  # elements of scratch for the patch, and in all
+    patch: int  # elements of scratch for the patch, for that and panels of dy, and in all
+    column: int
     scratch: int
 
 
 def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, Tile]:
     OCG, size = g.OC // g.G, dtype.itemsize
     limits = Limits(pixels=min(WEIGHT_PIXELS, max(TERMS // 4, PATCH // (OCG * size))), channels=OCG, itemsize=size)  # dy's panels stay in L2, too
-    few = g.N * g.OD * g.OH * g.OW <= TERMS
+    positions = g.N * g.OD * g.OH * g.OW
+    few = positions <= TERMS
     if few:
         limits = limits._replace(pixels=TERMS, items=1)
     (plan,) = plans(g, forward_phases(g), limits._replace(patch=ANY) if few else limits)
@@ -82,6 +86,7 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
         every = np.concatenate([np.arange(start, start + count) for start, count in segments])
         a_offsets = every[np.minimum(a_offsets, len(every) - 1)]
     a_tiles, b_tiles = len(a_starts), len(b_starts)
+    neighbors = (np.diff(a_offsets.reshape(a_tiles, MR)) == 1).all(1)
     by_a, by_b = (n_index, k_index) if way == LANES_ARE_K else (k_index, n_index)
     by_a *= NR
     by_b[...] = by_b // NR * a_tiles * MR * NR + by_b % NR
@@ -92,9 +97,11 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
     worth = max(-(-CHUNKS // (a_tiles * b_tiles)), min(CHUNKS // 2, read // (TOTALS * totals)))
     chunks = max(1, min(worth, bands, PARTIALS // totals))
     patch, rows = memory.lines(plan.patch_size + MR + NR, dtype), memory.lines(M * width * panels + MR, dtype)
+    column = memory.lines(positions * MR, dtype) if direct else 0
     return WeightPlan(
-        Record(plan), bands, chunks, way, a_tiles, b_tiles, a_offsets, b_starts, width, panels, way == LANES_ARE_K or width != OCG,
-        np.arange(M) * width, k_index, n_index[:OCG], direct, sums + (width * panels if bias else 0), bias, patch, patch + rows,
+        Record(plan), bands, chunks, way, a_tiles, b_tiles, a_offsets, neighbors, b_starts, width, panels, way == LANES_ARE_K or width != OCG,
+        np.arange(positions if direct else 0) * MR, np.arange(M) * width, k_index, n_index[:OCG], direct, sums + (width * panels if bias else 0),
+        bias, patch, patch + rows, patch + rows + column,
     ), tile  # fmt: skip
 
 

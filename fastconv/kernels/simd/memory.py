@@ -2,6 +2,7 @@
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastconv.kernels.simd.tile import ELEMENTS, I64, Accumulators, Offsets, address, after, load, load_real, registers, store, store_real
@@ -104,6 +105,19 @@ def move_row(typing, tile, x, at, channels, y, to):
         return context.get_dummy_value()
 
     return types.void(tile, x, types.intp, types.intp, y, types.intp), generate
+
+
+@intrinsic
+def move_column(typing, tile, x, at, y, to):
+    """y[to : to + MR] = x[at : at + MR]"""
+
+    def generate(context, builder, signature, arguments):
+        _, x, at, y, to = arguments
+        x, y = address(context, builder, signature.args[1], x, at), address(context, builder, signature.args[3], y, to)
+        cgutils.raw_memcpy(builder, y, x, ir.Constant(I64, tile.MR * tile.bytes), 1, align=tile.bytes)
+        return context.get_dummy_value()
+
+    return types.void(tile, x, types.intp, y, types.intp), generate
 
 
 @intrinsic

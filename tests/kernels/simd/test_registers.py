@@ -42,7 +42,7 @@ def operands(kernel, dtype) -> tuple:
     if kernel is winograd_weight_grad.multiply.kernel:
         return Record(winograd_weight_grad.weight_plan(G, False)[0]), (a, a), 0, (0, 0), (a, 0), ahead
     if kernel is weight_grad.multiply:
-        return Record(weight_plan(G, dtype, False)[0]), item, (0, 1), (a, table), (a, table), (np.empty(1), a, 0, True), ahead
+        return Record(weight_plan(G, dtype, False)[0]), item, (0, 1), ((a, table), (a, table), a), (np.empty(1), a, 0, True), ahead
     return Record(col2im.col2im_plan(G, dtype)[0]), a, np.empty((1, 2), np.int64), a, a, 0
 
 
