@@ -115,6 +115,7 @@ class Limits(NamedTuple):
     patch: int = PATCH  # bytes of a patch of one image at most
     channels: int = 1  # of the narrowest strip: one panel
     items: int = ITEMS  # at least, where they are worth it
+    block: int = TERMS  # channels that are read before others: of images where they lie no more must fit
     pack: bool = False  # also where no padding asks for it
     itemsize: int = 4
 
@@ -202,7 +203,7 @@ def _cut(g: Geometry, phase: Phase, limits: Limits, packed: bool) -> Cut:
 
     def small(images: int, rows: int, columns: int) -> bool:
         limit = limits.patch if images == 1 else max(limits.patch, PATCHES)
-        channels = ICG if packed or images == 1 else min(ICG, TERMS)  # where images lie, a block of K reads no more of them
+        channels = ICG if packed or images == 1 else min(ICG, limits.block)
         return math.prod(_patch(phase, images, rows, columns)) * channels * limits.itemsize <= limit
 
     columns = w.count

@@ -24,7 +24,7 @@ from fastconv.kernels.igemm.plan import Limits, forward_phases, plans
 from fastconv.kernels.simd.host import CHUNKS, GATHERED_SPEED, PARTIALS, PATCH, PATCHES, TERMS, TOTALS, WEIGHT_PIXELS, menu
 from fastconv.kernels.simd.tile import Tile
 
-ANY = 1 << 62  # bytes
+ANY = 1 << 62  # bytes, channels
 WAYS = CONTIGUOUS, GATHERED, LANES_ARE_K = range(3)
 
 
@@ -57,7 +57,8 @@ class WeightPlan(NamedTuple):
 
 def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, Tile]:
     OCG, size = g.OC // g.G, dtype.itemsize
-    limits = Limits(pixels=min(WEIGHT_PIXELS, max(TERMS // 4, PATCH // (OCG * size))), channels=OCG, itemsize=size)  # dy's panels stay in L2, too
+    pixels = min(WEIGHT_PIXELS, max(TERMS // 4, PATCH // (OCG * size)))  # dy's panels stay in L2, too
+    limits = Limits(pixels=pixels, channels=OCG, block=ANY, itemsize=size)
     positions = g.N * g.OD * g.OH * g.OW
     few = positions <= TERMS
     if few:
