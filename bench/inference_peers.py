@@ -18,7 +18,7 @@ class _Infers:
 
     def caller(self, model: Layer, x: np.ndarray) -> Callable:
         """A call that answers for x; all that is done once is done."""
-        raise NotImplementedError
+        raise NotImplementedError  # each peer has its own
 
     def calls(self, net: Net) -> dict[str, Callable]:
         return {"infer": self.caller(settled(net.model()), net.images()[0])}

@@ -22,7 +22,7 @@ class _Trains:
 
     def stepper(self, net: Net, dropout: bool) -> Callable[[], float]:
         """A call that trains for one step and returns its loss."""
-        raise NotImplementedError
+        raise NotImplementedError  # each peer has its own
 
     def calls(self, net: Net) -> dict[str, Callable]:
         return {"step": self.stepper(net, dropout=True), "losses": lambda: self.losses(net)}

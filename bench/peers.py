@@ -27,7 +27,7 @@ class Peer:
 
     def calls(self, layer: Layer) -> dict[str, Callable]:
         """A call per pass; its operands are made already."""
-        raise NotImplementedError
+        raise NotImplementedError  # each peer has its own
 
     def arrays(self, result) -> tuple[np.ndarray, ...]:
         """What a call gave, in PyTorch's shapes: (y,), (dx,) or (dw, db)."""

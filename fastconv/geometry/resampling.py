@@ -30,7 +30,7 @@ class Sums(NamedTuple):
     weights: np.ndarray  # float64
 
     @property
-    def O(self) -> int:  # noqa: E743
+    def O(self) -> int:  # noqa: E743  # outputs, as in every formula here
         return len(self.starts) - 1
 
     @property

@@ -17,8 +17,8 @@ def mix(value):
 
 @serial
 def mix32(value):
-    """One 32-bit number for another, each bit of which depends on all of it (Wellons 2018, "Prospecting for hash functions": lowbias32). Vectors of
-    it take a third of the time of 64 bits."""
+    """One 32-bit number for another, each bit of which depends on all of it (Wellons 2018, "Prospecting for hash functions": lowbias32). By two of
+    them a pass takes half the time that two of 64 bits take."""
     value = np.uint32(value ^ (value >> np.uint32(16)))
     value = np.uint32(value * np.uint32(0x7FEB352D))
     value = np.uint32(value ^ (value >> np.uint32(15)))

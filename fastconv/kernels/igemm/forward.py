@@ -35,18 +35,20 @@ def correlate_items(work, tile, plan, x, w, bias, y):
         if item.channel == 0 or i == work.first:  # else it has the pixels of the item before
             inputs = inputs_of(item, plan, x, patch)
         fresh = i == work.first or plan.strips > 1 or plan.G > 1 or not plan.kept  # else the item before has left its panels
-        outputs, tiles = outputs_of(item, plan, y), -(-item.pixels // tile.MR) * -(-item.channels // tile.NR) * (len(plan.blocks) - 1)
-        ahead = inputs_ahead(x, item, item_of(i + 1, plan), plan, tiles)
+        outputs, tiles = outputs_of(item, plan, y), -(-item.pixels // tile.MR) * -(-item.channels // tile.NR)  # of each block
+        ahead = inputs_ahead(x, item, item_of(i + 1, plan), plan, tiles * (len(plan.blocks) - 1))
         for block in range(len(plan.blocks) - 1):
-            multiply(tile, plan, item, block, (inputs, ahead), panels_of(tile, plan, w, item, block, (panels, fresh)), bias, outputs)
+            multiply(tile, plan, item, block, (inputs, ahead, block * tiles), panels_of(tile, plan, w, item, block, (panels, fresh)), bias, outputs)
 
 
 @inlined
 def multiply(tile, plan, item, block, reads, panels, bias, outputs):
-    """Loops 3 and 2: one block of the sum in tiles of NR channels x MR pixels. The first overwrites, others add; then bias and clamp."""
+    """Loops 3 and 2: one block of the sum in tiles of NR channels x MR pixels. The first overwrites, others add; then bias and clamp.
+
+    reads: inputs, what is prefetched with the tiles, and the number of the block's first.
+    """
     input_offsets, output_offsets = plan.input_offsets[item.narrow], plan.output_offsets[item.narrow]
-    (inputs, ahead), last = reads, item.pixels - 1
-    t = block * -(-item.pixels // tile.MR) * -(-item.channels // tile.NR)
+    (inputs, ahead, t), last = reads, item.pixels - 1
     for p in range(0, item.channels, tile.NR):
         n, channels = item.channel + p, item.channels - p
         for m in range(0, item.pixels, tile.MR):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from fastconv.kernels.compile import inlined
 from fastconv.kernels.igemm.packing import pack_patch
-from fastconv.kernels.simd.ahead import lines
+from fastconv.kernels.simd.ahead import lines_ahead
 
 
 class Item(NamedTuple):
@@ -66,11 +66,11 @@ def outputs_of(item, plan, y):
 def inputs_ahead(x, item, later, plan, tiles):
     """What a later item reads, for so many tiles of this one: as much of x as lies between their beginnings."""
     here, there = first_input(item, plan), first_input(later, plan)
-    return lines(x, there, there + there - here, tiles)
+    return lines_ahead(x, there, there + there - here, tiles)
 
 
 @inlined
 def outputs_ahead(dy, item, later, plan, tiles):
     """The same of outputs, where they are read: of dy."""
     here, there = first_output(item, plan), first_output(later, plan)
-    return lines(dy, there, there + there - here, tiles)
+    return lines_ahead(dy, there, there + there - here, tiles)

@@ -20,7 +20,7 @@ class Ahead(NamedTuple):
 
 
 @inlined
-def lines(memory, first, stop, tiles):
+def lines_ahead(memory, first, stop, tiles):
     """memory[first:stop] for so many tiles, in whole cache lines for each; only what lies in memory"""
     start, stop = max(0, min(first, len(memory))), max(0, min(stop, len(memory)))
     return Ahead(memory, start, -(-max(0, stop - start) // (LINE * max(1, tiles))) * LINE, stop)

@@ -7,7 +7,7 @@ block's own tiles were prefetched before, so it goes on one row of tiles after t
 """
 
 from fastconv.kernels.compile import serial
-from fastconv.kernels.simd.ahead import lines
+from fastconv.kernels.simd.ahead import lines_ahead
 
 
 @serial
@@ -18,4 +18,4 @@ def elements_of(memory, first, stop, plan, parts):
     row = image // plan.TH
     start = first // per_image * image + first % per_image * row // plan.TW + row
     end = stop // per_image * image + stop % per_image * row // plan.TW + row
-    return lines(memory, start, end, parts)
+    return lines_ahead(memory, start, end, parts)

@@ -36,7 +36,7 @@ def operands(kernel, dtype) -> tuple:
     a, table, item = np.empty(1, dtype), np.empty(1, np.int64), Item(*[0] * len(Item._fields))
     ahead = Ahead(a, 0, 0, 0), Ahead(a, 0, 0, 0)
     if kernel is forward.multiply:
-        return Record(plans(G, forward_phases(G), Limits())[0]), item, 0, (a, ahead[0]), Panels(a, 0, 0, 0), a, a
+        return Record(plans(G, forward_phases(G), Limits())[0]), item, 0, (a, ahead[0], 0), Panels(a, 0, 0, 0), a, a
     if kernel is winograd.multiply.kernel:
         return Record(winograd.Forward(G, dtype).plan), a, a, a, (0, 0), (0, 0), ahead
     if kernel is winograd_weight_grad.multiply.kernel:
