@@ -12,9 +12,9 @@ from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import FLOPS, Record, chunks, driver, inlined, serial, spread
 from fastconv.kernels.igemm.items import inputs_ahead, inputs_of, item_of, outputs_of
-from fastconv.kernels.igemm.packing import packed, panels_of
+from fastconv.kernels.igemm.packing import packed, panels_of, weights_ahead
 from fastconv.kernels.igemm.plan import Limits, Phase, Plan, backward_phases, forward_phases, plans
-from fastconv.kernels.simd.ahead import fetch
+from fastconv.kernels.simd.ahead import fetch, fetch_rows
 from fastconv.kernels.simd.arithmetic import add, add_row, clamp, fma_gathered, zeros
 from fastconv.kernels.simd.host import IN_PLACE, PANELS, TERMS, tile_for
 from fastconv.kernels.simd.memory import load_rows, offsets, store_rows
@@ -36,23 +36,26 @@ def correlate_items(work, tile, plan, x, w, bias, y):
             inputs = inputs_of(item, plan, x, patch)
         fresh = i == work.first or plan.strips > 1 or plan.G > 1 or not plan.kept  # else the item before has left its panels
         outputs, tiles = outputs_of(item, plan, y), -(-item.pixels // tile.MR) * -(-item.channels // tile.NR)  # of each block
-        ahead = inputs_ahead(x, item, item_of(i + 1, plan), plan, tiles * (len(plan.blocks) - 1))
+        later = item_of(i + 1, plan)
+        inputs_later = inputs_ahead(x, item, later, plan, tiles * (len(plan.blocks) - 1))
         for block in range(len(plan.blocks) - 1):
-            multiply(tile, plan, item, block, (inputs, ahead, block * tiles), panels_of(tile, plan, w, item, block, (panels, fresh)), bias, outputs)
+            ahead = inputs_later, block * tiles, weights_ahead(plan, w, item, later, block, tiles)
+            multiply(tile, plan, item, block, (inputs, ahead), panels_of(tile, plan, w, item, block, (panels, fresh)), bias, outputs)
 
 
 @inlined
 def multiply(tile, plan, item, block, reads, panels, bias, outputs):
     """Loops 3 and 2: one block of the sum in tiles of NR channels x MR pixels. The first overwrites, others add; then bias and clamp.
 
-    reads: inputs, what is prefetched with the tiles, and the number of the block's first.
+    reads: inputs, and what is prefetched with the tiles: inputs, from the share of the block's first tile on, and weights.
     """
     input_offsets, output_offsets = plan.input_offsets[item.narrow], plan.output_offsets[item.narrow]
-    (inputs, ahead, t), last = reads, item.pixels - 1
+    (inputs, (inputs_later, share, weights_later)), last, t = reads, item.pixels - 1, 0
     for p in range(0, item.channels, tile.NR):
         n, channels = item.channel + p, item.channels - p
         for m in range(0, item.pixels, tile.MR):
-            fetch(ahead, t)
+            fetch(inputs_later, share + t)
+            fetch_rows(weights_later, t)
             t += 1
             acc = sum_block(tile, plan, block, inputs, offsets(tile, input_offsets, m, last), panels, p // tile.NR)
             to = offsets(tile, output_offsets, m, last)
@@ -87,7 +90,7 @@ class Phases:
 
     def _finish(self, plan: Plan, transposed: bool, lower_bound: float) -> Plan:
         NR = self.tile.NR
-        in_place = not transposed and plan.OCG % NR == 0 and (plan.OCG == NR or plan.K <= IN_PLACE)
+        in_place = not transposed and plan.OCG % NR == 0 and (plan.OCG == NR or plan.K * plan.OC * self.dtype.itemsize <= IN_PLACE)
         strip = -(-plan.strip // NR) * NR
         kept = not in_place and plan.K * strip * self.dtype.itemsize <= PANELS
         panels = 0 if in_place else memory.lines((plan.K if kept else min(TERMS, plan.K)) * strip, self.dtype)

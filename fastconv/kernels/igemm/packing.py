@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.kernels.compile import inlined, outlined, serial
+from fastconv.kernels.simd.ahead import rows_ahead
 from fastconv.kernels.simd.arithmetic import transpose
 from fastconv.kernels.simd.memory import load_rows, move_row, offsets_apart, store_rows
 from fastconv.kernels.simd.tile import square
@@ -95,6 +96,19 @@ def panels_of(tile, plan, w, item, block, scratch):
     elif fresh:
         pack_rows(tile, plan, w, item, k, stop, panels[start:])
     return Panels(panels, start, (stop - k) * tile.NR, tile.NR)
+
+
+@inlined
+def weights_ahead(plan, w, item, later, block, tiles):
+    """What will be packed next, for so many tiles of this block: rows of w for the next one, or of a later item for its first."""
+    last = block == len(plan.blocks) - 2
+    item, block = (later if last else item), (0 if last else block + 1)
+    terms = plan.blocks[block + 1, 1] - plan.blocks[block, 1]
+    if plan.in_place or plan.kept or plan.prepared or (plan.transposed and len(plan.taps) > 1):
+        return rows_ahead(w, 0, 0, 0, 0, tiles)
+    if plan.transposed:  # one tap
+        return rows_ahead(w, item.channel * plan.IC + item.group * plan.ICG + plan.blocks[block, 1], plan.IC, terms, item.channels, tiles)
+    return rows_ahead(w, plan.blocks[block, 1] * plan.OC + item.group * plan.OCG + item.channel, plan.OC, item.channels, terms, tiles)
 
 
 @inlined

@@ -31,3 +31,27 @@ def fetch(ahead, t):
     """The part of tile t, counted from 0."""
     first = ahead.start + t * ahead.step
     prefetch(ahead.memory, first, min(first + ahead.step, ahead.stop))
+
+
+class RowsAhead(NamedTuple):
+    """Of a matrix: `count` rows of `width` elements, `row` elements apart, of which each tile has `step` prefetched."""
+
+    memory: np.ndarray
+    start: int
+    row: int
+    width: int
+    count: int
+    step: int
+
+
+@inlined
+def rows_ahead(memory, start, row, width, count, tiles):
+    """count rows for so many tiles"""
+    return RowsAhead(memory, start, row, width, count, -(-count // max(1, tiles)))
+
+
+@inlined
+def fetch_rows(ahead, t):
+    """The rows of tile t, counted from 0."""
+    for r in range(t * ahead.step, min((t + 1) * ahead.step, ahead.count)):
+        prefetch(ahead.memory, ahead.start + r * ahead.row, ahead.start + r * ahead.row + ahead.width)

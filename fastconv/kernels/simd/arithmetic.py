@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastconv.kernels.simd.tile import I32, Accumulators, address, after, load, load_real, multiply_add, registers, splat
+from fastconv.kernels.simd.tile import I32, Accumulators, address, after, load, load_channels, multiply_add, registers, splat
 
 
 @intrinsic
@@ -102,7 +102,7 @@ def add_row(typing, tile, acc, b, at, channels):
     def generate(context, builder, signature, arguments):
         _, acc, b, at, channels = arguments
         b = address(context, builder, signature.args[2], b, at)
-        row = [load_real(builder, tile, after(builder, b, v * tile.LANES), channels, v) for v in range(tile.NV)]
+        row = load_channels(builder, tile, b, channels)
         for _, v, i in registers(tile):
             acc = builder.insert_value(acc, builder.fadd(builder.extract_value(acc, i), row[v]), i)
         return acc

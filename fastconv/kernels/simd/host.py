@@ -19,7 +19,8 @@ ITEMS = 16  # of a pass at least, if they are worth it, for threads to share
 FEWEST_ITEMS = 4  # for whose sake weights are packed for less than
 PACKED_FOR = 64  # pixels (Linear 32 x 2592 -> 256, cut into 16 items of 8 pixels: 475 us, into 4 of 32 260)
 ITEM_FLOPS = 1 << 20  # of an item that is worth having: 10 us of one core
-IN_PLACE = 160  # terms of a sum whose weights are read where they lie, OC elements apart: more share a few sets of L1 (1.2 to 1.7 times slower)
+IN_PLACE = 16 << 10  # bytes of weights that are read where they lie: half of an L1, as rows OC elements apart share a few of its sets
+# not copied 1x1 layers 128 -> 128 run at 0.9, 64 -> 256 at 0.85, 64 -> 128 at 0.9 of the speed, 64 -> 64 at 1.02
 CHUNKS = 16  # of the pixels of a weight gradient, divided by its number of tiles, or half as many where they cost little
 # 16: 1.1 to 1.5 times as long on two threads (16 images, 1x1, 24x24 72 -> 72 and 12x12 64 -> 128)
 TOTALS = 2  # bytes of inputs and gradients for each byte of a chunk's totals: threads then share chunks, else tiles, each of which reads them all

@@ -5,12 +5,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastconv.kernels.simd import tile as registers_of
-from fastconv.kernels.simd.tile import I64, Accumulators, address, after, load_real, registers, store_real
-
-
-def _cases(builder, tile, count):
-    """Whether NR elements are there: the whole row, or a ragged one."""
-    return builder.if_else(builder.icmp_signed(">=", count, ir.Constant(I64, tile.NR)))
+from fastconv.kernels.simd.tile import Accumulators, address, after, load_channels, registers, store_real, whole
 
 
 @intrinsic
@@ -19,21 +14,10 @@ def load_row(typing, tile, x, at, count):
 
     def generate(context, builder, signature, arguments):
         _, x, at, count = arguments
-        x, kind = address(context, builder, signature.args[1], x, at), signature.return_type.registers
-        loaded = []
-        with _cases(builder, tile, count) as cases:
-            for whole, case in zip((True, False), cases):
-                with case:
-                    acc = ir.Constant(kind, ir.Undefined)
-                    for _, v, i in registers(tile):
-                        pointer = after(builder, x, v * tile.LANES)
-                        value = registers_of.load(builder, tile, pointer) if whole else load_real(builder, tile, pointer, count, v)
-                        acc = builder.insert_value(acc, value, i)
-                    loaded.append((acc, builder.block))
-        result = builder.phi(kind)
-        for acc, block in loaded:
-            result.add_incoming(acc, block)
-        return result
+        acc = ir.Constant(signature.return_type.registers, ir.Undefined)
+        for i, vector in enumerate(load_channels(builder, tile, address(context, builder, signature.args[1], x, at), count)):
+            acc = builder.insert_value(acc, vector, i)
+        return acc
 
     return Accumulators(tile)(tile, x, types.intp, types.intp), generate
 
@@ -45,12 +29,12 @@ def store_row(typing, tile, acc, y, at, count):
     def generate(context, builder, signature, arguments):
         _, acc, y, at, count = arguments
         y = address(context, builder, signature.args[2], y, at)
-        with _cases(builder, tile, count) as cases:
-            for whole, case in zip((True, False), cases):
+        with builder.if_else(whole(builder, tile, count)) as cases:
+            for is_whole, case in zip((True, False), cases):
                 with case:
                     for _, v, i in registers(tile):
                         value, pointer = builder.extract_value(acc, i), after(builder, y, v * tile.LANES)
-                        if whole:
+                        if is_whole:
                             registers_of.store(builder, tile, value, pointer)
                         else:
                             store_real(builder, tile, value, pointer, count, v)

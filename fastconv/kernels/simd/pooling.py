@@ -8,7 +8,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from fastconv.kernels.simd.tile import BIT, I32, I64, Accumulators, address, after, real_lanes, registers, splat
+from fastconv.kernels.simd.tile import BIT, I32, I64, Accumulators, address, after, real_lanes, registers, splat, whole
 
 DOUBLE = ir.DoubleType()
 
@@ -145,10 +145,6 @@ def _stored(tile, array):
     return ir.VectorType(ir.IntType(bits), tile.LANES), f"v{tile.LANES}i{bits}.p0"
 
 
-def _is_whole(builder, tile, channels):
-    return builder.icmp_signed(">=", channels, ir.Constant(I64, tile.NV * tile.LANES))
-
-
 def _fitted(builder, value, vector):
     """Integers made wider or narrower."""
     have, want = value.type.element.width, vector.element.width
@@ -166,7 +162,7 @@ def load_taps(typing, tile, argmax, offsets, at, channels):
         shape = ir.FunctionType(vector, [vector.as_pointer(), I32, ir.VectorType(BIT, tile.LANES), vector])
         masked = cgutils.get_or_insert_function(builder.module, shape, f"llvm.masked.load.{name}")
         loaded = []
-        with builder.if_else(_is_whole(builder, tile, channels)) as cases:
+        with builder.if_else(whole(builder, tile, channels)) as cases:
             for is_whole, case in zip((True, False), cases):
                 with case:
                     taps = ir.Constant(kind.registers, ir.Undefined)
@@ -199,14 +195,14 @@ def store_taps(typing, tile, won, argmax, offsets, at, channels):
         vector, name = _stored(tile, signature.args[2])
         shape = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), I32, ir.VectorType(BIT, tile.LANES)])
         masked = cgutils.get_or_insert_function(builder.module, shape, f"llvm.masked.store.{name}")
-        with builder.if_else(_is_whole(builder, tile, channels)) as (whole, ragged):
-            for case in (whole, ragged):
+        with builder.if_else(whole(builder, tile, channels)) as cases:
+            for is_whole, case in zip((True, False), cases):
                 with case:
                     for m, v, i in registers(tile):
                         value = _fitted(builder, builder.extract_value(won, i), vector)
                         pointer = after(builder, builder.gep(argmax, [builder.extract_value(offsets, m)]), v * tile.LANES)
                         pointer = builder.bitcast(pointer, vector.as_pointer())
-                        if case is whole:
+                        if is_whole:
                             builder.store(value, pointer).align = vector.element.width // 8
                         else:
                             builder.call(masked, [value, pointer, I32(vector.element.width // 8), real_lanes(builder, tile, channels, v)])

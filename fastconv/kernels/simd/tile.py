@@ -126,8 +126,10 @@ def real_lanes(builder, tile, channels, v):
     made = builder.__dict__.setdefault("real_lanes", {})
     key = builder.block, channels, tile.LANES, v
     if key not in made:
-        numbers = ir.Constant(ir.VectorType(I64, tile.LANES), [v * tile.LANES + i for i in range(tile.LANES)])
-        made[key] = builder.icmp_signed("<", numbers, splat(builder, channels, numbers.type))
+        count, most = builder.sub(channels, I64(v * tile.LANES)), I64(tile.LANES)
+        count = builder.trunc(builder.select(builder.icmp_signed("<", count, most), count, most), I32)  # 32 bits: a comparison is one instruction
+        numbers = ir.Constant(ir.VectorType(I32, tile.LANES), list(range(tile.LANES)))
+        made[key] = builder.icmp_signed("<", numbers, splat(builder, count, numbers.type))
     return made[key]
 
 
@@ -145,6 +147,27 @@ def store_real(builder, tile, value, pointer, channels, v):
     masked = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), arguments), name)
     lanes = real_lanes(builder, tile, channels, v)
     builder.call(masked, [value, builder.bitcast(pointer, arguments[1]), I32(tile.bytes), lanes])
+
+
+def whole(builder, tile, channels):
+    """Whether a row has NR channels: most have, and masks for others cost more than what they mask."""
+    return builder.icmp_signed(">=", channels, I64(tile.NR))
+
+
+def load_channels(builder, tile, pointer, channels):
+    """The vectors of a row, 0 after the first `channels` channels, where memory is not read"""
+    cases = []
+    with builder.if_else(whole(builder, tile, channels), likely=True) as (all_of_them, some):
+        with all_of_them:
+            cases.append(([load(builder, tile, after(builder, pointer, v * tile.LANES)) for v in range(tile.NV)], builder.block))
+        with some:
+            cases.append(([load_real(builder, tile, after(builder, pointer, v * tile.LANES), channels, v) for v in range(tile.NV)], builder.block))
+    row = []
+    for v in range(tile.NV):
+        row.append(builder.phi(tile.vector))
+        for vectors, block in cases:
+            row[-1].add_incoming(vectors[v], block)
+    return row
 
 
 def registers(tile):

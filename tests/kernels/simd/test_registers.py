@@ -20,7 +20,7 @@ from fastconv.kernels.narrow import forward as narrow
 from fastconv.kernels.narrow import weight_grad as narrow_weight_grad
 from fastconv.kernels.narrow.packing import Item as Band
 from fastconv.kernels.narrow.plan import HEIGHTS, forward_plan
-from fastconv.kernels.simd.ahead import Ahead
+from fastconv.kernels.simd.ahead import Ahead, RowsAhead
 from fastconv.kernels.simd.host import MENU, menu, registers
 from fastconv.kernels.simd.sliding import Taps
 from fastconv.kernels.simd.tile import Tile
@@ -36,7 +36,7 @@ def operands(kernel, dtype) -> tuple:
     a, table, item = np.empty(1, dtype), np.empty(1, np.int64), Item(*[0] * len(Item._fields))
     ahead = Ahead(a, 0, 0, 0), Ahead(a, 0, 0, 0)
     if kernel is forward.multiply:
-        return Record(plans(G, forward_phases(G), Limits())[0]), item, 0, (a, ahead[0], 0), Panels(a, 0, 0, 0), a, a
+        return Record(plans(G, forward_phases(G), Limits())[0]), item, 0, (a, (ahead[0], 0, RowsAhead(a, 0, 0, 0, 0, 0))), Panels(a, 0, 0, 0), a, a
     if kernel is winograd.multiply.kernel:
         return Record(winograd.Forward(G, dtype).plan), a, a, a, (0, 0), (0, 0), ahead
     if kernel is winograd_weight_grad.multiply.kernel:
