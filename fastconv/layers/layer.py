@@ -19,7 +19,8 @@ Step = Callable[[Any, bool], Any]  # a layer's own way back: dx, or None, from (
 
 
 class _Changes:
-    """How often an attribute of any layer was set: as long as it stays, shapes that a net has told stay true."""
+    """How often an attribute of any layer was set: as long as it stays, shapes that a net has told stay true. A layer's `_changed` is the last time
+    that one of its own was."""
 
     count = 0
 
@@ -206,6 +207,7 @@ class Layer(Named, ABC):
         if isinstance(held, (Parameter, Buffer)) and not (value is None or isinstance(value, (Parameter, Buffer))):
             raise TypeError(f"{type(self).__name__}: {name} is a {type(held).__name__}, got {described(value)}: write layer.{name}.value = ...")
         changes.count += 1
+        self.__dict__["_changed"] = changes.count
         passes = self.__dict__.get("_passes")
         if isinstance(passes, BoundPasses):
             passes.clear()

@@ -13,7 +13,7 @@ the model. If one of these changes the layers run, and are noted again when they
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,13 @@ def all_noted(layer: Any) -> bool:
     return known and "forward" not in vars(layer) and all(map(all_noted, layer.children()))
 
 
+def inside(layer: Any) -> Iterator[Any]:
+    """The layer or join, and those inside it."""
+    yield layer
+    for child in layer.children():
+        yield from inside(child)
+
+
 MET, UNLIKE = object(), object()  # a kind of batches that came once, and one that is not noted
 keeping: list["weakref.ref[Replays]"] = []
 
@@ -53,6 +60,7 @@ class Replays:
         self._arena = Arena()
         self._kinds: dict[tuple, Any] = {}  # MET, UNLIKE or a Noted
         self._count = -1  # changes, when the model was looked at
+        self._layers: list[tuple[Any, int]] = []  # its layers and joins, and when each had last changed
         self._lists: list[tuple[list, tuple, list[int]]] = []  # the layers' lists, what they held, and its identities
         self._nodes: list = []  # what a Module's forward did
 
@@ -85,8 +93,9 @@ class Replays:
             if not trace.single:
                 return by_layers(model, x, words)
             nodes, outputs = trace.record.nodes, trace.outputs
-        if self._count != changes.count or nodes != self._nodes or any(list(map(id, now)) != then for now, _, then in self._lists):
-            self._look(model, nodes)
+        as_before = nodes == self._nodes and all(list(map(id, now)) == then for now, _, then in self._lists)
+        if not (as_before and self._count == changes.count):
+            self._look(model, nodes, as_before)
         key = self._key(x, outputs)
         found = self._kinds.get(key)
         if isinstance(found, Noted):
@@ -101,10 +110,14 @@ class Replays:
             self._kinds[key] = MET
         return by_layers(model, x, words)
 
-    def _look(self, model: Layer, nodes: list) -> None:
-        """At the model, which is another than before."""
+    def _look(self, model: Layer, nodes: list, as_before: bool) -> None:
+        """At the model, which is another than before; or another model is, and this one as before."""
+        found = [(layer, getattr(layer, "_changed", 0)) for outer in (model, *(layer for layer, _ in nodes)) for layer in inside(outer)]
+        self._count = changes.count
+        if as_before and found == self._layers:
+            return
         self._kinds.clear()
-        self._count, self._nodes = changes.count, nodes
+        self._layers, self._nodes = found, nodes
         lists = [value for layer in model.modules() for value in vars(layer).values() if isinstance(value, list)]
         self._lists = [(value, tuple(value), list(map(id, value))) for value in lists]
         self._parameters, self._buffers = model.parameters(), [buffer for _, buffer in model.named_buffers()]
