@@ -13,7 +13,7 @@ from fastconv.layers.reshape import Scale
 from fastconv.train import replay
 from fastconv.train.steps import add_gradients
 from tests.layers.test_layers import CASES
-from tests.train.replays import SHAPE, assert_same, by_layers, compared, loss, net, normal, noted, state
+from tests.train.replays import SHAPE, STEPS, assert_same, by_layers, compared, loss, net, normal, noted, state
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -122,3 +122,25 @@ def test_in_turn_what_lies_as_it_was_noted_and_what_does_not():
         results = [add_gradients(each, normal(SHAPE, step), dy, lambda outputs, targets: (0.0, targets)) for each in (plain, model)]
         assert_same(state(model, results[1][1]), state(plain, results[0][1]))
     assert noted(model) == 1
+
+
+class TwoLinears(fc.Module):
+    def __init__(self):
+        self.first, self.second = layers.Linear(4, 5), layers.Linear(5, 3)
+
+    def forward(self, x):
+        return self.second(F.relu(self.first(x)))
+
+
+@pytest.mark.parametrize(("model", "shape"), [(net(), SHAPE), (TwoLinears(), (4, 4))], ids=["Sequential", "Module"])
+def test_other_models_change_nothing(model, shape):
+    """Layers that are made, or set, between steps, and are not the model's: what was noted stays."""
+    other, seen = layers.Dropout(0.25), []
+    for step in range(STEPS):
+        model.zero_grad()
+        add_gradients(model, normal(shape, step), normal((4, 3), step), loss)
+        seen.append([kind for kind in vars(model)["_replays"]._kinds.values() if isinstance(kind, replay.Noted)])
+        other.p = step / 10
+        net()
+    assert [len(kinds) for kinds in seen] == [0, 1, 1, 1]
+    assert seen[1] == seen[2] == seen[3]

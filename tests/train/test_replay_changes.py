@@ -12,7 +12,7 @@ import pytest
 import fastconv as fc
 from fastconv import functional as F
 from fastconv import layers, losses, memory, optim, train
-from fastconv.layers import Module, Sequential
+from fastconv.layers import Sequential
 from fastconv.train import replay
 from fastconv.train.steps import add_gradients
 from tests.train.replays import SHAPE, STEPS, assert_same, by_layers, compared, loss, net, normal, noted, state
@@ -70,28 +70,6 @@ def test_changes_of_the_model(change):
         compared(net(), SHAPE, change=change)
     finally:
         fc.set_num_threads(before)
-
-
-class TwoLinears(Module):
-    def __init__(self):
-        self.first, self.second = layers.Linear(4, 5), layers.Linear(5, 3)
-
-    def forward(self, x):
-        return self.second(F.relu(self.first(x)))
-
-
-@pytest.mark.parametrize(("model", "shape"), [(net(), SHAPE), (TwoLinears(), (4, 4))], ids=["Sequential", "Module"])
-def test_other_models_change_nothing(model, shape):
-    """Layers that are made, or set, between steps, and are not the model's: what was noted stays."""
-    other, seen = layers.Dropout(0.25), []
-    for step in range(STEPS):
-        model.zero_grad()
-        add_gradients(model, normal(shape, step), normal((4, 3), step), loss)
-        seen.append([kind for kind in vars(model)["_replays"]._kinds.values() if isinstance(kind, replay.Noted)])
-        other.p = step / 10
-        net()
-    assert [len(kinds) for kinds in seen] == [0, 1, 1, 1]
-    assert seen[1] == seen[2] == seen[3]
 
 
 def test_gradients_that_are_there_are_added_to():
