@@ -60,7 +60,7 @@ class Replays:
         self._arena = Arena()
         self._kinds: dict[tuple, Any] = {}  # MET, UNLIKE or a Noted
         self._count = -1  # changes, when the model was looked at
-        self._layers: list[tuple[Any, int]] = []  # its layers and joins, and when each had last changed
+        self._layers: list[tuple[int, int]] = []  # its layers' and joins' identities, which keep none alive, and when each had last changed
         self._lists: list[tuple[list, tuple, list[int]]] = []  # the layers' lists, what they held, and its identities
         self._nodes: list = []  # what a Module's forward did
 
@@ -112,7 +112,7 @@ class Replays:
 
     def _look(self, model: Layer, nodes: list, as_before: bool) -> None:
         """At the model, which is another than before; or another model is, and this one as before."""
-        found = [(layer, getattr(layer, "_changed", 0)) for outer in (model, *(layer for layer, _ in nodes)) for layer in inside(outer)]
+        found = [(id(layer), getattr(layer, "_changed", 0)) for outer in (model, *(layer for layer, _ in nodes)) for layer in inside(outer)]
         self._count = changes.count
         if as_before and found == self._layers:
             return

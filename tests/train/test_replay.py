@@ -1,6 +1,8 @@
 """Passes that are noted and made again: of every layer, to the same bits as by the layers."""
 
 import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -144,3 +146,18 @@ def test_other_models_change_nothing(model, shape):
         net()
     assert [len(kinds) for kinds in seen] == [0, 1, 1, 1]
     assert seen[1] == seen[2] == seen[3]
+
+
+@pytest.mark.parametrize(("make", "shape"), [(net, SHAPE), (TwoLinears, (4, 4))], ids=["Sequential", "Module"])
+def test_a_model_goes_without_garbage_collection(make, shape):
+    """Its own notes do not hold it: no memory waits for the collector, and none of the models that keep notes is one of the dead."""
+    gc.disable()
+    try:
+        model = make()
+        for step in range(STEPS):
+            add_gradients(model, normal(shape, step), normal((4, 3), step), loss)
+        gone = weakref.ref(model)
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
