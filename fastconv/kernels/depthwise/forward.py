@@ -60,10 +60,12 @@ def correlate_item(window, plan, item, inputs, panels, bias, y):
 
 @serial
 def correlate_row(window, plan, item, part, inputs, panels, bias, y):
-    """Loops 2 and 1: a row of outputs in tiles of MR pixels, one channel block after another; a sum takes K taps of a kernel row at a time. The next
+    """Loops 2 and 1: a row of outputs in tiles of MR pixels, one channel block after another; a sum takes R rows of K taps at a time. The next
     row of y and the row of inputs below are prefetched: an output's memory was last used a step ago, large inputs are no longer in the cache (one
     thread, 128 channels 12x12: 420 -> 180 us, 16x16 1520 -> 640, 64 channels 32x32 2940 -> 1560)"""
     (line, low, high), image, to, pixels, step, next_row = part
+    if window.R > 1:  # they are all there are: no loop
+        low, high = 0, window.R
     tiles, column = plan.tiles if plan.in_place else -(-pixels // window.MR), origin_of(item, plan)[3]
     for t in range(tiles):
         jw, at = (plan.last, plan.last_column) if t == plan.tiles - 1 else (t * window.MR, t * window.step)
@@ -78,10 +80,12 @@ def correlate_row(window, plan, item, part, inputs, panels, bias, y):
             if plan.in_place:
                 prefetch(inputs, below, below + window.step * window.LANES)
                 below += window.step * window.LANES
-            for r in range(low, high):
-                begin = number_at(plan.row_offsets, line + r), at + start, plan.pixel
-                acc = fma_window(window, acc, place, inputs, begin, panels, panel + r * window.K * window.LANES)
-            acc = clamp(window, add_row(window, acc, bias, channel, plan.OC - channel), plan.lower_bound)
+            for r in range(low, high, window.R):
+                here = inputs, plan.row_offsets, line + r, at + start, plan.pixel
+                acc = fma_window(window, acc, place, here, panels, panel + r * window.K * window.LANES)
+            acc = add_row(window, acc, bias, channel, plan.OC - channel)
+            if plan.lower_bound > -np.inf:
+                acc = clamp(window, acc, plan.lower_bound)
             store_pixels(window, acc, y, to + channel + jw * step, step, pixels - jw, plan.OC - channel)
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from fastconv.kernels.compile import outlined, serial
 from fastconv.kernels.simd.memory import move_row
-from fastconv.kernels.simd.windows import clear_vector, move_lanes, move_vector
+from fastconv.kernels.simd.patches import clear_vector, move_lanes, move_vector
 
 
 class Item(NamedTuple):

@@ -19,7 +19,7 @@ for padding beside a row that does not hold zeros.
 >>> plan.row_offsets[:12].tolist(), plan.tiles, plan.last
 ([-1, 0, 80, 0, 80, 160, 80, 160, 240, 160, 240, -1], 2, 4)
 >>> window
-Window(6, 3, 1, 1, 0, 8, float32, (1, 1, 2))
+Window(6, 3, 3, (1, 1, 0), 8, float32, (1, 1, 2))
 """
 
 import math
@@ -31,7 +31,7 @@ import numpy as np
 
 from fastconv.geometry import Geometry, sources
 from fastconv.geometry.lines import Line, backward_lines, forward_lines
-from fastconv.kernels.depthwise.rows import HEIGHTS, LONGEST, Row, height, row_window, stays_in_place
+from fastconv.kernels.depthwise.rows import HEIGHTS, LONGEST, Row, height, row_window, rows_at_once, stays_in_place
 from fastconv.kernels.simd.host import BLOCK_PATCH, BLOCK_PIXELS, ITEM_FLOPS, ITEMS, STRIP, TERMS
 from fastconv.kernels.simd.windows import Window
 
@@ -127,10 +127,11 @@ def forward_plan(g: Geometry, dtype: np.dtype, LANES: int, in_place: bool = True
     channels = Channels(c // OCG * ICG, c, lambda tap, i: (tap * ICG + i) * g.OC)
     depth, row, column = _lines(g, forward_lines)
     if g.DW == 1 and g.KW <= WIDEST:
-        window = row_window(in_place and stays_in_place(g, LANES), (g.KW, g.SW, 1, 0), (LANES, dtype), (g.OW, g.IW, g.PW))
+        R = rows_at_once(g.KD * g.KH * ICG, g.KW)
+        window = row_window(in_place and stays_in_place(g, LANES), (R, g.KW, (g.SW, 1, 0)), (LANES, dtype), (g.OW, g.IW, g.PW))
         columns = Columns((Line(g.OW, 0, 1, g.SW, (-g.PW,), (0,)),), -g.PW, g.KW - 1, tuple(range(g.KW)))
     else:
-        window, columns = Row(Window(height(g.OW), 1, g.SW, 1, 0, LANES, dtype)), _single_taps(column)
+        window, columns = Row(Window(height(g.OW), 1, 1, (g.SW, 1, 0), LANES, dtype)), _single_taps(column)
     return _plan(g, window, (depth, row, columns), Side(g.IC, g[2:5]), Side(g.OC, g[6:9]), channels), window.window
 
 
@@ -142,10 +143,11 @@ def backward_plan(g: Geometry, dtype: np.dtype, LANES: int) -> tuple[Plan, Windo
     depth, row, column = _lines(g, backward_lines)
     if g.DW == 1 and g.KW <= WIDEST and any(MR % g.SW == 0 for MR in HEIGHTS):
         low, shift = divmod(g.PW - g.KW + 1, g.SW)
-        window = row_window(stays_in_place(g, LANES), (g.KW, 1, g.SW, shift), (LANES, dtype), (g.IW, g.OW, -low))
+        R = rows_at_once(g.KD * g.KH * OCG, g.KW) if g.SD == g.SH == 1 else 1
+        window = row_window(stays_in_place(g, LANES), (R, g.KW, (1, g.SW, shift)), (LANES, dtype), (g.IW, g.OW, -low))
         columns = Columns((Line(g.IW, 0, 1, 1, (low,), (0,)),), low, g.KW - 1 + shift, tuple(reversed(range(g.KW))))
     else:
-        window, columns = Row(Window(height(-(-g.IW // g.SW)), 1, 1, 1, 0, LANES, dtype)), _single_taps(column)
+        window, columns = Row(Window(height(-(-g.IW // g.SW)), 1, 1, (1, 1, 0), LANES, dtype)), _single_taps(column)
     return _plan(g, window, (depth, row, columns), Side(g.OC, g[6:9]), Side(g.IC, g[2:5]), channels), window.window
 
 

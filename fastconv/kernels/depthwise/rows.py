@@ -6,8 +6,8 @@ A row of 13 outputs, 3 taps, padding 1, in tiles of 8; columns that are not ther
     outputs  5 .. 12    columns  4 .. 13      right: 1        the last tile begins early, to be full: 5 to 7 are stored twice, alike
 
 >>> import numpy as np
->>> row_window(True, (3, 1, 1, 0), (8, np.dtype("f4")), (13, 13, 1))
-Row(window=Window(8, 3, 1, 1, 0, 8, float32, (1, 1, 2)), tiles=2, last=5)
+>>> row_window(True, (3, 3, (1, 1, 0)), (8, np.dtype("f4")), (13, 13, 1))
+Row(window=Window(8, 3, 3, (1, 1, 0), 8, float32, (1, 1, 2)), tiles=2, last=5)
 """
 
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from fastconv.kernels.simd.windows import SEVERAL, Window
 
 HEIGHTS = (8, 6, 4)  # pixels of a tile
 LINES = 1 << 16  # of the table of rows: 0.5 MB
+MOST_TAPS = 9  # with the sums of three outputs and an input they fit 16 registers
 LONGEST = 960  # outputs of an item along a row, whole tiles of any height
 
 
@@ -35,22 +36,22 @@ def stays_in_place(g: Geometry, LANES: int) -> bool:
     return g.IC == g.OC == g.G >= LANES and max(g.IW, g.OW) <= LONGEST and lines <= LINES and zeros
 
 
-def row_window(in_place: bool, shape: tuple[int, ...], vector: tuple, extents: tuple[int, int, int]) -> Row:
-    """The window of K, S, T, shift that wastes fewest outputs of a row, in place if that is wanted and only the first and last tile meet edges.
+def row_window(in_place: bool, shape: tuple, vector: tuple, extents: tuple[int, int, int]) -> Row:
+    """The window of R, K, (S, T, shift) that wastes fewest outputs of a row, in place if that is wanted and only the first and last tile meet edges.
 
     extents: outputs and inputs of a row, and columns before the first input
     """
-    (K, S, T, shift), (J, I, before) = shape, extents
+    (_, _, (S, T, _)), (J, I, before) = shape, extents
     found = []
     for MR in HEIGHTS if in_place else ():
         if MR % T == 0:
-            tiles, window = -(-J // MR), Window(MR, K, S, T, shift, *vector)
+            tiles, window = -(-J // MR), Window(MR, *shape, *vector)
             last = -(-max(0, J - MR) // T) * T
             starts = *range(0, (tiles - 1) * MR, MR), last
             edges = edges_of([(j * S // T - before, j * S // T - before + window.reach) for j in starts], I)
             if edges:
-                found.append((tiles * (MR + 1), Row(Window(MR, K, S, T, shift, *vector, (*edges, min(tiles, SEVERAL))), tiles, last)))
-    return min(found, key=lambda entry: entry[0])[1] if found else Row(Window(height(J, T), K, S, T, shift, *vector))
+                found.append((tiles * (MR + 1), Row(Window(MR, *shape, *vector, (*edges, min(tiles, SEVERAL))), tiles, last)))
+    return min(found, key=lambda entry: entry[0])[1] if found else Row(Window(height(J, T), *shape, *vector))
 
 
 def edges_of(tiles: list[tuple[int, int]], I: int) -> tuple[int, int] | None:
@@ -63,6 +64,11 @@ def edges_of(tiles: list[tuple[int, int]], I: int) -> tuple[int, int] | None:
     if alone or any(left + right >= stop - start for (left, right), (start, stop) in zip(missing, tiles)):
         return None
     return missing[0][0], missing[-1][1]
+
+
+def rows_at_once(rows: int, K: int) -> int:
+    """Kernel rows whose taps stay in registers together: all, or one after the other."""
+    return rows if rows * K <= MOST_TAPS else 1
 
 
 def height(width: int, divisor: int = 1) -> int:

@@ -213,8 +213,9 @@ def prefetch(typing, x, start, stop):
         x, start, stop = arguments
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), I32, I32, I32])
         fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        with cgutils.for_range_slice(builder, start, stop, I64(16)) as (at, _):
-            pointer = builder.bitcast(address(context, builder, signature.args[0], x, at), ir.IntType(8).as_pointer())
+        x, lines = address(context, builder, signature.args[0], x, start), builder.ashr(builder.add(builder.sub(stop, start), I64(15)), I64(4))
+        with cgutils.for_range(builder, lines) as loop:
+            pointer = builder.bitcast(builder.gep(x, [builder.shl(loop.index, I64(4))]), ir.IntType(8).as_pointer())
             builder.call(fetch, [pointer, I32(0), I32(2), I32(1)])
         return context.get_dummy_value()
 
