@@ -83,9 +83,7 @@ def correlate_row(window, plan, item, part, inputs, panels, bias, y):
             for r in range(low, high, window.R):
                 here = inputs, plan.row_offsets, line + r, at + start, plan.pixel
                 acc = fma_window(window, acc, place, here, panels, panel + r * window.K * window.LANES)
-            acc = add_row(window, acc, bias, channel, plan.OC - channel)
-            if plan.lower_bound > -np.inf:
-                acc = clamp(window, acc, plan.lower_bound)
+            acc = clamp(window, add_row(window, acc, bias, channel, plan.OC - channel), plan.lower_bound)
             store_pixels(window, acc, y, to + channel + jw * step, step, pixels - jw, plan.OC - channel)
 
 

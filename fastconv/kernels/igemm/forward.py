@@ -62,9 +62,7 @@ def multiply(tile, plan, item, block, reads, panels, bias, outputs):
             if block > 0:
                 acc = add(tile, load_rows(tile, outputs, to, n, channels), acc)
             if block == len(plan.blocks) - 2:
-                acc = add_row(tile, acc, bias, item.group * plan.OCG + n, channels)
-                if plan.lower_bound > -np.inf:
-                    acc = clamp(tile, acc, plan.lower_bound)
+                acc = clamp(tile, add_row(tile, acc, bias, item.group * plan.OCG + n, channels), plan.lower_bound)
             store_rows(tile, acc, outputs, to, n, channels)
 
 

@@ -3,6 +3,8 @@
 Code is generated to unroll over registers only, never over data. Nothing checks bounds.
 """
 
+import math
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -112,18 +114,24 @@ def add_row(typing, tile, acc, b, at, channels):
 
 @intrinsic
 def clamp(typing, tile, acc, lower_bound):
-    """np.where(acc <= lower_bound, lower_bound, acc): NaN stays, -0 becomes 0"""
+    """np.where(acc <= lower_bound, lower_bound, acc): NaN stays, -0 becomes 0; nothing is done where nothing bounds acc"""
 
     def generate(context, builder, signature, arguments):
         _, acc, lower_bound = arguments
-        if tile.element != types.float64:
-            lower_bound = builder.fptrunc(lower_bound, tile.vector.element)
-        lower_bound = splat(builder, lower_bound, tile.vector)
-        for _, _, i in registers(tile):
-            value = builder.extract_value(acc, i)
-            value = builder.select(builder.fcmp_ordered("<=", value, lower_bound), lower_bound, value)
-            acc = builder.insert_value(acc, value, i)
-        return acc
+        bounds, before, free = builder.fcmp_ordered(">", lower_bound, ir.Constant(lower_bound.type, -math.inf)), builder.block, acc
+        with builder.if_then(bounds):
+            if tile.element != types.float64:
+                lower_bound = builder.fptrunc(lower_bound, tile.vector.element)
+            lower_bound = splat(builder, lower_bound, tile.vector)
+            for _, _, i in registers(tile):
+                value = builder.extract_value(acc, i)
+                value = builder.select(builder.fcmp_ordered("<=", value, lower_bound), lower_bound, value)
+                acc = builder.insert_value(acc, value, i)
+            within = builder.block
+        result = builder.phi(acc.type)
+        result.add_incoming(acc, within)
+        result.add_incoming(free, before)
+        return result
 
     return acc(tile, acc, types.float64), generate
 
