@@ -19,7 +19,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from fastconv.kernels.compile import foreseeing, get_num_threads, kind_of
+from fastconv.kernels.compile import foreseeing, get_num_threads
 from fastconv.kernels.compile.cache import folder, on_compile
 from fastconv.kernels.selfcheck import vectors_work
 from fastconv.layers import Layer
@@ -86,4 +86,4 @@ def help_out() -> None:
             loss_function(outputs, y)
         backward(np.zeros(outputs.shape, outputs.dtype), input_grad=False)
     for launch in reversed(notes.launches):
-        launch.bound.driver.entry(*map(kind_of, launch.operands))
+        launch.bound.prepare(launch.operands)

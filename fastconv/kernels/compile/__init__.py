@@ -9,13 +9,13 @@
 """
 
 from fastconv.kernels.compile.flags import inlined, reference, serial
+from fastconv.kernels.compile.kinds import ConstantType, kind_of
 from fastconv.kernels.compile.launch import (
     Bound,
     Driver,
     Work,
     chunks,
     driver,
-    kind_of,
     parallel,
     pool_address,
     spread,
@@ -23,6 +23,7 @@ from fastconv.kernels.compile.launch import (
 )
 from fastconv.kernels.compile.notes import Call, Launch, each_time, foreseeing, noting
 from fastconv.kernels.compile.outline import outlined
+from fastconv.kernels.compile.pointers import FunctionPointer, call
 from fastconv.kernels.compile.records import Record
 from fastconv.kernels.compile.threads import FLOPS, get_num_threads, set_num_threads, team
 
@@ -30,10 +31,13 @@ __all__ = [
     "FLOPS",
     "Bound",
     "Call",
+    "ConstantType",
     "Driver",
+    "FunctionPointer",
     "Launch",
     "Record",
     "Work",
+    "call",
     "chunks",
     "driver",
     "each_time",

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import prange, types
@@ -24,8 +23,10 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from fastconv.kernels.compile.flags import FLAGS, PARALLEL, compiled
+from fastconv.kernels.compile.kinds import kind_of
 from fastconv.kernels.compile.notes import under_way
 from fastconv.kernels.compile.outline import call_by_name
+from fastconv.kernels.compile.pointers import FunctionPointer
 from fastconv.kernels.compile.records import WORD, borrowed, view
 from fastconv.kernels.compile.threads import team
 
@@ -148,8 +149,7 @@ class Driver:
     def entry(self, *kinds: types.Type) -> Callable:
         """The machine code for operands of these types: called without looking at them again (1 us less)."""
         signature = (types.intp, *kinds)
-        with no_garbage_collection():
-            self.code.compile(signature)  # or reads it from the disk
+        self.code.compile(signature)  # or reads it from the disk
         return self.code.get_overload(signature)
 
 
@@ -168,9 +168,17 @@ class Bound:
         else:
             under_way.notes.launch(self, work, operands)
 
+    def prepare(self, operands: tuple) -> None:
+        """The machine code for operands of these types: compiled, or read from the disk."""
+        with no_garbage_collection():
+            for operand in operands:
+                if isinstance(operand, FunctionPointer):
+                    operand.compile()
+            self.entry = self.driver.entry(*map(kind_of, operands))
+
     def run(self, work: float, *operands) -> None:
         if self.entry is None:
-            self.entry = self.driver.entry(*map(kind_of, operands))
+            self.prepare(operands)
         if work < team.least:  # as `launch` does, 0.7 us sooner: half of what a tiny pass takes
             self.entry(0, *operands)
         else:
@@ -195,15 +203,6 @@ def chunks(items: int, work: float) -> int:
 def threads_for(work: float) -> int:
     """How many threads a pass of so many operations runs on."""
     return 1 if work < team.least else team.size
-
-
-def kind_of(value) -> types.Type:
-    """The Numba type of an operand; of an array only dtype and rank count, so that a read-only one compiles nothing new."""
-    if isinstance(value, np.ndarray):
-        return types.Array(numba.from_dtype(value.dtype), value.ndim, "C")
-    if isinstance(value, tuple):
-        return types.Tuple([kind_of(entry) for entry in value])
-    return types.intp if isinstance(value, int) else numba.typeof(value)
 
 
 class Parallel:

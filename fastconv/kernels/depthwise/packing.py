@@ -19,6 +19,9 @@ class Item(NamedTuple):
     jw: int
 
 
+ITEM = Item(*[0] * len(Item._fields))  # for its type
+
+
 @serial
 def item_of(i, plan):
     """Item i: the strips of the same pixels are neighbors, so that they find a pixel's channels in the cache."""

@@ -14,14 +14,14 @@ import numpy as np
 
 from fastconv import memory
 from fastconv.geometry import Geometry
-from fastconv.kernels.compile import FLOPS, Record, chunks, driver, inlined, outlined, serial, spread
+from fastconv.kernels.compile import FLOPS, FunctionPointer, Record, call, chunks, driver, inlined, outlined, serial, spread
 from fastconv.kernels.depthwise.forward import lanes
-from fastconv.kernels.depthwise.packing import channel_of, item_of, origin_of, pack_patch
+from fastconv.kernels.depthwise.packing import ITEM, channel_of, item_of, origin_of, pack_patch
 from fastconv.kernels.depthwise.plan import Plan, forward_plan
 from fastconv.kernels.depthwise.rows import edges_of
 from fastconv.kernels.simd.host import CHUNKS, ITEMS, TERMS, registers
 from fastconv.kernels.simd.memory import add_to_totals, load_rows, move_row, offsets_apart, store_rows
-from fastconv.kernels.simd.tile import one_row
+from fastconv.kernels.simd.tile import Tile
 from fastconv.kernels.simd.transforms import prefetch
 from fastconv.kernels.simd.windows import SEVERAL, GradientWindow, fma_pixels, single
 
@@ -36,6 +36,7 @@ class GradientPlan(NamedTuple):
 
     forward: Record  # the forward pass: its items without channel blocks are the bands
     K: int
+    R: int  # kernel rows at a time
     groups: int  # of R kernel rows
     bands: int
     chunks: int
@@ -45,7 +46,8 @@ class GradientPlan(NamedTuple):
     patch: int  # ... for those and the patches of an item; and packed lines of dy; and in all, with the running sums
     packed: int
     scratch: int
-    pixels: int  # of a line that go through all channel blocks, one block after the other
+    most: int  # pixels of a line that a running sum may have
+    pixels: int  # ... and that go through all channel blocks, one block after the other
     share: int  # elements of x that are prefetched for an output and a channel block, in place; and how far ahead
     ahead: int
     bias: bool
@@ -71,7 +73,8 @@ def gradient_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[Plan, Gradi
     share = plan.image // (g.OD * g.OH * g.OW * plan.blocks) if plan.in_place else 0
     ahead = LINES_AHEAD * g.OW * plan.blocks * share
     edges = (*edges, min(row, SEVERAL), g.OW - (row - 1) * U if plan.in_place else 1)
-    found = GradientPlan(Record(plan), plan.K, groups, bands, parts, size, row, zeros, patch, packed, scratch, pixels, share, ahead, bias)
+    most = TERMS // U * U
+    found = GradientPlan(Record(plan), plan.K, R, groups, bands, parts, size, row, zeros, patch, packed, scratch, most, pixels, share, ahead, bias)
     return plan, found, GradientWindow(U, R, plan.K, window.S, LANES, dtype, edges)
 
 
@@ -81,20 +84,35 @@ def _edges(g: Geometry, U: int) -> tuple[int, int] | None:
     return edges_of([(start * g.SW - g.PW, (stop - 1) * g.SW - g.PW + g.KW) for start, stop in groups], g.IW)
 
 
+class Part(NamedTuple):
+    """Some pixels of a line of outputs."""
+
+    line: int  # of the item; and counted from the first of all images
+    line_of_all: int
+    table: int  # where its kernel rows are in row_offsets
+    at: int  # where its image, from the first pixel's column on, is in the inputs
+    first: int
+    last: int
+    ragged: int  # the channel block whose dy is packed
+
+
 @driver
-def weight_grad(pool, window, plan, x, dy, gradients, totals, scratch):
-    """The pass. x, dy: (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold; scratch: for each chunk."""
+def weight_grad(pool, tile, add_part, plan, x, dy, gradients, totals, scratch):
+    """The pass. x, dy: (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold; scratch: for each chunk.
+
+    tile: one vector; add_part: of `add_pixels`, for a window. So the loops around it are compiled once, not for each window.
+    """
     dw, db, accumulate = gradients
     chunks, forward = len(scratch) // plan.scratch, plan.forward
-    spread(pool, chunks, plan.chunks * forward.strips, product_items, scratch, window, plan, x, dy, totals)
+    spread(pool, chunks, plan.chunks * forward.strips, product_items, scratch, tile, add_part, plan, x, dy, totals)
     rows = forward.blocks * forward.kernel_rows
-    spread(pool, min(chunks, rows), rows, store_items, scratch, window, plan, totals, dw, db, accumulate)
+    spread(pool, min(chunks, rows), rows, store_items, scratch, tile, plan, totals, dw, db, accumulate)
 
 
 @serial
-def product_items(work, window, plan, x, dy, totals):
+def product_items(work, tile, add_part, plan, x, dy, totals):
     """Loop 6: one chunk of the bands, in one strip of channel blocks; each owns its totals."""
-    forward, one = plan.forward, one_row(window)
+    forward = plan.forward
     nothing, inputs = work.scratch[: plan.zeros], work.scratch[plan.zeros : plan.patch]
     packed, sums = work.scratch[plan.patch : plan.packed], work.scratch[plan.packed : plan.packed + forward.strip * plan.size]
     nothing[:] = 0
@@ -106,8 +124,9 @@ def product_items(work, window, plan, x, dy, totals):
         for band in range(first, plan.bands * (chunk + 1) // plan.chunks):
             item = item_of(band * forward.strips + strip, forward)
             if forward.in_place == 0:
-                pack_patch(one, forward, item, x, inputs)
-            add_band(window, plan, item, (inputs, dy, nothing, packed, sums), totals[chunk * forward.blocks * plan.size :], band == first)
+                pack_patch(tile, forward, item, x, inputs)
+            own = totals[chunk * forward.blocks * plan.size :]
+            add_band(tile, add_part, plan, item, (inputs, dy, nothing, packed, sums), own, band == first)
 
 
 @serial
@@ -126,45 +145,37 @@ def line_of(item, plan, line):
 
 
 @outlined
-def pack_dy(one, plan, item, dy, channels, packed):
+def pack_dy(tile, plan, item, dy, channels, packed):
     """packed[line, ow, lane] = dy, 0 after the last channel: a ragged channel block"""
     for line in range(lines_of(item, plan)[0]):
-        start, to = (line_of(item, plan, line) * plan.OW + item.jw) * plan.OC, line * plan.columns * one.LANES
+        start, to = (line_of(item, plan, line) * plan.OW + item.jw) * plan.OC, line * plan.columns * tile.LANES
         for i in range(min(plan.columns, plan.OW - item.jw)):
-            move_row(one, dy, start + i * plan.OC, channels, packed, to + i * one.LANES)
+            move_row(tile, dy, start + i * plan.OC, channels, packed, to + i * tile.LANES)
 
 
 @serial
-def add_band(window, plan, item, operands, totals, fresh):
+def add_band(tile, add_part, plan, item, operands, totals, fresh):
     """Loop 5: totals (+)= the products of a band, at most 256 outputs at a time in running sums of all its channel blocks"""
-    forward, one, (inputs, dy, nothing, packed, sums) = plan.forward, one_row(window), operands
-    ragged = forward.blocks - 1 if forward.in_place == 0 and forward.OC % window.LANES else forward.blocks
+    forward, (_, dy, _, packed, sums) = plan.forward, operands
+    ragged = forward.blocks - 1 if forward.in_place == 0 and forward.OC % tile.LANES else forward.blocks
     if item.block + item.blocks > ragged:
-        pack_dy(one, forward, item, dy[ragged * window.LANES :], forward.OC % window.LANES, packed)
+        pack_dy(tile, forward, item, dy[ragged * tile.LANES :], forward.OC % tile.LANES, packed)
     columns = min(forward.columns, forward.OW - item.jw)
     lines = lines_of(item, forward)[0]
-    each, most = max(1, TERMS // columns), TERMS // window.U * window.U  # lines, and pixels of one, of a running sum
-    rows, size = offsets_apart(window, window.LANES, window.MR), window.MR * window.LANES
+    each, row = max(1, TERMS // columns), offsets_apart(tile, 0, 1)  # lines of a running sum
     for line in range(0, lines, each):
-        for start in range(0, columns, most):
+        for start in range(0, columns, plan.most):
             sums[:] = 0
-            part = line, min(line + each, lines), start, min(start + most, columns)
-            add_lines(window, plan, item, part, ragged, (inputs, dy, nothing, packed), sums)
-            anew = 1 if fresh and line == 0 and start == 0 else 0
-            for i in range(item.blocks * plan.groups):
-                acc = load_rows(window, sums, rows, i * size, window.LANES)
-                add_to_totals(window, acc, totals, item.block * plan.size + i * size, anew)
+            add_lines(add_part, plan, item, (line, min(line + each, lines), start, min(start + plan.most, columns)), ragged, operands)
+            anew, to = 1 if fresh and line == 0 and start == 0 else 0, item.block * plan.size
+            for i in range(0, item.blocks * plan.size, tile.LANES):
+                add_to_totals(tile, load_rows(tile, sums, row, i, tile.LANES), totals, to + i, anew)
 
 
 @serial
-def add_lines(window, plan, item, part, ragged, operands, sums):
-    """Loops 4 to 2: lines of outputs, some pixels of each, all channel blocks of those, R kernel rows: their sums in registers. So a pixel's channels
-    are read together: those of one block share a few sets of an L1 (two threads, 128 channels 16x16: 392 -> 320 us, stride 2 280 -> 220)
-
-    The next line of dy is prefetched, and of x the share of a line of outputs (0.9 to 2 times as fast).
-    """
-    forward, (line, end, start, stop), (inputs, dy, nothing, packed) = plan.forward, part, operands
-    rows, size = offsets_apart(window, window.LANES, window.MR), window.MR * window.LANES
+def add_lines(add_part, plan, item, pixels, ragged, operands):
+    """Loop 4: lines of outputs, and some pixels of each."""
+    forward, (line, end, start, stop), (inputs, dy, nothing, packed, sums) = plan.forward, pixels, operands
     n, jd0, jh0, column = origin_of(item, forward)
     _, height, depths = lines_of(item, forward)
     image, d, h = line // height // depths, line // height % depths, line % height
@@ -174,27 +185,38 @@ def add_lines(window, plan, item, part, ragged, operands, sums):
         this = ((item.n + image) * forward.OD + item.jd + d) * forward.OH + item.jh + h
         for first in range(start, stop, plan.pixels):
             last = min(first + plan.pixels, stop)
-            later, k = ((this + 1) * forward.OW + first) * forward.blocks, 0  # counted in outputs of a channel block
-            for block in range(item.block, item.block + item.blocks):
-                channel, here = channel_of(block, item, forward, window.LANES)
-                gradients = dy, (this * forward.OW + item.jw) * forward.OC + channel, forward.OC
-                if forward.in_place:
-                    stop_later = later + last - first
-                    prefetch(dy, later * window.LANES, stop_later * window.LANES)
-                    prefetch(inputs, later * plan.share + plan.ahead, stop_later * plan.share + plan.ahead)
-                    later = stop_later
-                elif block == ragged:
-                    gradients = packed, i * forward.columns * window.LANES, window.LANES
-                for group in range(plan.groups):
-                    lies = inputs, forward.row_offsets, table + group * window.R, at + here, forward.pixel, nothing
-                    acc = sum_pixels(window, plan, (first, last), load_rows(window, sums, rows, k, window.LANES), lies, gradients)
-                    store_rows(window, acc, sums, rows, k, window.LANES)
-                    k += size
+            call(add_part, plan, item, Part(i, this, table, at, first, last, ragged), inputs, dy, nothing, packed, sums)
         h += 1  # counted on: to divide for each line, as `line_of` does, takes a tenth of the pass where lines are short (25x5)
         if h == height:
             h, d = 0, d + 1
             if d == depths:
                 d, image = 0, image + 1
+
+
+@serial
+def add_pixels(window, plan, item, part, inputs, dy, nothing, packed, sums):
+    """Loops 3 and 2: all channel blocks of some pixels, R kernel rows: their sums in registers. So a pixel's channels are read together: those of
+    one block share a few sets of an L1 (two threads, 128 channels 16x16: 392 -> 320 us, stride 2 280 -> 220)
+
+    The next line of dy is prefetched, and of x the share of a line of outputs (0.9 to 2 times as fast).
+    """
+    forward, rows, size, k = plan.forward, offsets_apart(window, window.LANES, window.MR), window.MR * window.LANES, 0
+    later = ((part.line_of_all + 1) * forward.OW + part.first) * forward.blocks  # counted in outputs of a channel block
+    for block in range(item.block, item.block + item.blocks):
+        channel, here = channel_of(block, item, forward, window.LANES)
+        gradients = dy, (part.line_of_all * forward.OW + item.jw) * forward.OC + channel, forward.OC
+        if forward.in_place:
+            stop_later = later + part.last - part.first
+            prefetch(dy, later * window.LANES, stop_later * window.LANES)
+            prefetch(inputs, later * plan.share + plan.ahead, stop_later * plan.share + plan.ahead)
+            later = stop_later
+        elif block == part.ragged:
+            gradients = packed, part.line * forward.columns * window.LANES, window.LANES
+        for group in range(plan.groups):
+            lies = inputs, forward.row_offsets, part.table + group * window.R, part.at + here, forward.pixel, nothing
+            acc = sum_pixels(window, plan, (part.first, part.last), load_rows(window, sums, rows, k, window.LANES), lies, gradients)
+            store_rows(window, acc, sums, rows, k, window.LANES)
+            k += size
 
 
 @inlined
@@ -211,20 +233,20 @@ def sum_pixels(window, plan, pixels, acc, inputs, gradients):
 
 
 @serial
-def store_items(work, window, plan, totals, dw, db, accumulate):
+def store_items(work, tile, plan, totals, dw, db, accumulate):
     """Kernel rows of a channel block: dw (+)= the sum of all chunks' totals; those of row 0 store db, too."""
-    forward, LANES = plan.forward, window.LANES
+    forward, LANES, sums = plan.forward, tile.LANES, plan.R * plan.K + 1
     for i in range(work.first, work.stop):
         block, row = i % forward.blocks, i // forward.blocks
         channels = min(LANES, forward.OC - block * LANES)
         early = LANES - channels if forward.in_place else 0  # lanes of the block before
-        start = early + block * plan.size + (row // window.R * window.MR + row % window.R * plan.K) * LANES
+        start = early + block * plan.size + (row // plan.R * sums + row % plan.R * plan.K) * LANES
         for k in range(plan.K):
             to = forward.taps[row * plan.K + k] + block * LANES
             store_totals(plan, totals, start + k * LANES, dw[to : to + channels], accumulate)
         if row == 0 and plan.bias:
             to = block * LANES
-            store_totals(plan, totals, early + block * plan.size + (window.MR - 1) * LANES, db[to : to + channels], accumulate)
+            store_totals(plan, totals, early + block * plan.size + (sums - 1) * LANES, db[to : to + channels], accumulate)
 
 
 @serial
@@ -248,8 +270,9 @@ class WeightGrad:
 
     def __init__(self, g: Geometry, dtype: np.dtype, bias: bool):
         self.work, self.dtype = g.flops / FLOPS, np.dtype(dtype)
-        self.forward, self.plan, self.window = gradient_plan(g, self.dtype, bias)
-        self.record, self.run = Record(self.plan), weight_grad.bind()
+        self.forward, self.plan, window = gradient_plan(g, self.dtype, bias)
+        self.record, self.run, self.tile = Record(self.plan), weight_grad.bind(), Tile(1, 1, window.LANES, self.dtype)
+        self.add_part = FunctionPointer(add_pixels, window, self.record, ITEM, Part(*[0] * len(Part._fields)), *[np.empty(0, self.dtype)] * 5)
         self.no_bias = np.empty(0, self.dtype)
 
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
@@ -257,7 +280,7 @@ class WeightGrad:
         totals = memory.empty((items * self.plan.size,), np.float64)
         scratch = memory.empty((chunks(items, self.work) * self.plan.scratch,), self.dtype)
         gradients = dw, self.no_bias if db is None else db, int(accumulate)
-        self.run(self.work, self.window, self.record, x, dy, gradients, totals, scratch)
+        self.run(self.work, self.tile, self.add_part, self.record, x, dy, gradients, totals, scratch)
 
 
 def weight_grad_error(g: Geometry, dtype: np.dtype) -> int:

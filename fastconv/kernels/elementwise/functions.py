@@ -9,10 +9,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from numba import types
-from numba.extending import NativeValue, models, overload, register_model, unbox
+from numba.extending import overload
 
-from fastconv.kernels.compile import inlined
+from fastconv.kernels.compile import ConstantType, inlined
 from fastconv.kernels.elementwise.exponential import exponential, exponential_less_one, logarithm_of_one_plus, logistic, normal, tangent
 
 SLOPE, BEND = 2 * math.sqrt(2 / math.pi), 0.044715  # of GELU's approximation: Phi(x) is about 1 / (1 + exp(-SLOPE * (x + BEND * x**3)))
@@ -155,7 +154,7 @@ FUNCTIONS = {
 }
 
 
-class FunctionType(types.Type):
+class FunctionType(ConstantType):
     def __init__(self, name: str):
         self.function = name
         super().__init__(name=f"Function({name})")
@@ -166,14 +165,6 @@ class Function:
 
     def __init__(self, name: str):
         self.name, self.row, self._numba_type_ = name, FUNCTIONS[name], FunctionType(name)
-
-
-register_model(FunctionType)(models.OpaqueModel)
-
-
-@unbox(FunctionType)
-def _unbox(kind, function, c):
-    return NativeValue(c.context.get_dummy_value())
 
 
 def value(function, x, a, b):

@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, unbox
+from numba.extending import intrinsic
 
 from fastconv.kernels.simd.tile import I64, Accumulators, TileType, address, after, load, load_real, multiply_add, splat, tile_type
 
@@ -62,6 +62,8 @@ class Taps:
 class TapsType(TileType):
     """A tile, for all other intrinsics, of R * K rows."""
 
+    fields = *TileType.fields, "R"
+
     def __init__(self, R, K, LANES, element):
         super().__init__(R * K, 1, LANES, element)
         self.R, self.K, self.rows = R, K, tile_type(R, 1, LANES, element)
@@ -69,14 +71,6 @@ class TapsType(TileType):
 
 
 _taps_type = cache(TapsType)
-register_model(TapsType)(models.OpaqueModel)
-unbox(TapsType)(lambda kind, taps, c: NativeValue(c.context.get_dummy_value()))
-
-
-@overload_attribute(TapsType, "R")
-def _rows(taps):
-    R = taps.R
-    return lambda taps: R
 
 
 @intrinsic

@@ -11,7 +11,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, unbox
+from numba.extending import intrinsic, models, register_model
+
+from fastconv.kernels.compile import ConstantType
 
 BIT, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 ELEMENTS = {types.float32: (ir.FloatType(), "f32", 4), types.float64: (ir.DoubleType(), "f64", 8)}  # in LLVM: type, suffix, bytes
@@ -29,7 +31,9 @@ class Tile:
         return f"Tile({self.MR}, {self.NV}, {self.LANES}, {self.dtype})"
 
 
-class TileType(types.Type):
+class TileType(ConstantType):
+    fields = "MR", "NR", "LANES"
+
     def __init__(self, MR, NV, LANES, element):
         self.MR, self.NV, self.NR, self.LANES, self.element = MR, NV, NV * LANES, LANES, element
         scalar, self.suffix, self.bytes = ELEMENTS[element]
@@ -56,32 +60,11 @@ class Offsets(types.Type):
         super().__init__(name=f"Offsets<{tile.name}>")
 
 
-register_model(TileType)(models.OpaqueModel)
-
-
 @register_model(Accumulators)
 @register_model(Offsets)
 class _InRegisters(models.PrimitiveModel):
     def __init__(self, manager, kind):
         super().__init__(manager, kind, kind.registers)
-
-
-@unbox(TileType)
-def _unbox(kind, tile, c):
-    return NativeValue(c.context.get_dummy_value())
-
-
-def _constant(name: str) -> None:
-    """Kernels may read this field of their tile; it is a compile-time constant."""
-
-    @overload_attribute(TileType, name)
-    def number(tile):
-        value = getattr(tile, name)
-        return lambda tile: value
-
-
-for name in ("MR", "NR", "LANES"):
-    _constant(name)
 
 
 @intrinsic

@@ -11,8 +11,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, unbox
+from numba.extending import intrinsic
 
+from fastconv.kernels.compile import ConstantType
 from fastconv.kernels.simd.tile import I32, I64, Accumulators, address, after, load, load_real, multiply_add, store, store_real, tile_type
 
 
@@ -23,7 +24,9 @@ class Transform:
         self._numba_type_ = transform_type(*(tuple(tuple(map(float, row)) for row in matrix) for matrix in (left, right)), LANES)
 
 
-class TransformType(types.Type):
+class TransformType(ConstantType):
+    fields = ("LANES",)
+
     def __init__(self, left, right, LANES):
         self.left, self.right, self.LANES = np.array(left), np.array(right), LANES
         self.row = tile_type(1, 1, LANES, types.float32)
@@ -36,14 +39,6 @@ class TransformType(types.Type):
 
 
 transform_type = cache(TransformType)
-register_model(TransformType)(models.OpaqueModel)
-unbox(TransformType)(lambda kind, transform, c: NativeValue(c.context.get_dummy_value()))
-
-
-@overload_attribute(TransformType, "LANES")
-def _lanes(transform):
-    LANES = transform.LANES
-    return lambda transform: LANES
 
 
 @intrinsic

@@ -23,8 +23,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, unbox
+from numba.extending import intrinsic
 
+from fastconv.kernels.compile import ConstantType
 from fastconv.kernels.simd.tile import ELEMENTS, I64, address, after, load, multiply_add, store, store_real
 
 SEVERAL = 2  # tiles of a row
@@ -62,7 +63,7 @@ class GradientWindow:
         return f"GradientWindow({self.U}, {self.R}, {self.K}, {self.S}, {self.LANES}, {self.dtype}, {self.edges})"
 
 
-class _Vectors(types.Type):
+class _Vectors(ConstantType):
     """A tile of MR x 1 vectors, as the intrinsics of `arithmetic` and `memory` take it."""
 
     def __init__(self, MR, LANES, element, name):
@@ -73,6 +74,8 @@ class _Vectors(types.Type):
 
 
 class WindowType(_Vectors):
+    fields = "MR", "R", "K", "LANES", "step", "tiles"
+
     def __init__(self, MR, R, K, slide, LANES, element, edges):
         missing = edges[3:] or (0, 0)  # columns before and after the row, where the window stands
         S, T, shift = slide
@@ -91,6 +94,8 @@ class WindowType(_Vectors):
 
 
 class GradientWindowType(_Vectors):
+    fields = "MR", "U", "R", "S", "LANES", "tiles"
+
     def __init__(self, U, R, K, S, LANES, element, edges, missing=(0, 0)):
         self.U, self.R, self.K, self.S, self.edges, self.missing, self.tiles = U, R, K, S, edges, missing, edges[2]
         self.shape = R, K, S, LANES, element
@@ -102,20 +107,6 @@ class GradientWindowType(_Vectors):
 
 
 _window_type, _gradient_type = cache(WindowType), cache(GradientWindowType)
-
-
-def _constant(kind: type, name: str) -> None:
-    @overload_attribute(kind, name)
-    def number(window):
-        value = getattr(window, name)
-        return lambda window: value
-
-
-for kind, names in ((WindowType, ("MR", "R", "K", "LANES", "step", "tiles")), (GradientWindowType, ("MR", "U", "R", "S", "LANES", "tiles"))):
-    register_model(kind)(models.OpaqueModel)
-    unbox(kind)(lambda kind, window, c: NativeValue(c.context.get_dummy_value()))
-    for name in names:
-        _constant(kind, name)
 
 
 def _steps(builder, pointer, step, count: int) -> list:
