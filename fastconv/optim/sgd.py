@@ -29,6 +29,6 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov needs a momentum > 0")
         return options
 
-    def _update(self, group, count, clip, value, grad, velocity):
+    def _update(self, group, count, clip, before, value, grad, velocity):
         options = updates.Sgd(group["lr"], group["momentum"], group["weight_decay"], float(group["nesterov"]), *clip)
-        updates.sgd(value, grad, velocity, options)
+        updates.sgd(value, grad, velocity, options, before)

@@ -13,7 +13,7 @@ from fastconv.train.history import Record
 from fastconv.train.moments import Moments
 from fastconv.train.progress import Quiet
 from fastconv.train.scores import are_classes, in_batches, score
-from fastconv.train.steps import NotFinite, add_gradients, all_or_nothing, check_finite, update
+from fastconv.train.steps import NotFinite, add_gradients, all_or_nothing, check_gradients, update
 from fastconv.train.training import Training
 
 
@@ -36,10 +36,11 @@ def epoch(training: Training, loss_function: Loss, accumulate: int, report: Quie
                 total, right, classes = 0.0, 0, are_classes(group[0][1])
                 for x, y in group:
                     value, outputs = add_gradients(model, x, y, loss_function, len(x) / together)
-                    check_finite(optimizer, parameters, x, value)
+                    if not math.isfinite(value):
+                        check_gradients(parameters, [x], value)
                     total += value * len(x)
-                    right += int((outputs.argmax(axis=1) == y).sum()) if classes else 0
-                update(optimizer, parameters)
+                    right += np.count_nonzero(outputs.argmax(axis=1) == y) if classes else 0
+                update(optimizer, parameters, [x for x, _ in group], value)
         except NotFinite as found:
             where = f"epoch {number}, step {now.steps + 1}"
             raise found.told(model, where, "the model is that of the step before", training.undo) from None
@@ -66,7 +67,7 @@ def validate(training: Training, x, y, loss_function: Loss, metrics: tuple[Calla
     if not np.isfinite(loss):
         bad = int(np.argmin(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)))
         where = f"the validation after epoch {len(training.history) + 1}, step {training.epoch.steps}"
-        raise NotFinite(scaled(x[bad : bad + 1]), loss, []).told(training.model, where, "the model is that of this step", training.undo)
+        raise NotFinite([scaled(x[bad : bad + 1])], loss, []).told(training.model, where, "the model is that of this step", training.undo)
     record = {"val_loss": loss, "val_accuracy": accuracy}
     for metric in metrics:
         value = np.asarray(metric(outputs, y))

@@ -60,32 +60,34 @@ def all_or_nothing(buffers: list[Buffer], streams: list[Stream]) -> Iterator[Cal
         raise
 
 
-def update(optimizer: Optimizer, parameters: list[tuple[str, Parameter]]) -> None:
-    """Move the parameters, all to finite values or none: an exception leaves them and the optimizer as they were."""
-    optimizer.remember()
+def update(optimizer: Optimizer, parameters: list[tuple[str, Parameter]], batches: list[np.ndarray], value: float) -> None:
+    """Move the parameters by finite gradients to finite values, or none: an exception leaves them and the optimizer as they were.
+
+    batches: the inputs of which the gradients are, and the loss of the last of them.
+    """
     try:
-        optimizer.step()
-        if not all(finite(flat.values) for flat in optimizer.flats):
-            bad = [name for name, p in parameters if p.has_grad and not np.isfinite(p.value).all()]
-            if bad:
-                raise Overflown(optimizer.lr, bad[0])
+        if not optimizer.try_step():
+            check_gradients(parameters, batches, value)
+            for name, p in parameters:
+                if p.has_grad and not np.isfinite(p.value).all():
+                    raise Overflown(optimizer.lr, name)
     except BaseException:
-        optimizer.recall()
+        optimizer.undo()
         raise
 
 
 class NotFinite(Exception):
-    """Of a batch: its x, its loss, and the parameters whose gradients hold NaN or Inf."""
+    """Of batches: the x of each, the loss of the last, and the parameters whose gradients hold NaN or Inf."""
 
-    def __init__(self, x: np.ndarray, value: float, gradients: list[str]):
-        self.x, self.value, self.gradients = x, value, gradients
+    def __init__(self, batches: list[np.ndarray], value: float, gradients: list[str]):
+        self.batches, self.value, self.gradients = batches, value, gradients
 
     def told(self, model: Layer, where: str, left: str, undo: Callable[[], None] | None) -> FloatingPointError:
         """The error that names the first layer that is to blame. Where outputs are not finite, the update before made them so, and is undone.
 
         left: what the model is otherwise.
         """
-        culprit = first_not_finite(model, self.x)
+        culprit = next(filter(None, (first_not_finite(model, x) for x in self.batches)), None)
         if culprit not in (None, "the input") and undo is not None:
             undo()
             left = "the model is that before the last update"
@@ -104,21 +106,11 @@ class Overflown(NotFinite):
         return FloatingPointError(f"fit: the update overflows at the rate {self.lr:g} in {where}; first not finite: parameter {self.name}; {left}")
 
 
-def check_finite(optimizer: Optimizer, parameters: list[tuple[str, Parameter]], x: np.ndarray, value: float) -> None:
-    """Before the update, so that the parameters are those of the last good step."""
-    for flat in optimizer.flats:
-        flat.gather()
-    if np.isfinite(value) and all(finite(flat.grads) for flat in optimizer.flats):
-        return
+def check_gradients(parameters: list[tuple[str, Parameter]], batches: list[np.ndarray], value: float) -> None:
+    """NotFinite, where they or the loss are not."""
     bad = [name for name, p in parameters if p.has_grad and not np.isfinite(p.grad).all()]
     if bad or not np.isfinite(value):
-        raise NotFinite(x, value, bad)
-
-
-def finite(a: np.ndarray) -> bool:
-    """Whether a flat array holds neither NaN nor Inf. A finite sum tells in a third of the time; one of finite numbers may overflow."""
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(a.sum())) or bool(np.isfinite(a).all())
+        raise NotFinite(batches, value, bad)
 
 
 def first_not_finite(model: Layer, x: np.ndarray, path: str = "") -> str | None:

@@ -59,7 +59,7 @@ class Training:
 
         def undo() -> None:  # knows nothing of self: a circle would keep the data in memory until a garbage collection
             rewind()
-            optimizer.recall()
+            optimizer.undo()
             if schedule is not None:
                 schedule.load_state_dict(rates)
 

@@ -5,6 +5,7 @@ import pytest
 from runs import assert_same_state, net
 
 from fastconv import data, layers, losses, optim, train
+from fastconv.train.steps import add_gradients
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -117,17 +118,18 @@ def test_a_model_that_is_no_sequential_is_named(digits):
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
 def test_a_step_is_undone_to_the_bit(kind, digits):
-    """remember, step, recall: what comes after is what it would have been."""
+    """try_step, undo: what comes after is what it would have been."""
     ends = []
     for undone in (False, True):
         model = net()
         optimizer = kind(model.parameters(), lr=0.01)
         for k in range(3):
             if undone and k == 2:
-                optimizer.remember()
-                train.step(model, digits[0][:9], digits[1][:9], losses.cross_entropy, optimizer)
+                optimizer.zero_grad()
+                add_gradients(model, digits[0][:9], digits[1][:9], losses.cross_entropy)
+                assert optimizer.try_step()
                 kept = layers.Sequential(model)  # parameters may move meanwhile
-                optimizer.recall()
+                optimizer.undo()
                 assert kept[0] is model
             train.step(model, *digits, losses.cross_entropy, optimizer)
         ends.append((model, optimizer))

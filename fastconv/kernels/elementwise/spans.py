@@ -17,6 +17,12 @@ def spans(size):
 
 
 @serial
+def span(item, size):
+    """The elements of an item, as a slice."""
+    return slice(item * SPAN, min((item + 1) * SPAN, size))
+
+
+@serial
 def elements(work, size):
     """The elements that a chunk owns, as a slice."""
     return slice(work.first * SPAN, min(work.stop * SPAN, size))

@@ -3,6 +3,9 @@
 Options are Python floats, read into locals before the loop, so that LLVM need not fear that a store changes them. SGD and Adam round them to the
 arrays' dtype, as PyTorch does: in float32 a vector holds twice as many elements, and a root or a quotient takes a third of the time. The norm's sums
 run in float64. clip_value and scale are one step's clipping: inf and 1 leave every bit.
+
+An update that shall be taken back where it goes wrong is given `Before`: span by span, while it is in the cache, what changes is copied and what is
+not finite is found: SGD of 300,000 numbers takes 150 us, 65 without, 350 to 580 with copies and sums by NumPy before and after it.
 """
 
 from functools import cache
@@ -11,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv.kernels.compile import Bound, Driver, chunks, driver, serial, spread
-from fastconv.kernels.elementwise.spans import SPAN, elements, spans
+from fastconv.kernels.elementwise.spans import SPAN, span, spans
 
 LANES = 64  # sums of squares that run side by side: a single one would wait for each addition
 
@@ -48,6 +51,25 @@ class RmsProp(NamedTuple):
     scale: float
 
 
+class Before(NamedTuple):
+    """Where an update keeps what it changes: `old` has room for value and state. finite: (spans + 1,) int64; 1 where gradients and new values of a
+    span are all finite; the last, whether all are."""
+
+    old: tuple[np.ndarray, ...]
+    finite: np.ndarray
+
+
+@cache
+def forgotten(dtype: np.dtype, arrays: int) -> Before:
+    """Nothing is kept of so many arrays."""
+    return Before((np.empty(0, dtype),) * arrays, np.empty(0, np.int64))
+
+
+def verdicts(size: int) -> np.ndarray:
+    """Room for `Before.finite` of an update of so many values."""
+    return np.empty(spans.py_func(size) + 1, np.int64)
+
+
 @cache
 def bound(pass_: Driver, dtype: np.dtype) -> Bound:
     """The pass for arrays of a dtype."""
@@ -65,23 +87,63 @@ def numbers(options: tuple) -> tuple[float, ...]:
     return tuple(map(float, options))
 
 
-def sgd(value, grad, velocity, options: Sgd) -> None:
-    """velocity = momentum * velocity + g;  value -= lr * velocity, or lr * (g + momentum * velocity);  g = clipped grad + decay * value"""
-    run(sgd_pass, 4, value, grad, velocity, numbers(options))
-
-
-@driver
-def sgd_pass(pool, chunks, value, grad, velocity, options):
-    spread(pool, chunks, spans(value.size), sgd_elements, value, value, grad, velocity, options)
+def update(pass_: Driver, operations: int, value: np.ndarray, grad: np.ndarray, state: tuple, options: tuple, before: Before | None) -> None:
+    old, finite = before or forgotten(value.dtype, 1 + len(state))
+    run(pass_, operations, value, grad, state, numbers(options), old, finite)
 
 
 @serial
-def sgd_elements(work, value, grad, velocity, options):
+def keep(part, array, old):
+    """old = array, where it is kept"""
+    if old.size:
+        old, array = old[part], array[part]
+        for i in range(array.size):  # a slice assigned takes ten times as long
+            old[i] = array[i]
+
+
+@serial
+def tell(item, part, grad, value, finite):
+    """finite[item]: whether gradients and new values of a span are all finite, where that is asked"""
+    if finite.size:
+        count, grad, value = 0, grad[part], value[part]
+        for i in range(value.size):
+            count += (abs(grad[i]) < np.inf) & (abs(value[i]) < np.inf)
+        finite[item] = count == value.size
+
+
+@serial
+def conclude(finite):
+    """The last of `finite`: whether all are."""
+    if finite.size:
+        finite[-1] = finite[:-1].min()
+
+
+def sgd(value, grad, velocity, options: Sgd, before: Before | None = None) -> None:
+    """velocity = momentum * velocity + g;  value -= lr * velocity, or lr * (g + momentum * velocity);  g = clipped grad + decay * value"""
+    update(sgd_pass, 4, value, grad, (velocity,), options, before)
+
+
+@driver
+def sgd_pass(pool, chunks, value, grad, state, options, old, finite):
+    spread(pool, chunks, spans(value.size), sgd_items, value, value, grad, state, options, old, finite)
+    conclude(finite)
+
+
+@serial
+def sgd_items(work, value, grad, state, options, old, finite):
+    for item in range(work.first, work.stop):
+        part = span(item, value.size)
+        keep(part, value, old[0])
+        keep(part, state[0], old[1])
+        sgd_elements(value[part], grad[part], state[0][part], options)
+        tell(item, part, grad, value, finite)
+
+
+@serial
+def sgd_elements(value, grad, velocity, options):
     real = value.dtype.type
     lr, momentum, decay, clip_value, scale = real(options[0]), real(options[1]), real(options[2]), real(options[4]), real(options[5])
     nesterov = options[3] != 0
-    part = elements(work, value.size)
-    value, grad, velocity = value[part], grad[part], velocity[part]
     for i in range(value.size):
         g = clipped(grad[i], clip_value, scale) + decay * value[i]
         v = momentum * velocity[i] + g
@@ -99,25 +161,34 @@ def clipped(g, clip_value, scale):
     return g * scale
 
 
-def adam(value, grad, moments, options: Adam) -> None:
+def adam(value, grad, moments, options: Adam, before: Before | None = None) -> None:
     """value = shrink * value - rate * mean / (sqrt(square) * root + eps).  moments: mean and square, the running averages of g and g * g"""
-    run(adam_pass, 12, value, grad, moments, numbers(options))
+    update(adam_pass, 12, value, grad, moments, options, before)
 
 
 @driver
-def adam_pass(pool, chunks, value, grad, moments, options):
-    mean, square = moments
-    spread(pool, chunks, spans(value.size), adam_elements, value, value, grad, mean, square, options)
+def adam_pass(pool, chunks, value, grad, state, options, old, finite):
+    spread(pool, chunks, spans(value.size), adam_items, value, value, grad, state, options, old, finite)
+    conclude(finite)
 
 
 @serial
-def adam_elements(work, value, grad, mean, square, options):
+def adam_items(work, value, grad, state, options, old, finite):
+    for item in range(work.first, work.stop):
+        part, (mean, square) = span(item, value.size), state
+        keep(part, value, old[0])
+        keep(part, mean, old[1])
+        keep(part, square, old[2])
+        adam_elements(value[part], grad[part], mean[part], square[part], options)
+        tell(item, part, grad, value, finite)
+
+
+@serial
+def adam_elements(value, grad, mean, square, options):
     real = value.dtype.type
     beta1, beta2, rest1, rest2 = real(options[1]), real(options[2]), real(1 - options[1]), real(1 - options[2])  # 1 - beta2 would be off by 1e-5
     rate, root, eps, decay, shrink = real(options[0]), real(options[3]), real(options[4]), real(options[5]), real(options[6])
     clip_value, scale = real(options[7]), real(options[8])
-    part = elements(work, value.size)
-    value, grad, mean, square = value[part], grad[part], mean[part], square[part]
     for i in range(value.size):
         g = clipped(grad[i], clip_value, scale) + decay * value[i]
         mean[i] = beta1 * mean[i] + rest1 * g
@@ -125,25 +196,35 @@ def adam_elements(work, value, grad, mean, square, options):
         value[i] = shrink * value[i] - rate * mean[i] / (np.sqrt(square[i]) * root + eps)
 
 
-def rmsprop(value, grad, state, options: RmsProp) -> None:
+def rmsprop(value, grad, state, options: RmsProp, before: Before | None = None) -> None:
     """value -= lr * g / (sqrt(square) + eps); centered: the square root of square - mean**2; momentum: the moves add up in velocity.
 
     state: square, mean, velocity
     """
-    run(rmsprop_pass, 10, value, grad, state, numbers(options))
+    update(rmsprop_pass, 10, value, grad, state, options, before)
 
 
 @driver
-def rmsprop_pass(pool, chunks, value, grad, state, options):
-    square, mean, velocity = state
-    spread(pool, chunks, spans(value.size), rmsprop_elements, value, value, grad, square, mean, velocity, options)
+def rmsprop_pass(pool, chunks, value, grad, state, options, old, finite):
+    spread(pool, chunks, spans(value.size), rmsprop_items, value, value, grad, state, options, old, finite)
+    conclude(finite)
 
 
 @serial
-def rmsprop_elements(work, value, grad, square, mean, velocity, options):
+def rmsprop_items(work, value, grad, state, options, old, finite):
+    for item in range(work.first, work.stop):
+        part, (square, mean, velocity) = span(item, value.size), state
+        keep(part, value, old[0])
+        keep(part, square, old[1])
+        keep(part, mean, old[2])
+        keep(part, velocity, old[3])
+        rmsprop_elements(value[part], grad[part], square[part], mean[part], velocity[part], options)
+        tell(item, part, grad, value, finite)
+
+
+@serial
+def rmsprop_elements(value, grad, square, mean, velocity, options):
     lr, alpha, eps, decay, momentum, centered, clip_value, scale = options
-    part = elements(work, value.size)
-    value, grad, square, mean, velocity = value[part], grad[part], square[part], mean[part], velocity[part]
     for i in range(value.size):
         g = clipped(grad[i], clip_value, scale) + decay * value[i]
         square[i] = alpha * square[i] + (1 - alpha) * g * g
