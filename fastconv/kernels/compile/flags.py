@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from numba import njit
+from numba import njit, types
 
 from fastconv.kernels.compile.cache import KernelCache
 
@@ -31,7 +31,11 @@ def reference(function: Callable):
 
 
 def serial(function: Callable):
-    return compiled(function, INNER)
+    """A constant argument is a number like others: Numba would compile the kernel for each, `table(plan, memory, 0)`, `table(plan, memory, 1)`."""
+    kernel = compiled(function, INNER)
+    template = kernel.get_call_template
+    kernel.get_call_template = lambda arguments, words: template(tuple(map(types.unliteral, arguments)), words)
+    return kernel
 
 
 def inlined(function: Callable):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.kernels.compile import Bound, Driver, chunks, driver, serial, spread
+from fastconv.kernels.compile import Bound, Driver, chunks, driver, inlined, serial, spread
 from fastconv.kernels.elementwise.spans import SPAN, span, spans
 
 LANES = 64  # sums of squares that run side by side: a single one would wait for each addition
@@ -92,7 +92,7 @@ def update(pass_: Driver, operations: int, value: np.ndarray, grad: np.ndarray, 
     run(pass_, operations, value, grad, state, numbers(options), old, finite)
 
 
-@serial
+@inlined
 def keep(part, array, old):
     """old = array, where it is kept"""
     if old.size:
@@ -101,7 +101,7 @@ def keep(part, array, old):
             old[i] = array[i]
 
 
-@serial
+@inlined
 def tell(item, part, grad, value, finite):
     """finite[item]: whether gradients and new values of a span are all finite, where that is asked"""
     if finite.size:
@@ -111,11 +111,14 @@ def tell(item, part, grad, value, finite):
         finite[item] = count == value.size
 
 
-@serial
+@inlined
 def conclude(finite):
     """The last of `finite`: whether all are."""
-    if finite.size:
-        finite[-1] = finite[:-1].min()
+    last = finite.size - 1
+    if last > 0:
+        finite[last] = 1
+        for item in range(last):
+            finite[last] &= finite[item]
 
 
 def sgd(value, grad, velocity, options: Sgd, before: Before | None = None) -> None:
@@ -139,7 +142,7 @@ def sgd_items(work, value, grad, state, options, old, finite):
         tell(item, part, grad, value, finite)
 
 
-@serial
+@inlined
 def sgd_elements(value, grad, velocity, options):
     real = value.dtype.type
     lr, momentum, decay, clip_value, scale = real(options[0]), real(options[1]), real(options[2]), real(options[4]), real(options[5])
@@ -183,7 +186,7 @@ def adam_items(work, value, grad, state, options, old, finite):
         tell(item, part, grad, value, finite)
 
 
-@serial
+@inlined
 def adam_elements(value, grad, mean, square, options):
     real = value.dtype.type
     beta1, beta2, rest1, rest2 = real(options[1]), real(options[2]), real(1 - options[1]), real(1 - options[2])  # 1 - beta2 would be off by 1e-5
@@ -222,7 +225,7 @@ def rmsprop_items(work, value, grad, state, options, old, finite):
         tell(item, part, grad, value, finite)
 
 
-@serial
+@inlined
 def rmsprop_elements(value, grad, square, mean, velocity, options):
     lr, alpha, eps, decay, momentum, centered, clip_value, scale = options
     for i in range(value.size):
