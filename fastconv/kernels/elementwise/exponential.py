@@ -12,7 +12,7 @@ import math
 from fastconv.kernels.compile import inlined, outlined, serial
 from fastconv.kernels.simd.scalars import ROUNDER, leading_half, polynomial, power_of_two, times_power_of_two
 
-LOWEST, HIGHEST = polynomial((-104.0,), (-746.0,)), polynomial((89.0,), (710.0,))  # below 0, above Inf
+LOWEST = polynomial((-104.0,), (-746.0,))  # exp of less is 0
 LOG2_E = 1.4426950408889634
 LN2_HIGH = polynomial((0.693359375,), (6.93147180369123816490e-01,))  # with zeros at its end: n * LN2_HIGH is exact
 LN2_LOW = polynomial((-2.12194440054690583e-4,), (1.90821492927058770002e-10,))
@@ -41,7 +41,7 @@ DENSITY = 1 / math.sqrt(2 * math.pi)
 
 @serial
 def exponential_parts(x, low):
-    """(rounded, rest): exp(x + low) = 2**n * (1 + rest), rounded = ROUNDER + n. x: LOWEST..HIGHEST, low: much less than 1"""
+    """(rounded, rest): exp(x + low) = 2**n * (1 + rest), rounded = ROUNDER + n. x: about LOWEST..40, low: much less than 1"""
     rounded = x * type(x)(LOG2_E) + ROUNDER(x)
     n = rounded - ROUNDER(x)
     r = ((x - n * LN2_HIGH(x)) - n * LN2_LOW(x)) + low
@@ -50,23 +50,21 @@ def exponential_parts(x, low):
 
 @serial
 def exponential_sum(x, low):
-    """exp(x + low)"""
-    real = type(x)
-    x = LOWEST(x) if x < LOWEST(x) else x  # NaN stays
-    x = HIGHEST(x) if x > HIGHEST(x) else x
+    """exp(x + low), for x from about LOWEST to 40: those that are needed are of differences from a maximum, and of negative numbers"""
     rounded, rest = exponential_parts(x, low)
-    return times_power_of_two(real(1) + rest, rounded)
+    return times_power_of_two(type(x)(1) + rest, rounded)
 
 
 @serial
 def exponential(x):
-    """exp(x)"""
+    """exp(x), for x up to 40"""
+    x = LOWEST(x) if x < LOWEST(x) else x  # NaN stays
     return exponential_sum(x, type(x)(0))
 
 
 @outlined
 def exponentials(values):
-    """values = exp(values)"""
+    """values = exp(values), which are up to 40"""
     for i in range(values.size):
         values[i] = exponential(values[i])
 

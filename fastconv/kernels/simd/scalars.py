@@ -11,6 +11,7 @@ from numba.extending import intrinsic
 
 ROUNDERS = {types.float32: 1.5 * 2.0**23, types.float64: 1.5 * 2.0**52}  # a number plus this has no fraction
 FORMATS = {types.float32: (ir.FloatType(), ir.IntType(32), 23, 127), types.float64: (ir.DoubleType(), ir.IntType(64), 52, 1023)}  # mantissa, bias
+HEADROOM = {types.float32: 64, types.float64: 512}
 
 
 def polynomial(float32: Sequence[float], float64: Sequence[float]) -> Callable:
@@ -60,12 +61,12 @@ def power_of_two(typing, rounded):
 
 @intrinsic
 def times_power_of_two(typing, value, rounded):
-    """value * 2**n, where rounded = ROUNDER + n: in two factors, so that the result may be denormal or Inf"""
+    """value * 2**n, where rounded = ROUNDER + n, n < 64, in float64 512: in two factors, 2**(n + 64) and 2**-64, as the result may be denormal"""
 
     def generate(context, builder, signature, arguments):
-        n = _exponent(builder, rounded, arguments[1])
-        half = builder.ashr(n, ir.Constant(n.type, 1))
-        return builder.fmul(builder.fmul(arguments[0], _power(builder, rounded, half)), _power(builder, rounded, builder.sub(n, half)))
+        n, more = _exponent(builder, rounded, arguments[1]), HEADROOM[rounded]
+        power = _power(builder, rounded, builder.add(n, ir.Constant(n.type, more)))
+        return builder.fmul(builder.fmul(arguments[0], power), ir.Constant(power.type, 2.0**-more))
 
     return value(value, rounded), generate
 

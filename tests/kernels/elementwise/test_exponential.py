@@ -46,7 +46,7 @@ def density(x):
 
 distribution = np.vectorize(lambda x: math.erfc(-x / math.sqrt(2)) / 2, otypes=[np.float64])
 FUNCTIONS = {  # ours, the reference, and from where to where it is made for
-    "exp": (exponential.exponential, np.exp, -np.inf, np.inf),
+    "exp": (exponential.exponential, np.exp, -np.inf, 40),
     "exp - 1": (exponential.exponential_less_one, np.expm1, -np.inf, 40),
     "tanh": (exponential.tangent, np.tanh, -np.inf, np.inf),
     "logistic": (exponential.logistic, lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))), -np.inf, np.inf),
