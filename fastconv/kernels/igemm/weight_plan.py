@@ -21,7 +21,7 @@ from fastconv import memory
 from fastconv.geometry import Geometry
 from fastconv.kernels.compile import Record, threads_for
 from fastconv.kernels.igemm.plan import Limits, forward_phases, plans
-from fastconv.kernels.simd.host import CHUNKS, GATHERED_SPEED, PARTIALS, PATCH, PATCHES, TERMS, TOTALS, WEIGHT_PIXELS, menu
+from fastconv.kernels.simd.host import CHUNKS, FEW_TILES, GATHERED_SPEED, PARTIALS, PATCH, PATCHES, SHORT_ROW, TERMS, TOTALS, WEIGHT_PIXELS, menu
 from fastconv.kernels.simd.tile import Tile
 
 ANY = 1 << 62  # bytes, channels
@@ -42,7 +42,7 @@ class WeightPlan(NamedTuple):
     b_starts: np.ndarray  # (b_tiles,): a tile's first element, seen from its pixel
     width: int  # channels of a panel of dy
     panels: int
-    copied: bool  # dy is copied into panels; else it is a single one as it lies
+    copied: bool  # dy is copied into panels; else they are read where they lie
     column_rows: np.ndarray  # (pixels,): where in a column of MR elements of each a pixel's are, where there is one
     dy_rows: np.ndarray  # (pixels,): where in a panel a pixel's row is
     k_index: np.ndarray  # the sum of k and channel n is totals[k_index[k] + n_index[n]]
@@ -74,12 +74,14 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
         (plan,) = plans(g, forward_phases(g), limits._replace(pack=True))  # tiles are read beyond the end of a segment
     width, panels = (-(-OCG // NR) * NR, 1) if way == LANES_ARE_K else (NR, -(-OCG // NR))
     segments, M = plan.segments.tolist(), plan.input_offsets.shape[1]
+    copied = True
     if way == LANES_ARE_K:
         (a_starts, n_index), (b_starts, k_index) = _tiles([(0, OCG)], MR), _tiles(segments, NR)
     else:
         a_starts, k_index = _tiles([(0, sum(counts))] if way == GATHERED else segments, MR)
         b_starts, n_index = _tiles([(0, panels * NR)], NR)
-        b_starts *= M
+        copied = OCG % NR > 0 or (panels > 1 and (len(a_starts) > FEW_TILES or OCG * size > SHORT_ROW))
+        b_starts *= M if copied else 1
     if direct:
         a_starts = np.arange(len(a_starts)) * MR  # a last tile that begins earlier would add twice to what it shares with the one before
     a_offsets = (a_starts[:, None] + np.arange(MR)).ravel()
@@ -100,7 +102,7 @@ def weight_plan(g: Geometry, dtype: np.dtype, bias: bool) -> tuple[WeightPlan, T
     patch, rows = memory.lines(plan.patch_size + MR + NR, dtype), memory.lines(M * width * panels + MR, dtype)
     column = memory.lines(positions * MR, dtype) if direct else 0
     return WeightPlan(
-        Record(plan), bands, chunks, way, a_tiles, b_tiles, a_offsets, neighbors, b_starts, width, panels, way == LANES_ARE_K or width != OCG,
+        Record(plan), bands, chunks, way, a_tiles, b_tiles, a_offsets, neighbors, b_starts, width, panels, copied,
         np.arange(positions if direct else 0) * MR, np.arange(M) * width, k_index, n_index[:OCG], direct, sums + (width * panels if bias else 0),
         bias, patch, patch + rows, patch + rows + column,
     ), tile  # fmt: skip

@@ -24,6 +24,8 @@ IN_PLACE = 16 << 10  # bytes of weights that are read where they lie: half of an
 CHUNKS = 16  # of the pixels of a weight gradient, divided by its number of tiles, or half as many where they cost little
 # 16: 1.1 to 1.5 times as long on two threads (16 images, 1x1, 24x24 72 -> 72 and 12x12 64 -> 128)
 TOTALS = 2  # bytes of inputs and gradients for each byte of a chunk's totals: threads then share chunks, else tiles, each of which reads them all
+FEW_TILES, SHORT_ROW = 8, 256  # tiles that read a panel of dy, and bytes of its rows, up to which it is read where it lies: 1.03 to 1.2 times as
+# fast (16, 32 and 64 images: 1 -> 32 3x3 2 tiles 1.2, 3 -> 32 5 tiles 1.08, 16 -> 32 1x1 3 tiles 1.08; not for 11 tiles 1.0, 24 0.98, 48 0.96)
 PARTIALS = 2 << 20  # bytes that the chunks' totals may take together: adding them up costs their memory's speed
 BLOCK_PATCH = 96 << 10  # bytes of a patch of channel blocks: packed once into L2, then read row after row from L1
 BLOCK_PIXELS = 1024  # of an item of channel blocks
