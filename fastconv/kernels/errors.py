@@ -9,7 +9,8 @@ from fastconv.geometry import Geometry, Shares, repeats, share_collects
 from fastconv.kernels.igemm.weight_plan import weight_plan
 from fastconv.kernels.plain import convolution as plain
 from fastconv.kernels.simd.host import CHUNKS, TERMS
-from fastconv.kernels.winograd.matrices import OUTPUTS, amplification
+from fastconv.kernels.winograd.matrices import amplification
+from fastconv.kernels.winograd.plan import along, dilations
 
 
 def positions(g: Geometry) -> int:
@@ -90,7 +91,8 @@ def winograd_input_grad(g, dtype):
 
 def winograd_weight_grad(g, dtype):
     """The longest running sum is a block of tiles, then come those of the chunk; chunks are added in float64."""
-    return _winograd(g, positions(g) // (OUTPUTS[g.KH] * OUTPUTS[g.KW]) + 2)
+    DH, DW = dilations(g)
+    return _winograd(g, g.N * g.ID * along(g.OH, g.KH, DH) * along(g.OW, g.KW, DW) + 2)
 
 
 def _winograd(g: Geometry, terms: int) -> float:

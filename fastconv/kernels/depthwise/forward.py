@@ -37,11 +37,12 @@ class Line(NamedTuple):
 
 
 @driver
-def correlate(pool, tile, row, plan, x, w, bias, y, scratch):
-    """The pass. x, y: (N, D, H, W, C), w: (taps, IC/G, OC), flat; scratch: panels and a patch for each chunk of the items.
+def correlate(pool, tile, row, plan, x, parameters, y, scratch):
+    """The pass. x, y: (N, D, H, W, C), parameters: w (taps, IC/G, OC) and bias, flat; scratch: panels and a patch for each chunk of the items.
 
     tile: one vector; row: `correlate_row` for a window. So the loops around it are compiled once, not for each window.
     """
+    w, bias = parameters
     spread(pool, len(scratch) // plan.scratch, plan.items, correlate_items, scratch, tile, row, plan, x, w, bias, y)
 
 
@@ -127,7 +128,7 @@ class _Correlate:
 
     def __call__(self, x, w, bias, y) -> None:
         scratch = memory.empty((chunks(self.plan.items, self.work) * self.plan.scratch,), self.dtype)
-        self.run(self.work, self.tile, self.row, self.record, x, w, bias, y, scratch)
+        self.run(self.work, self.tile, self.row, self.record, x, (w, bias), y, scratch)
 
 
 class Forward(_Correlate):

@@ -97,12 +97,13 @@ class Part(NamedTuple):
 
 
 @driver
-def weight_grad(pool, tile, add_part, plan, x, dy, gradients, totals, scratch):
-    """The pass. x, dy: (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold; scratch: for each chunk.
+def weight_grad(pool, tile, add_part, plan, activations, gradients, totals, scratch):
+    """The pass. activations: x and dy, (N, D, H, W, C), dw: (taps, IC/G, OC), flat. gradients: dw, db, and 1 to add to what they hold; scratch: for
+    each chunk.
 
     tile: one vector; add_part: of `add_pixels`, for a window. So the loops around it are compiled once, not for each window.
     """
-    dw, db, accumulate = gradients
+    (x, dy), (dw, db, accumulate) = activations, gradients
     chunks, forward = len(scratch) // plan.scratch, plan.forward
     spread(pool, chunks, plan.chunks * forward.strips, product_items, scratch, tile, add_part, plan, x, dy, totals)
     rows = forward.blocks * forward.kernel_rows
@@ -185,7 +186,7 @@ def add_lines(add_part, plan, item, pixels, ragged, operands):
         this = ((item.n + image) * forward.OD + item.jd + d) * forward.OH + item.jh + h
         for first in range(start, stop, plan.pixels):
             last = min(first + plan.pixels, stop)
-            call(add_part, plan, item, Part(i, this, table, at, first, last, ragged), inputs, dy, nothing, packed, sums)
+            call(add_part, plan, item, Part(i, this, table, at, first, last, ragged), (inputs, nothing), (dy, packed), sums)
         h += 1  # counted on: to divide for each line, as `line_of` does, takes a tenth of the pass where lines are short (25x5)
         if h == height:
             h, d = 0, d + 1
@@ -194,12 +195,14 @@ def add_lines(add_part, plan, item, pixels, ragged, operands):
 
 
 @serial
-def add_pixels(window, plan, item, part, inputs, dy, nothing, packed, sums):
+def add_pixels(window, plan, item, part, reads, upstream, sums):
     """Loops 3 and 2: all channel blocks of some pixels, R kernel rows: their sums in registers. So a pixel's channels are read together: those of
     one block share a few sets of an L1 (two threads, 128 channels 16x16: 392 -> 320 us, stride 2 280 -> 220)
 
-    The next line of dy is prefetched, and of x the share of a line of outputs (0.9 to 2 times as fast).
+    The next line of dy is prefetched, and of x the share of a line of outputs (0.9 to 2 times as fast). reads: inputs, or the zeros of a row that is
+    not there; upstream: dy, and what is packed of it.
     """
+    (inputs, nothing), (dy, packed) = reads, upstream
     forward, rows, size, k = plan.forward, offsets_apart(window, window.LANES, window.MR), window.MR * window.LANES, 0
     later = ((part.line_of_all + 1) * forward.OW + part.first) * forward.blocks  # counted in outputs of a channel block
     for block in range(item.block, item.block + item.blocks):
@@ -272,7 +275,8 @@ class WeightGrad:
         self.work, self.dtype = g.flops / FLOPS, np.dtype(dtype)
         self.forward, self.plan, window = gradient_plan(g, self.dtype, bias)
         self.record, self.run, self.tile = Record(self.plan), weight_grad.bind(), Tile(1, 1, window.LANES, self.dtype)
-        self.add_part = FunctionPointer(add_pixels, window, self.record, ITEM, Part(*[0] * len(Part._fields)), *[np.empty(0, self.dtype)] * 5)
+        array, part = np.empty(0, self.dtype), Part(*[0] * len(Part._fields))
+        self.add_part = FunctionPointer(add_pixels, window, self.record, ITEM, part, (array, array), (array, array), array)
         self.no_bias = np.empty(0, self.dtype)
 
     def __call__(self, x, dy, dw, db, accumulate: bool) -> None:
@@ -280,7 +284,7 @@ class WeightGrad:
         totals = memory.empty((items * self.plan.size,), np.float64)
         scratch = memory.empty((chunks(items, self.work) * self.plan.scratch,), self.dtype)
         gradients = dw, self.no_bias if db is None else db, int(accumulate)
-        self.run(self.work, self.tile, self.add_part, self.record, x, dy, gradients, totals, scratch)
+        self.run(self.work, self.tile, self.add_part, self.record, (x, dy), gradients, totals, scratch)
 
 
 def weight_grad_error(g: Geometry, dtype: np.dtype) -> int:

@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastconv.kernels.compile import ConstantType
-from fastconv.kernels.simd.tile import I32, I64, Accumulators, address, after, load, load_real, multiply_add, store, store_real, tile_type
+from fastconv.kernels.simd.tile import I32, I64, Accumulators, address, load, load_real, multiply_add, store, store_real, tile_type
 
 
 class Transform:
@@ -132,17 +132,20 @@ def _zeros(builder, tile):
 
 
 @intrinsic
-def gather_grid(typing, transform, x, at, rows, i, columns, j, channels):
-    """x[at + rows[i + k] + columns[j + l] : ...] for all cells (k, l); 0 where an offset is negative and after the first `channels`, not read"""
+def gather_grid(typing, transform, x, at, rows, columns, channels):
+    """x[at + rows[i + k * down] + columns[j + l * across] : ...] for all cells (k, l); 0 where an offset is negative and after the first `channels`,
+    not read. rows, columns: of a table, its entry for the first cell, and entries from cell to cell"""
 
     def generate(context, builder, signature, arguments):
-        x, at, channels = arguments[1], arguments[2], arguments[7]
+        _, x, at, rows, columns, channels = arguments
         x, nothing = address(context, builder, signature.args[1], x, at), _zeros(builder, transform.row)
-        tables = (
-            (address(context, builder, signature.args[k], arguments[k], arguments[k + 1]), n)
-            for k, n in ((3, transform.rows), (5, transform.columns))
-        )
-        rows, columns = ([builder.load(after(builder, table, k)) for k in range(n)] for table, n in tables)
+
+        def offsets(lies, kind, count: int) -> list:
+            table, first, step = cgutils.unpack_tuple(builder, lies)
+            first = address(context, builder, kind[0], table, first)
+            return [builder.load(builder.gep(first, [builder.mul(step, I64(k))])) for k in range(count)]
+
+        rows, columns = offsets(rows, signature.args[3], transform.rows), offsets(columns, signature.args[4], transform.columns)
         grid = ir.Constant(signature.return_type.registers, ir.Undefined)
         for k, row in enumerate(rows):
             for l, column in enumerate(columns):
@@ -151,7 +154,7 @@ def gather_grid(typing, transform, x, at, rows, i, columns, j, channels):
                 grid = builder.insert_value(grid, load_real(builder, transform.row, pointer, channels, 0), k * len(columns) + l)
         return grid
 
-    return Accumulators(transform.grid)(transform, x, types.intp, rows, types.intp, columns, types.intp, types.intp), generate
+    return Accumulators(transform.grid)(transform, x, types.intp, rows, columns, types.intp), generate
 
 
 @intrinsic

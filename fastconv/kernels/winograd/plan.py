@@ -9,6 +9,10 @@ An image of 5 x 8, padding 1, 32 input and 64 output channels:
 
 Distances between the 36 points, and between tiles, are odd numbers of cache lines: else a transform's 36 streams would share a few sets of L1.
 
+With a dilation D outputs D apart share inputs: tiles are 4x4 of those, and D * D tiles of neighbors lie between each other.
+
+    dilation 2, 16 rows of outputs: tile rows 0 .. 3 are of rows    0 2 4 6    1 3 5 7    8 10 12 14    9 11 13 15
+
 >>> from fastconv.geometry import conv_geometry
 >>> plan = tiles_plan(forward_side(conv_geometry("conv2d", 1, 32, 64, (5, 8), (3, 3), 1, 1, 1, 1)), 6, 64)
 >>> plan.TH, plan.TW, plan.row_offsets.tolist(), plan.column_offsets.tolist()
@@ -57,12 +61,14 @@ class Side(NamedTuple):
     OW: int
     KH: int
     KW: int
+    DH: int
+    DW: int
     rows: np.ndarray
     columns: np.ndarray
 
     @property
     def tiles(self) -> int:
-        return self.N * -(-self.OH // OUTPUTS[self.KH]) * -(-self.OW // OUTPUTS[self.KW])
+        return self.N * along(self.OH, self.KH, self.DH) * along(self.OW, self.KW, self.DW)
 
 
 class Plan(NamedTuple):
@@ -82,6 +88,8 @@ class Plan(NamedTuple):
     across: int  # points of the second axis
     height: int  # outputs of a tile
     width: int
+    DH: int  # rows from one to the next of its outputs, and of its inputs
+    DW: int
     TH: int  # tiles along each axis, and in all
     TW: int
     tiles: int
@@ -97,9 +105,13 @@ class Plan(NamedTuple):
     M_tile: int
     M_point: int
     U_point: int
-    row_offsets: np.ndarray  # (height * TH + KH - 1,): where in an image a padded row begins, -1 for zeros
+    first_rows: np.ndarray  # (TH,): of the outputs of a tile
+    first_columns: np.ndarray
+    tile_heights: np.ndarray  # (TH,): outputs of a tile that are there
+    tile_widths: np.ndarray
+    row_offsets: np.ndarray  # where in an image a padded row begins, -1 for zeros; as many as whole tiles read
     column_offsets: np.ndarray
-    whole_rows: np.ndarray  # (TH,): whether the rows of a tile's window are neighbors in memory
+    whole_rows: np.ndarray  # (TH,): whether the rows of a tile's window are DH apart in memory
     whole_columns: np.ndarray
     gradient_rows: np.ndarray = NOTHING  # (height * TH,): where in an image of dy a row begins, -1 after the last; a weight gradient's
     gradient_columns: np.ndarray = NOTHING
@@ -122,20 +134,37 @@ def odd_lines(count: int) -> int:
 
 
 def forward_side(g: Geometry) -> Side:
-    rows, columns = (_padded(O, I, K, P, g.padding_mode) for I, O, K, _, P, _ in [*g.axes][1:])
-    return Side(g.N * g.ID, g.G, g.IC // g.G, g.IH, g.IW, g.OC // g.G, g.OH, g.OW, g.KH, g.KW, rows, columns)
+    rows, columns = (_padded(O, I, K, D, P, g.padding_mode) for I, O, K, _, P, D in [*g.axes][1:])
+    return Side(g.N * g.ID, g.G, g.IC // g.G, g.IH, g.IW, g.OC // g.G, g.OH, g.OW, g.KH, g.KW, *dilations(g), rows, columns)
 
 
 def backward_side(g: Geometry) -> Side:
-    """From dy to dx, padding of zeros: dx[ih] = sum over kh of dy[ih - (KH - 1 - PH) + kh] * w[KH - 1 - kh]"""
-    rows, columns = (_padded(I, O, K, K - 1 - P, "zeros") for I, O, K, _, P, _ in [*g.axes][1:])
-    return Side(g.N * g.ID, g.G, g.OC // g.G, g.OH, g.OW, g.IC // g.G, g.IH, g.IW, g.KH, g.KW, rows, columns)
+    """From dy to dx, padding of zeros: dx[ih] = sum over kh of dy[ih - DH * (KH - 1) + PH + DH * kh] * w[KH - 1 - kh]"""
+    rows, columns = (_padded(I, O, K, D, D * (K - 1) - P, "zeros") for I, O, K, _, P, D in [*g.axes][1:])
+    return Side(g.N * g.ID, g.G, g.OC // g.G, g.OH, g.OW, g.IC // g.G, g.IH, g.IW, g.KH, g.KW, *dilations(g), rows, columns)
 
 
-def _padded(outputs: int, inputs: int, taps: int, padding: int, mode: str) -> np.ndarray:
+def dilations(g: Geometry) -> tuple[int, int]:
+    """Of rows and columns; a single tap has none."""
+    return (g.DH if g.KH > 1 else 1), (g.DW if g.KW > 1 else 1)
+
+
+def along(outputs: int, taps: int, dilation: int) -> int:
+    """Tiles along an axis: as many for each of the outputs that are neighbors."""
+    return -(-outputs // (OUTPUTS[taps] * dilation)) * dilation
+
+
+def _padded(outputs: int, inputs: int, taps: int, dilation: int, padding: int, mode: str) -> np.ndarray:
     """Which input each index of the windows of whole tiles reads; zeros where no output needs it."""
-    i = np.arange(-(-outputs // OUTPUTS[taps]) * OUTPUTS[taps] + taps - 1)
-    return np.where(i < outputs + taps - 1, sources(i - padding, inputs, mode), -1)
+    reach = (taps - 1) * dilation
+    i = np.arange(along(outputs, taps, dilation) * OUTPUTS[taps] + reach)
+    return np.where(i < outputs + reach, sources(i - padding, inputs, mode), -1)
+
+
+def _firsts(outputs: int, taps: int, dilation: int) -> np.ndarray:
+    """The first output of each tile along an axis: neighbors begin neighboring tiles."""
+    tile = np.arange(along(outputs, taps, dilation))
+    return tile // dilation * OUTPUTS[taps] * dilation + tile % dilation
 
 
 def tiles_plan(side: Side, MR: int, NR: int) -> Plan:
@@ -163,28 +192,31 @@ def uncut(side: Side, MR: int, NR: int) -> Plan:
     """The plan with all tiles in one block."""
     height, width = OUTPUTS[side.KH], OUTPUTS[side.KW]
     down, across = height + side.KH - 1, width + side.KW - 1
-    TH, TW, panels = -(-side.OH // height), -(-side.OW // width), -(-side.OC // NR)
+    firsts = _firsts(side.OH, side.KH, side.DH), _firsts(side.OW, side.KW, side.DW)
+    (TH, TW), panels = map(len, firsts), -(-side.OC // NR)
     tiles, V_tile, M_tile, x_pixel = side.tiles, odd_lines(side.IC), odd_lines(panels * NR), side.G * side.IC
     rows, columns = (np.where(table < 0, -1, table * step) for table, step in ((side.rows, side.IW * x_pixel), (side.columns, x_pixel)))
-    whole_rows, whole_columns = (_whole(table, *size) for table, size in ((side.rows, (TH, height, down)), (side.columns, (TW, width, across))))
+    heights = (np.clip(-(-(O - first) // D), 0, most) for O, first, D, most in zip((side.OH, side.OW), firsts, (side.DH, side.DW), (height, width)))
+    windows = (side.rows, firsts[0], down, side.DH), (side.columns, firsts[1], across, side.DW)
     return Plan(
         side.G, side.IC, side.IH, side.IW, side.OC, side.OH, side.OW, x_pixel, side.G * side.OC, side.KH * side.KW,
-        down * across, across, height, width, TH, TW, tiles, tiles, 1, False, side.IC, panels, MR, NR,
+        down * across, across, height, width, side.DH, side.DW, TH, TW, tiles, tiles, 1, False, side.IC, panels, MR, NR,
         V_tile, odd_lines(tiles * V_tile), M_tile, odd_lines(tiles * M_tile), odd_lines(panels * side.IC * NR),
-        rows, columns, whole_rows, whole_columns,
+        *firsts, *heights, rows, columns, *(_whole(*window) for window in windows),
     )  # fmt: skip
 
 
-def _whole(table: np.ndarray, tiles: int, outputs: int, inputs: int) -> np.ndarray:
-    windows = table[outputs * np.arange(tiles)[:, None] + np.arange(inputs)]
-    return (windows[:, 0] >= 0) & (np.diff(windows) == 1).all(1)
+def _whole(table: np.ndarray, firsts: np.ndarray, inputs: int, dilation: int) -> np.ndarray:
+    windows = table[firsts[:, None] + np.arange(inputs) * dilation]
+    return (windows[:, 0] >= 0) & (np.diff(windows) == dilation).all(1)
 
 
 def fits(g: Geometry) -> bool:
-    """3 or 5 taps along an axis or both, stride 1, dilation 1, and not so many channels that a few tiles would take a lot of memory."""
+    """3 or 5 taps along an axis or both, stride 1, and not so many channels that a few tiles would take a lot of memory."""
     depth = g.KD == g.SD == 1 and g.PD == g.QD == 0
     taps = g.KH in OUTPUTS and g.KW in OUTPUTS and g.KH * g.KW > 1
-    return depth and taps and g.SH == g.SW == g.DH == g.DW == 1 and max(g.IC, g.OC) <= MANY
+    near = all(min(I, O) >= D for I, O, D in ((g.IH, g.OH, dilations(g)[0]), (g.IW, g.OW, dilations(g)[1])))  # else tiles hold no output
+    return depth and taps and near and g.SH == g.SW == 1 and max(g.IC, g.OC) <= MANY
 
 
 def pays(g: Geometry) -> bool:
@@ -192,5 +224,5 @@ def pays(g: Geometry) -> bool:
     IC, OC = g.IC // g.G, g.OC // g.G
     few, squares = min(IC, OC), g.KH == g.KW == 3
     waste = next((waste for least, waste in WASTES if few >= least), 0)
-    sizes = (O / OUTPUTS[K] for O, K in ((g.OH, g.KH), (g.OW, g.KW)))
-    return (squares or few >= FEWEST) and IC + OC <= MOST and all(math.ceil(tiles) <= waste * tiles for tiles in sizes)
+    sizes = (g.OH, g.KH, dilations(g)[0]), (g.OW, g.KW, dilations(g)[1])
+    return (squares or few >= FEWEST) and IC + OC <= MOST and all(along(O, K, D) * OUTPUTS[K] <= waste * O for O, K, D in sizes)

@@ -41,16 +41,16 @@ def transform_inputs(BT, plan, x, group, origin, tiles, channels, V):
         if tiles[0] < t < plan.tiles:
             place = place_after(plan, place)
         n, th, tw = place
-        h, w = plan.height * th, plan.width * tw
+        h, w = plan.first_rows[th], plan.first_columns[tw]
         image, to = n * plan.IH * plan.IW * plan.x_pixel + group * plan.IC, (t - origin) * plan.V_tile - channels[0]
         whole = plan.whole_rows[th] + plan.whole_columns[tw] == 2
         at = image + plan.row_offsets[h] + plan.column_offsets[w]
         for c in range(channels[0], channels[1], BT.LANES):
             if whole and c + BT.LANES <= plan.IC:
-                d = load_grid(BT, x, at + c, plan.IW * plan.x_pixel, plan.x_pixel)
+                d = load_grid(BT, x, at + c, plan.DH * plan.IW * plan.x_pixel, plan.DW * plan.x_pixel)
                 store_grid(BT, both_sides(BT, d), V, to + c, down, across)
             else:
-                d = gather_grid(BT, x, image + c, plan.row_offsets, h, plan.column_offsets, w, plan.IC - c)
+                d = gather_grid(BT, x, image + c, (plan.row_offsets, h, plan.DH), (plan.column_offsets, w, plan.DW), plan.IC - c)
                 store_grid(BT, both_sides(BT, d), V, to + c, down, across)
 
 
@@ -63,16 +63,17 @@ def transform_outputs(AT, plan, M, group, origin, tiles, channels, out):
         if t > tiles[0]:
             place = place_after(plan, place)
         n, th, tw = place
-        h, w = plan.height * th, plan.width * tw
+        h, w = plan.first_rows[th], plan.first_columns[tw]
         to, at = ((n * plan.OH + h) * plan.OW + w) * plan.y_pixel + group * plan.OC, (t - origin) * plan.M_tile - channels[0]
-        height, width = min(plan.height, plan.OH - h), min(plan.width, plan.OW - w)
+        down, across = plan.DH * plan.OW * plan.y_pixel, plan.DW * plan.y_pixel
+        height, width = plan.tile_heights[th], plan.tile_widths[tw]
         for c in range(channels[0], channels[1], AT.LANES):
             grid = both_sides(AT, load_grid(AT, M, at + c, plan.across * plan.M_point, plan.M_point))
             grid = clamp(tile, add_row(tile, grid, bias, group * plan.OC + c, plan.OC - c), plan.lower_bound)
             if height * width == plan.height * plan.width and c + AT.LANES <= plan.OC:
-                store_grid(AT, grid, y, to + c, plan.OW * plan.y_pixel, plan.y_pixel)
+                store_grid(AT, grid, y, to + c, down, across)
             else:
-                store_part(AT, grid, y, to + c, (plan.OW * plan.y_pixel, plan.y_pixel), (height, width), plan.OC - c)
+                store_part(AT, grid, y, to + c, (down, across), (height, width), plan.OC - c)
 
 
 @outlined
@@ -119,15 +120,15 @@ def transform_gradients(A, plan, dy, group, origin, tiles, channels, out):
         if t > tiles[0]:
             place = place_after(plan, place)
         n, th, tw = place
-        h, w = plan.height * th, plan.width * tw
+        h, w = plan.first_rows[th], plan.first_columns[tw]
         image, to = n * plan.OH * plan.OW * plan.y_pixel + group * plan.OC, (t - origin) * plan.M_tile - channels[0]
         at = image + (h * plan.OW + w) * plan.y_pixel
-        whole = h + plan.height <= plan.OH and w + plan.width <= plan.OW
+        whole = plan.tile_heights[th] == plan.height and plan.tile_widths[tw] == plan.width
         for c in range(channels[0], channels[1], A.LANES):
             if whole and c + A.LANES <= plan.OC:
-                grid = load_grid(A, dy, at + c, plan.OW * plan.y_pixel, plan.y_pixel)
+                grid = load_grid(A, dy, at + c, plan.DH * plan.OW * plan.y_pixel, plan.DW * plan.y_pixel)
             else:
-                grid = gather_grid(A, dy, image + c, plan.gradient_rows, h, plan.gradient_columns, w, plan.OC - c)
+                grid = gather_grid(A, dy, image + c, (plan.gradient_rows, h, plan.DH), (plan.gradient_columns, w, plan.DW), plan.OC - c)
             if len(sums) > 0:
                 add_to_totals(one_row(result_tile(A)), total_of_grid(A, grid), sums, c, 0)
             store_grid(A, both_sides(A, grid), M, to + c, down, across)

@@ -88,7 +88,7 @@ def test_vector_code_multiplies_with_the_matrices(name, taps):
 
 @njit(**FLAGS)
 def gathered(transform, x, rows, columns, channels, y, shape):
-    grid = both_sides(transform, gather_grid(transform, x, 0, rows, 1, columns, 0, channels))
+    grid = both_sides(transform, gather_grid(transform, x, 0, (rows, 1, 1), (columns, 0, 1), channels))
     store_part(transform, grid, y, 0, (4 * LANES, LANES), shape, channels)
 
 

@@ -31,6 +31,11 @@ CASES = tuple(
         (2, 20, (7, 21), 40, (1, 3), {}),
         (2, 20, (21, 7), 40, (5, 3), {"padding": (2, 1)}),
         (3, 20, (2, 8, 9), 17, (1, 3, 3), {"padding": (0, 1, 1)}),
+        (2, 20, (17, 16), 40, (3, 3), {"padding": 2, "dilation": 2}),  # tiles of every other row, the last one of odd rows ragged
+        (3, 40, (5, 22), 33, (3, 3), {"padding": (4, 1), "dilation": (4, 3)}),  # and tiles without a row that is there
+        (2, 18, (9, 11), 20, (3, 3), {"padding": 2, "dilation": 2, "padding_mode": "circular", "groups": 2}),
+        (2, 20, (19, 21), 18, (5, 5), {"padding": 4, "dilation": 2}),
+        (3, 20, (70,), 40, (3,), {"padding": 16, "dilation": 16}),
     )
 )
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
