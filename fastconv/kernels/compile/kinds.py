@@ -1,9 +1,10 @@
-"""What an operand is to the compiler: its Numba type; and values that are all type, tiles, windows, functions."""
+"""What an operand is to the compiler: its Numba type; values that are all type, as tiles, windows, functions; and those that are an address."""
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import NativeValue, infer_getattr, lower_getattr_generic, models, register_model, unbox
 
@@ -43,3 +44,23 @@ class _Fields(AttributeTemplate):
 def _read(context, builder, kind: ConstantType, value, field: str):
     """Nothing is compiled for it: as an overload each field of each type took 30 ms, all of a MobileNet's 2 s."""
     return ir.Constant(context.get_value_type(types.intp), getattr(kind, field))
+
+
+class _Word(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, cgutils.intp_t)
+
+
+class AddressType(types.Type):
+    """Of objects of which a kernel is passed their `address` alone. A subclass is registered where it is written."""
+
+    def __init_subclass__(cls):
+        register_model(cls)(_Word)
+
+
+@unbox(AddressType)
+def _unbox_address(kind, value, c):
+    address = c.pyapi.object_getattr_string(value, "address")
+    number = c.pyapi.number_as_ssize_t(address)
+    c.pyapi.decref(address)
+    return NativeValue(number)

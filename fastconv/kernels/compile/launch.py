@@ -171,9 +171,7 @@ class Bound:
     def prepare(self, operands: tuple) -> None:
         """The machine code for operands of these types: compiled, or read from the disk."""
         with no_garbage_collection():
-            for operand in operands:
-                if isinstance(operand, FunctionPointer):
-                    operand.compile()
+            _ = [operand.address for operand in operands if isinstance(operand, FunctionPointer)]
             self.entry = self.driver.entry(*map(kind_of, operands))
 
     def run(self, work: float, *operands) -> None:

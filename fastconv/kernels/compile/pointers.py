@@ -13,13 +13,13 @@ from functools import cache
 import llvmlite.binding as llvm
 from numba import types
 from numba.core import cgutils
-from numba.extending import NativeValue, intrinsic, models, register_model, unbox
+from numba.extending import intrinsic
 
-from fastconv.kernels.compile.kinds import kind_of
+from fastconv.kernels.compile.kinds import AddressType, kind_of
 from fastconv.kernels.compile.outline import symbol
 
 
-class PointerType(types.Type):
+class PointerType(AddressType):
     """kinds: what the kernel takes after its constant."""
 
     def __init__(self, kinds: tuple[types.Type, ...]):
@@ -30,33 +30,20 @@ class PointerType(types.Type):
 _pointer_type = cache(PointerType)
 
 
-@register_model(PointerType)
-class _Address(models.PrimitiveModel):
-    def __init__(self, manager, kind):
-        super().__init__(manager, kind, cgutils.intp_t)
-
-
-@unbox(PointerType)
-def _unbox(kind, pointer, c):
-    address = c.pyapi.object_getattr_string(pointer, "address")
-    number = c.pyapi.number_as_ssize_t(address)
-    c.pyapi.decref(address)
-    return NativeValue(number)
-
-
 class FunctionPointer:
-    """A serial kernel, for a constant (a tile, a window) and for operands of the types that these have. Compiled, and has an address, from the first
-    launch on that takes it."""
+    """A serial kernel, for a constant (a tile, a window) and for operands of the types that these have. Compiled when a launch first takes it."""
 
-    __slots__ = ("_numba_type_", "address", "kernel", "kinds")
+    __slots__ = ("_address", "_numba_type_", "kernel", "kinds")
 
     def __init__(self, kernel: Callable, constant, *operands):
         self.kernel, self.kinds = kernel, tuple(map(kind_of, (constant, *operands)))
-        self.address, self._numba_type_ = 0, _pointer_type(self.kinds[1:])
+        self._address, self._numba_type_ = 0, _pointer_type(self.kinds[1:])
 
-    def compile(self) -> None:
-        """Or read from the disk."""
-        self.address = self.address or llvm.address_of_symbol(symbol(self.kernel, self.kinds))
+    @property
+    def address(self) -> int:
+        """Of its machine code: compiled, or read from the disk."""
+        self._address = self._address or llvm.address_of_symbol(symbol(self.kernel, self.kinds))
+        return self._address
 
 
 @intrinsic

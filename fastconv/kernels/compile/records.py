@@ -11,12 +11,14 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AttributeTemplate
-from numba.extending import NativeValue, infer_getattr, lower_getattr_generic, models, register_model, unbox
+from numba.extending import infer_getattr, lower_getattr_generic
+
+from fastconv.kernels.compile.kinds import AddressType
 
 WORD = ir.IntType(64)
 
 
-class RecordType(types.Type):
+class RecordType(AddressType):
     """The fields of a record, each with its first word and its type: int64, float64, a C-contiguous int64 array, or another record."""
 
     def __init__(self, name: str, kinds: tuple[tuple[str, types.Type], ...]):
@@ -25,20 +27,6 @@ class RecordType(types.Type):
             self.fields[field] = word, kind
             word += 1 + kind.ndim if isinstance(kind, types.Array) else 1
         super().__init__(name=f"Record({name}: {', '.join(f'{field} {kind}' for field, kind in kinds)})")
-
-
-@register_model(RecordType)
-class _Address(models.PrimitiveModel):
-    def __init__(self, manager, kind):
-        super().__init__(manager, kind, cgutils.intp_t)
-
-
-@unbox(RecordType)
-def _unbox(kind, record, c):
-    address = c.pyapi.object_getattr_string(record, "address")
-    number = c.pyapi.number_as_ssize_t(address)
-    c.pyapi.decref(address)
-    return NativeValue(number)
 
 
 class Record:
